@@ -1,0 +1,1 @@
+"""Postgres for Stem. Not built yet: importing works, and no URL scheme is registered."""

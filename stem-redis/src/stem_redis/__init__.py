@@ -1,0 +1,1 @@
+"""Redis for Stem. Not built yet: importing works, and no URL scheme is registered."""
