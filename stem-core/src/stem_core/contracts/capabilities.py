@@ -1,0 +1,105 @@
+"""What a broker or a backend declares that it can do, and how sure one can be of it.
+
+An option that asks for an absent capability is refused at start or at enqueue,
+never ignored.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+__all__ = ["BackendCapabilities", "Capabilities", "Durability", "Support"]
+
+
+class Support(Enum):
+    """How a capability is there: by the store itself, by our own means, or not at all."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    ABSENT = "absent"
+
+    def __bool__(self) -> bool:
+        return self is not Support.ABSENT
+
+
+class Durability(Enum):
+    """What an accepted message survives. "Never loses" is said for `SYNCED` only."""
+
+    MEMORY = "memory"
+    """Nothing but the life of this process."""
+
+    CACHED = "cached"
+    """The death of any process; a power cut may take the last moments."""
+
+    SYNCED = "synced"
+    """A power cut: it is on the disk before the call returns."""
+
+
+@frozen(kw_only=True)
+class Capabilities:
+    """What a broker can do.
+
+    Attributes:
+        durability: see `Durability`.
+        delay: messages that become ready later.
+        priority: levels 0 to 9, taken strictly from 9 down.
+        uniqueness: refuses a second live message with the same unique key.
+        dedupe: publishing an id again makes no second message.
+        cancel: waiting and running messages.
+        pause: a queue can be held without losing what is in it.
+        dead_letters: kept, listed, replayed.
+        transactional: publish and settle on the caller's own connection.
+        atomic_results: record, ack and follow-ups in one step, with a backend
+            that has the same `store_id`.
+        broadcast: the `ControlChannel`.
+        limits: the `LimitStore`.
+        joins, ticks: group counters and schedule ticks; for later rooms.
+        multiprocess: other processes see the same messages.
+        max_batch: most messages in one publish call.
+        max_batch_bytes: most bytes of bodies in one publish call.
+        max_payload: largest body in bytes.
+        max_delay_ms: longest delay.
+    """
+
+    durability: Durability
+    delay: Support = Support.ABSENT
+    priority: Support = Support.ABSENT
+    uniqueness: Support = Support.ABSENT
+    dedupe: Support = Support.NATIVE
+    cancel: Support = Support.ABSENT
+    pause: Support = Support.ABSENT
+    dead_letters: Support = Support.ABSENT
+    transactional: Support = Support.ABSENT
+    atomic_results: Support = Support.ABSENT
+    broadcast: Support = Support.ABSENT
+    limits: Support = Support.ABSENT
+    joins: Support = Support.ABSENT
+    ticks: Support = Support.ABSENT
+    multiprocess: bool = True
+    max_batch: int = 500
+    max_batch_bytes: int = 4 * 1024 * 1024
+    max_payload: int = 64 * 1024 * 1024
+    max_delay_ms: int = 10 * 365 * 86_400_000
+
+
+@frozen(kw_only=True)
+class BackendCapabilities:
+    """What a result backend can do.
+
+    Attributes:
+        durability: see `Durability`.
+        push: `wait` is woken by the store; without it, it polls.
+        listing: `list`.
+        progress: `progress`.
+        multiprocess: other processes see the same records.
+        max_payload: largest value in bytes.
+    """
+
+    durability: Durability
+    push: Support = Support.ABSENT
+    listing: Support = Support.ABSENT
+    progress: Support = Support.ABSENT
+    multiprocess: bool = True
+    max_payload: int = 64 * 1024 * 1024

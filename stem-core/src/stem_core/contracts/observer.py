@@ -1,0 +1,45 @@
+"""What an observer is told. Observers watch; they cannot change anything.
+
+Events are frozen and cheap; an observer that raises is logged once and goes on
+being called, and never disturbs the task.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from attrs import field, frozen
+
+__all__ = ["Event", "Observer"]
+
+
+@frozen(slots=False, kw_only=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        name: ``task-enqueued``, ``task-started``, ``task-succeeded``, ``task-retried``,
+            ``task-failed``, ``task-released``, ``task-cancelled``, ``lease-lost``,
+            ``worker-started``, ``worker-draining``, ``worker-stopped``,
+            ``broker-lost``, ``broker-back``.
+        at_ms: when, milliseconds since the Unix epoch.
+        task_id, task, queue, attempt, worker: whom it concerns, where known.
+        detail: more, as plain values; never arguments, results or secrets.
+    """
+
+    name: str
+    at_ms: int
+    task_id: str = ""
+    task: str = ""
+    queue: str = ""
+    attempt: int = 0
+    worker: str = ""
+    detail: dict[str, Any] = field(factory=dict)
+
+
+class Observer(Protocol):
+    """Is told of events, in the loop where they happen; must return at once."""
+
+    def on_event(self, event: Event, /) -> None:
+        """Take note of *event*."""
+        ...
