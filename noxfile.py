@@ -1,0 +1,200 @@
+"""The one front door: every check of the project is a session here.
+
+It needs Python >= 3.11 with venv and a package index, nothing else::
+
+    python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox -s tests
+
+uv is used where it is found, else virtualenv. What users install is what is
+tested: `build` makes the wheels, the other sessions install those wheels, and
+only `types` reads the sources.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint", "types"]
+
+ROOT = Path(__file__).parent
+WHEELS = ROOT / ".nox" / "wheels"
+REBUILT = ROOT / ".nox" / "rebuilt"
+DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
+SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
+SUITES = ("tests/unit", "tests/conformance", "tests/integration", "tests/packaging")
+OLDEST_MINOR, NEWEST_MINOR = 11, 15
+RUNNING = f"3.{sys.version_info.minor}"
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+
+# ── which interpreters are here ──────────────────────────────────────────────
+
+
+def let_pyenv_answer() -> None:
+    """Make every new enough interpreter that pyenv holds answer to its name.
+
+    Its shims say "command not found" for each version that is not selected. What was
+    selected stays so, after the others: uv itself may live there.
+    """
+    if "PYENV_VERSION" in os.environ or not shutil.which("pyenv"):
+        return
+    held = _words("pyenv", "versions", "--bare")
+    minors = [f"3.{minor}." for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)]
+    new_enough = [name for name in held if name.startswith(tuple(minors))]
+    selected = [name for name in _words("pyenv", "version-name", sep=":") if name not in new_enough]
+    if new_enough:
+        os.environ["PYENV_VERSION"] = ":".join([*new_enough, *selected])
+
+
+def _words(*command: str, sep: str | None = None) -> list[str]:
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip().split(sep)
+
+
+def answers(version: str) -> bool:
+    """Say whether `pythonX.Y` is on the PATH and really is that version."""
+    name = f"python{version}"
+    if not shutil.which(name):
+        return False
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return _words(name, "-c", program) == [version]
+
+
+def interpreters() -> tuple[list[str], list[str]]:
+    """Return the versions to test on, the running one first, and those that are not here."""
+    known = [f"3.{minor}" for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1)]
+    others = [version for version in known if version != RUNNING]
+    found = [version for version in others if answers(version)]
+    return [RUNNING, *found], [version for version in others if version not in found]
+
+
+if sys.version_info < (3, OLDEST_MINOR):
+    sys.exit(f"nox runs on {sys.version.split()[0]}; Stem needs Python >= 3.{OLDEST_MINOR}")
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+let_pyenv_answer()
+HERE, LEFT_OUT = interpreters()
+
+
+# ── what the sessions share ──────────────────────────────────────────────────
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of one dependency group of the root pyproject.toml."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def wheel(distribution: str) -> str:
+    """Return the wheel that `build` made of *distribution*."""
+    (path,) = WHEELS.glob(f"{distribution.replace('-', '_')}-*.whl")
+    return str(path)
+
+
+def install_wheels(session: nox.Session, *distributions: str, extras: str = "") -> None:
+    """Install *distributions* from their wheels, whatever the environment held before.
+
+    A reused environment with the same version number would keep the old code: pip calls
+    that "already satisfied". So the wheels go in once more, by force.
+    """
+    wheels = [wheel(distribution) for distribution in distributions]
+    session.install(*(path + extras if "stem_core-" in path else path for path in wheels))
+    session.install("--force-reinstall", "--no-deps", *wheels)
+
+
+def clean_environment() -> dict[str, str | None]:
+    """Return changes to the environment: nothing of the shell's Stem settings, no ./ on sys.path."""
+    settings = [name for name in os.environ if name.startswith("STEM_")]
+    kept = [name for name in settings if name.startswith("STEM_TEST_")]
+    return {"PYTHONSAFEPATH": "1", **{name: None for name in settings if name not in kept}}
+
+
+def pytest(session: nox.Session, *suites: str) -> None:
+    """Run *suites* against the installed wheels; paths given after `--` take their place."""
+    chosen = any((ROOT / word.split("::")[0]).exists() for word in session.posargs)
+    arguments = [*(() if chosen else suites), *session.posargs]
+    session.run("python", "-m", "pytest", *arguments, env=clean_environment())
+
+
+# ── sessions ─────────────────────────────────────────────────────────────────
+
+
+@nox.session(reuse_venv=True)
+def build(session: nox.Session) -> None:
+    """Make the wheels of all distributions, for the sessions that install them."""
+    session.install("build", "hatchling>=1.26")
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    for distribution in DISTRIBUTIONS:
+        flags = ("--wheel", "--no-isolation", "--outdir", str(WHEELS))
+        session.run("python", "-m", "build", *flags, distribution, silent=True)
+
+
+@nox.session(requires=["build"])
+def demo(session: nox.Session) -> None:
+    """Install the stem-core wheel into a clean environment and run `stem demo [FOLDER]` there."""
+    install_wheels(session, "stem-core")
+    session.run("stem", "demo", *session.posargs, env=clean_environment())
+
+
+@nox.session(python=HERE, requires=["build"])
+def tests(session: nox.Session) -> None:
+    """Test the installed wheels of all distributions, on every interpreter that is here."""
+    session.log(f"interpreters found: {', '.join(HERE)}; left out: {', '.join(LEFT_OUT) or 'none'}")
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
+    pytest(session, *SUITES)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and the import contracts."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
+
+
+@nox.session(requires=["build"])
+def types(session: nox.Session) -> None:
+    """Check the types of all sources under mypy and pyright, and what both say of wrong calls."""
+    # The wheels bring the dependencies; both checkers are told to read the sources.
+    install_wheels(session, *DISTRIBUTIONS, extras="[cli,testing]")
+    session.install(*group("test"), *group("types"))
+    # Node and pyright come in wheels: nothing is fetched from outside the package index.
+    quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    session.run("mypy")
+    session.run("pyright", env=quiet)
+    session.run("python", "tests/typing/check_typing.py", env=quiet)
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("distribution", DISTRIBUTIONS, ids=DISTRIBUTIONS)
+def packaging(session: nox.Session, distribution: str) -> None:
+    """Install each wheel alone, see it work, and build the same wheel again through its sdist."""
+    session.install("--find-links", str(WHEELS), wheel(distribution))
+    session.run("python", "tests/packaging/alone.py", distribution, env=clean_environment())
+    session.install("build")
+    rebuilt = REBUILT / distribution
+    shutil.rmtree(rebuilt, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(rebuilt), distribution, silent=True)
+    session.run("python", "tests/packaging/artifacts.py", wheel(distribution), str(rebuilt))
+
+
+@nox.session(requires=["build"])
+def docs(session: nox.Session) -> None:
+    """Run every code block of the README and the documentation."""
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
+    pytest(session, "tests/docs")
+
+
+@nox.session(requires=["build"])
+def bench(session: nox.Session) -> None:
+    """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS.md."""
+    install_wheels(session, *DISTRIBUTIONS)
+    session.install("-r", "benchmarks/peers.txt")
+    session.run("python", "benchmarks/run.py", *session.posargs, env=clean_environment())
