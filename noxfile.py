@@ -107,7 +107,7 @@ def install_wheels(session: nox.Session, *distributions: str, extras: str = "") 
 
 
 def clean_environment() -> dict[str, str | None]:
-    """Return changes to the environment: nothing of the shell's Stem settings, no ./ on sys.path."""
+    """Return what to change: no Stem settings of the shell, no working directory on sys.path."""
     settings = [name for name in os.environ if name.startswith("STEM_")]
     kept = [name for name in settings if name.startswith("STEM_TEST_")]
     return {"PYTHONSAFEPATH": "1", **{name: None for name in settings if name not in kept}}
@@ -196,5 +196,5 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS.md."""
     install_wheels(session, *DISTRIBUTIONS)
-    session.install("-r", "benchmarks/peers.txt")
-    session.run("python", "benchmarks/run.py", *session.posargs, env=clean_environment())
+    session.install("-r", "benchmarks/requirements.txt")
+    session.run("python", "benchmarks/run.py", *session.posargs)

@@ -1,0 +1,119 @@
+"""Run inside an environment that holds one wheel and its declared dependencies, nothing else.
+
+    python alone.py stem-core
+
+It proves that the distribution needs nothing that it does not declare. It is a
+script, not a test: pytest would bring packages of its own into the environment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata as metadata
+import pkgutil
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+# These rooms need an extra; an import without it must fail by naming that extra's package.
+BEHIND_AN_EXTRA = {"stem_core.testing": {"pytest", "hypothesis"}}
+
+
+def main(distribution: str) -> None:
+    """Check *distribution*, print what was seen, and exit 1 at the first thing that is wrong."""
+    package = distribution.replace("-", "_")
+    modules = import_everything(package)
+    print(f"{distribution}: {modules} modules import with the declared dependencies alone")
+    print(f"{distribution}: entry points load: {', '.join(load_entry_points(distribution)) or '-'}")
+    print(f"{distribution}: nothing undeclared is installed: {', '.join(undeclared(distribution))}")
+    if distribution == "stem-core":
+        print(f"{distribution}: the console script says: {console_script()}")
+
+
+def import_everything(package: str) -> int:
+    """Import every module of *package*; return how many there are."""
+    root = importlib.import_module(package)
+    check(root.__file__ is not None, f"{package} has no file")
+    folder = Path(str(root.__file__)).parent
+    check(folder.parent == Path(sysconfig.get_path("purelib")), f"{folder} is not site-packages")
+    check((folder / "py.typed").is_file(), f"{package} has no py.typed")
+    names = [info.name for info in walk(root.__path__, f"{package}.")]
+    for name in names:
+        import_one(name)
+    return len(names) + 1
+
+
+def walk(path: Sequence[str], prefix: str) -> list[pkgutil.ModuleInfo]:
+    """Find all modules without importing any; `__main__` modules run, so they are left out."""
+    found = [info for info in pkgutil.iter_modules(path, prefix) if "__main__" not in info.name]
+    for info in [info for info in found if info.ispkg]:
+        nested = Path(path[0]) / info.name.rpartition(".")[2]
+        found += walk([str(nested)], f"{info.name}.")
+    return found
+
+
+def import_one(name: str) -> None:
+    """Import *name*; it may fail only for want of the extra that its room is behind."""
+    allowed: set[str] = set()
+    for room, packages in BEHIND_AN_EXTRA.items():
+        allowed |= packages if name == room or name.startswith(f"{room}.") else set()
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        check((error.name or "").partition(".")[0] in allowed, f"{name} needs {error.name}")
+
+
+def load_entry_points(distribution: str) -> list[str]:
+    """Load each entry point of *distribution*; return their names with their groups."""
+    entries = metadata.distribution(distribution).entry_points
+    for entry in entries:
+        check(entry.load() is not None, f"{entry} loads nothing")
+    return [f"{entry.group}:{entry.name}" for entry in entries]
+
+
+def undeclared(distribution: str) -> list[str]:
+    """Return what is installed here, after checking that *distribution* leads to all of it."""
+    installed = {normal(each.name) for each in metadata.distributions()}
+    reached = reachable(normal(distribution), installed) | {"pip"}
+    check(installed <= reached, f"not declared: {sorted(installed - reached)}")
+    return sorted(installed - {normal(distribution), "pip"})
+
+
+def reachable(name: str, installed: set[str]) -> set[str]:
+    """Return *name* and everything installed that its requirements lead to."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in installed and current not in seen:
+            seen.add(current)
+            waiting += [normal(need) for need in metadata.requires(current) or []]
+    return seen
+
+
+def normal(requirement: str) -> str:
+    """Return the normalised name that a requirement line begins with."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return re.sub(r"[-_.]+", "-", name[0]).lower() if name else ""
+
+
+def console_script() -> str:
+    """Return the one line that `stem version` prints."""
+    script = Path(sysconfig.get_path("scripts")) / "stem"
+    run = subprocess.run([str(script), "version"], capture_output=True, text=True)
+    check(run.returncode == 0, f"stem version: exit {run.returncode}: {run.stderr}")
+    check(metadata.version("stem-core") in run.stdout, f"stem version says {run.stdout!r}")
+    return run.stdout.splitlines()[0]
+
+
+def check(holds: bool, complaint: str) -> None:
+    """Exit with *complaint* unless it holds; unlike assert, under -O too."""
+    if not holds:
+        sys.exit(f"FAILED: {complaint}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
