@@ -24,7 +24,7 @@ class Event(Enum):
     LEASE = "lease"  # a worker took it; the fence grows
     SUCCEED = "succeed"  # it returned
     RETRY = "retry"  # it failed, and attempts are left
-    EXHAUST = "exhaust"  # it failed for good, or must not be run: to the dead letters
+    DEAD_LETTER = "dead-letter"  # it failed for good, or must not be run: to the dead letters
     FAIL = "fail"  # it failed for good after it was acked early: nothing is left to replay
     DISCARD = "discard"  # it said that there is nothing to do any more
     EXPIRE = "expire"  # a worker was handed it too late
@@ -47,7 +47,7 @@ def _rows() -> Iterator[tuple[State, Event, State]]:
     yield State.QUEUED, Event.LEASE, State.RUNNING
     yield State.RUNNING, Event.SUCCEED, State.SUCCEEDED
     yield State.RUNNING, Event.RETRY, State.SCHEDULED
-    yield State.RUNNING, Event.EXHAUST, State.DEAD
+    yield State.RUNNING, Event.DEAD_LETTER, State.DEAD
     yield State.RUNNING, Event.FAIL, State.FAILED
     yield State.RUNNING, Event.DISCARD, State.DISCARDED
     yield State.RUNNING, Event.EXPIRE, State.EXPIRED

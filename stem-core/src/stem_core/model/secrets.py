@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 from typing import Any, Final, Generic, NoReturn, TypeVar
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "Secret", "redact"]
+__all__ = ["HIDDEN", "Secret", "is_secret_name", "redact"]
 
 HIDDEN: Final = "***"
 """What stands in the place of a secret, whatever its length."""
+
+_SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token|key|credential|auth", re.IGNORECASE)
 
 T = TypeVar("T", str, bytes)
 
@@ -65,6 +68,11 @@ class Secret(Generic[T]):
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         self.__getstate__()
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether an option of this *name* holds what must not be shown."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def redact(text: str, *secrets: Secret[str] | Secret[bytes] | None) -> str:

@@ -16,9 +16,9 @@ from urllib.parse import quote, unquote_to_bytes
 from attrs import evolve, frozen
 
 from stem_core.model.errors import InvalidURL
-from stem_core.model.secrets import HIDDEN, Secret
+from stem_core.model.secrets import HIDDEN, Secret, is_secret_name
 
-__all__ = ["Host", "StemURL", "is_secret_name"]
+__all__ = ["Host", "StemURL"]
 
 _MAX_LENGTH: Final = 8192
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(?:\+([A-Za-z][A-Za-z0-9.-]*))?")
@@ -32,11 +32,6 @@ _QUERY_SAFE: Final = "/:~!$'()*+,;?"
 _FORM: Final = (
     "A URL is scheme://user:password@host:port/path?option=value, such as redis://localhost:6379/0."
 )
-
-is_secret_name: Final = re.compile(
-    r"pass|pwd|secret|token|key|credential|auth", re.IGNORECASE
-).search
-"""Match the name of an option whose value must not be shown."""
 
 
 @frozen
