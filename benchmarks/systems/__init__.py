@@ -1,0 +1,1 @@
+"""One module per measured system; each prints one JSON object and knows nothing of the others."""

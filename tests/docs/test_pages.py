@@ -1,0 +1,101 @@
+"""Every Python block of every page runs, as a program of its own, and the generated parts are current.
+
+A block behind `<!-- needs: stem-x -->` needs a package that does not exist yet: it
+must compile, and must end with the error that names the package.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from stem_core.model.lifecycle import mermaid
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [ROOT / "README.md", *ROOT.glob("stem-*/README.md"), *(ROOT / "docs").rglob("*.md")]
+)
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDS = re.compile(r"<!-- needs: (\S+) -->")
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
+
+
+@frozen
+class Block:
+    """One fenced block: where it stands, what it says, what package it waits for."""
+
+    name: str
+    code: str
+    needs: str
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text()
+        end = 0
+        for found in FENCE.finditer(text):
+            marks = NEEDS.findall(text, end, found.start())
+            line = text.count("\n", 0, found.start()) + 2
+            yield Block(
+                f"{page.relative_to(ROOT)}:{line}", found[1], marks[-1] if marks else ""
+            )
+            end = found.end()
+
+
+BLOCKS = list(blocks())
+
+
+def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block as a file, in an empty folder, without any STEM_ variable."""
+    program = folder / "page.py"
+    program.write_text(block.code)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STEM_")}
+    return subprocess.run(
+        [sys.executable, str(program)],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_pages_hold_blocks_to_run() -> None:
+    assert len([block for block in BLOCKS if not block.needs]) >= 5
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if not b.needs], ids=lambda b: b.name
+)
+def test_a_block_on_a_page_runs(block: Block, tmp_path: Path) -> None:
+    done = run(block, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "never awaited" not in done.stderr
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs], ids=lambda b: b.name)
+def test_a_block_that_waits_for_a_package_names_it(block: Block, tmp_path: Path) -> None:
+    compile(block.code, block.name, "exec")
+    done = run(block, tmp_path)
+    assert done.returncode != 0
+    assert f"pip install {block.needs}" in done.stderr
+
+
+def test_the_state_diagram_is_the_table_of_the_code() -> None:
+    page = (ROOT / "docs/core-concepts/delivery-semantics.md").read_text()
+    drawn = page.split("<!-- states:begin -->\n", 1)[1].split("<!-- states:end -->", 1)[0]
+    assert drawn == f"```mermaid\n{mermaid()}```\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_link_between_pages_leads_somewhere(page: Path) -> None:
+    broken = [to for to in LINK.findall(page.read_text()) if not (page.parent / to).exists()]
+    assert not broken
