@@ -8,6 +8,8 @@ script, not a test: pytest would bring packages of its own into the environment.
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import importlib.metadata as metadata
 import pkgutil
@@ -20,17 +22,19 @@ from pathlib import Path
 
 # These rooms need an extra; an import without it must fail by naming that extra's package.
 BEHIND_AN_EXTRA = {"stem_core.testing": {"pytest", "hypothesis"}}
+SEEDED = {"pip", "setuptools", "wheel"}
 
 
 def main(distribution: str) -> None:
     """Check *distribution*, print what was seen, and exit 1 at the first thing that is wrong."""
     package = distribution.replace("-", "_")
-    modules = import_everything(package)
-    print(f"{distribution}: {modules} modules import with the declared dependencies alone")
-    print(f"{distribution}: entry points load: {', '.join(load_entry_points(distribution)) or '-'}")
-    print(f"{distribution}: nothing undeclared is installed: {', '.join(undeclared(distribution))}")
+    say = functools.partial(print, f"{distribution}:")
+    say(import_everything(package), "modules import with the declared dependencies alone")
+    say("entry points load:", *load_entry_points(distribution))
+    say("foreign imports, each declared:", *imports_only_what_it_declares(distribution))
+    say("installed beside it:", *only_what_it_leads_to(distribution))
     if distribution == "stem-core":
-        print(f"{distribution}: the console script says: {console_script()}")
+        say("the console script says:", console_script())
 
 
 def import_everything(package: str) -> int:
@@ -74,12 +78,12 @@ def load_entry_points(distribution: str) -> list[str]:
     return [f"{entry.group}:{entry.name}" for entry in entries]
 
 
-def undeclared(distribution: str) -> list[str]:
-    """Return what is installed here, after checking that *distribution* leads to all of it."""
-    installed = {normal(each.name) for each in metadata.distributions()}
-    reached = reachable(normal(distribution), installed) | {"pip"}
-    check(installed <= reached, f"not declared: {sorted(installed - reached)}")
-    return sorted(installed - {normal(distribution), "pip"})
+def only_what_it_leads_to(distribution: str) -> list[str]:
+    """Return what else is installed here, after checking that *distribution* leads to all of it."""
+    installed = {normal(each.name) for each in metadata.distributions()} - SEEDED
+    reached = reachable(normal(distribution), installed)
+    check(installed == reached, f"not a clean environment: {sorted(installed - reached)}")
+    return sorted(installed - {normal(distribution)})
 
 
 def reachable(name: str, installed: set[str]) -> set[str]:
@@ -92,6 +96,35 @@ def reachable(name: str, installed: set[str]) -> set[str]:
             seen.add(current)
             waiting += [normal(need) for need in metadata.requires(current) or []]
     return seen
+
+
+def imports_only_what_it_declares(distribution: str) -> list[str]:
+    """Return the foreign packages that the sources name, after checking that each is declared.
+
+    Importing a dependency of a dependency works until that one changes its mind, so it is
+    looked for in the text: imports inside functions and for type checkers count too.
+    """
+    package = distribution.replace("-", "_")
+    folder = Path(sysconfig.get_path("purelib")) / package
+    named = {name for path in folder.rglob("*.py") for name in imported(path.read_text("utf-8"))}
+    foreign = named - {package} - sys.stdlib_module_names
+    owners = metadata.packages_distributions()
+    declared = {normal(need) for need in metadata.requires(distribution) or []}
+    for name in foreign:
+        owned_by = {normal(owner) for owner in owners.get(name, [name])}
+        check(bool(owned_by & declared), f"{distribution} imports {name} and does not declare it")
+    return sorted(foreign)
+
+
+def imported(source: str) -> set[str]:
+    """Return the top-level names of everything that *source* imports, wherever it does."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def normal(requirement: str) -> str:
