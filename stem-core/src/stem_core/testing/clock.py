@@ -110,4 +110,4 @@ class LoadedDice:
 
     def bytes(self, count: int, /) -> bytes:
         """*count* bytes that no earlier call gave, as long as there are enough of them."""
-        return (next(self._count) % 256**count).to_bytes(count, "big")
+        return next(self._count).to_bytes(max(count, 8), "big")[-count:] if count else b""
