@@ -12,6 +12,7 @@ only `types` reads the sources.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ WHEELS = ROOT / ".nox" / "wheels"
 REBUILT = ROOT / ".nox" / "rebuilt"
 DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
-SUITES = ("tests/unit", "tests/conformance", "tests/integration", "tests/packaging")
+SUITES = ("tests/unit", "tests/conformance", "tests/integration", "tests/packaging", "tests/docs")
 OLDEST_MINOR, NEWEST_MINOR = 11, 15
 RUNNING = f"3.{sys.version_info.minor}"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -79,6 +80,7 @@ if sys.version_info < (3, OLDEST_MINOR):
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 let_pyenv_answer()
 HERE, LEFT_OUT = interpreters()
+OLDEST = min(HERE, key=lambda version: int(version.partition(".")[2]))
 
 
 # ── what the sessions share ──────────────────────────────────────────────────
@@ -87,6 +89,17 @@ HERE, LEFT_OUT = interpreters()
 def group(name: str) -> tuple[str, ...]:
     """Return the requirements of one dependency group of the root pyproject.toml."""
     return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def floors() -> list[str]:
+    """Return one line ``name==oldest`` for each release that a distribution says it accepts."""
+    found: set[str] = set()
+    for distribution in DISTRIBUTIONS:
+        project = nox.project.load_toml(ROOT / distribution / "pyproject.toml")["project"]
+        for requirement in project["dependencies"]:
+            name, oldest = re.split(r"(?:\[.*\])?>=", requirement.partition(",")[0])
+            found |= set() if name in DISTRIBUTIONS else {f"{name}=={oldest}"}
+    return sorted(found)
 
 
 def wheel(distribution: str) -> str:
@@ -146,6 +159,15 @@ def tests(session: nox.Session) -> None:
     session.log(f"interpreters found: {', '.join(HERE)}; left out: {', '.join(LEFT_OUT) or 'none'}")
     install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
     session.install(*group("test"))
+    pytest(session, *SUITES)
+
+
+@nox.session(python=OLDEST, requires=["build"])
+def oldest(session: nox.Session) -> None:
+    """Test with the oldest release of every dependency that the metadata accept."""
+    constraints = Path(session.create_tmp()) / "floors.txt"
+    constraints.write_text("\n".join(floors()), "utf-8")
+    session.install("--constraint", str(constraints), *map(wheel, DISTRIBUTIONS), *group("test"))
     pytest(session, *SUITES)
 
 
