@@ -7,20 +7,33 @@ lease and fence belong to the broker and never enter an envelope.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import field, frozen
 
-from stem_core.model.errors import EnqueueError, InvalidName, InvalidOption, NotEncodable
+from stem_core.model.errors import InvalidName, InvalidOption, NotEncodable
 from stem_core.model.ids import check_id, check_name
+from stem_core.model.options import shown
 
-__all__ = ["MAX_INSTANT_MS", "WIRE_VERSION", "Envelope", "check_envelope"]
+__all__ = ["MAX_INSTANT_MS", "RESERVED", "WIRE_VERSION", "Envelope", "check_envelope"]
 
 WIRE_VERSION: Final = 1
 """The version that this release writes, and the newest that it reads."""
 
 MAX_INSTANT_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, where datetimes end."""
+
+RESERVED: Final = (
+    "key_id",
+    "issuer",
+    "schema",
+    "partition",
+    "content_type",
+    "compression",
+    "reference",
+)
+"""Names that version 1 of the wire keeps free."""
 
 _is_header: Final = re.compile(r"[!-~]{1,128}").fullmatch
 
@@ -46,8 +59,8 @@ class Envelope:
         parent, root: the task that enqueued it, and the first of the whole line.
         continuations: sealed messages that the step which settles this one publishes.
         version: of the wire.
-        key_id, issuer, schema, partition, content_type, compression, reference:
-            reserved; no release writes them yet.
+        reserved: texts under the names of `RESERVED`, which a later release will
+            give a meaning; nobody fills it yet.
     """
 
     id: str
@@ -67,13 +80,7 @@ class Envelope:
     root: str | None = None
     continuations: tuple[dict[str, Any], ...] = ()
     version: int = WIRE_VERSION
-    key_id: str | None = None
-    issuer: str | None = None
-    schema: str | None = None
-    partition: str | None = None
-    content_type: str | None = None
-    compression: str | None = None
-    reference: str | None = None
+    reserved: dict[str, str] = field(factory=dict)
 
 
 def check_envelope(envelope: Envelope) -> None:
@@ -86,20 +93,34 @@ def check_envelope(envelope: Envelope) -> None:
         InvalidName, InvalidOption, NotEncodable: all `EnqueueError`; name the field.
     """
     check_id(envelope.id)
-    check_name(envelope.task, kind="task")
-    check_name(envelope.namespace, kind="namespace")
-    check_name(envelope.queue, kind="queue")
+    try:
+        _remember_address(envelope.task, envelope.namespace, envelope.queue)
+    except TypeError:  # not hashable, so no text either: let the check say which
+        _check_address(envelope.task, envelope.namespace, envelope.queue)
     if envelope.parent is not None:
         check_id(envelope.parent)
-    if envelope.root is not None:
+    if envelope.root is not None and envelope.root != envelope.id:
         check_id(envelope.root)
     if envelope.headers:
         _check_headers(envelope.headers)
-    if fault := _fault_of_numbers(envelope):
-        raise fault
+    if envelope.reserved:
+        _check_reserved(envelope.reserved)
+    _check_numbers(envelope)
+
+
+def _check_address(task: str, namespace: str, queue: str) -> None:
+    check_name(task, kind="task")
+    check_name(namespace, kind="namespace")
+    check_name(queue, kind="queue")
+
+
+# Few addresses are in use at a time: all but the first check cost one lookup.
+_remember_address: Final = lru_cache(maxsize=1024)(_check_address)
 
 
 def _check_headers(headers: dict[str, str]) -> None:
+    if type(headers) is not dict:
+        raise NotEncodable(f"headers: a dict is needed, got {type(headers).__name__}")
     for name, value in headers.items():
         if type(name) is not str or not _is_header(name):
             raise InvalidName(
@@ -113,27 +134,32 @@ def _check_headers(headers: dict[str, str]) -> None:
             )
 
 
-def _fault_of_numbers(envelope: Envelope) -> EnqueueError | None:
-    if envelope.version != WIRE_VERSION or type(envelope.version) is not int:
-        return InvalidOption(f"version={envelope.version!r}: this release writes {WIRE_VERSION}")
+def _check_reserved(reserved: dict[str, str]) -> None:
+    for name, value in reserved.items():
+        if name not in RESERVED or type(value) is not str:
+            raise NotEncodable(
+                f"reserved: {name!a:.60} is not one of the reserved texts {', '.join(RESERVED)}"
+            )
+
+
+def _check_numbers(envelope: Envelope) -> None:
+    if type(envelope.version) is not int or envelope.version != WIRE_VERSION:
+        raise InvalidOption(f"version={shown(envelope.version)}: this release has {WIRE_VERSION}")
     if type(envelope.priority) is not int or not 0 <= envelope.priority <= 9:
-        return InvalidOption(f"priority={envelope.priority!r:.60} is not a whole number 0 to 9")
-    if not _is_instant(envelope.enqueued_at_ms):
-        return _not_an_instant("enqueued_at_ms", envelope.enqueued_at_ms)
-    for name in ("not_before_ms", "delay_ms", "expires_at_ms"):
-        value = getattr(envelope, name)
-        if value is not None and not _is_instant(value):
-            return _not_an_instant(name, value)
-    if envelope.not_before_ms is not None and envelope.delay_ms is not None:
-        return InvalidOption("delay together with not_before", way_out="Give one of them.")
-    return None
+        raise InvalidOption(f"priority={shown(envelope.priority)} is not a whole number 0 to 9")
+    _check_instant("enqueued_at_ms", envelope.enqueued_at_ms)
+    if envelope.expires_at_ms is not None:
+        _check_instant("expires_at_ms", envelope.expires_at_ms)
+    if envelope.not_before_ms is not None:
+        _check_instant("not_before_ms", envelope.not_before_ms)
+    if envelope.delay_ms is not None:
+        _check_instant("delay_ms", envelope.delay_ms)
+        if envelope.not_before_ms is not None:
+            raise InvalidOption("delay together with not_before", way_out="Give one of them.")
 
 
-def _is_instant(value: object) -> bool:
-    return type(value) is int and 0 <= value <= MAX_INSTANT_MS
-
-
-def _not_an_instant(name: str, value: object) -> InvalidOption:
-    return InvalidOption(
-        f"{name}={value!r:.60} is not a whole number of milliseconds before the year 10000"
-    )
+def _check_instant(name: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value <= MAX_INSTANT_MS:
+        raise InvalidOption(
+            f"{name}={shown(value)} is not a whole number of milliseconds before the year 10000"
+        )

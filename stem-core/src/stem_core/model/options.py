@@ -36,6 +36,7 @@ __all__ = [
     "Unset",
     "Until",
     "resolve",
+    "shown",
 ]
 
 T = TypeVar("T")
@@ -77,7 +78,9 @@ def _names(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     given: object = value  # callers without a type checker, and the wire
-    usable = isinstance(given, (tuple, list)) and all(type(n) is str and n for n in given)
+    usable = isinstance(given, (tuple, list)) and all(
+        type(name) is str and name.isidentifier() for name in given
+    )
     if not usable or not value or len(set(value)) < len(value):
         raise InvalidOption(
             f"unique: by={value!r:.80} is not a tuple of different argument names",
@@ -137,13 +140,19 @@ def _ms(span: timedelta) -> int:
     return span // _MILLISECOND
 
 
+def shown(value: object) -> str:
+    """Return *value* for a message: short, and without the refusal of enormous integers to print."""
+    enormous = isinstance(value, int) and abs(value) >> 64
+    return "an enormous number" if enormous else f"{value!r:.60}"
+
+
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if type(value) is str and value in allowed:
         return
     near = difflib.get_close_matches(str(value), allowed, n=1) if isinstance(value, str) else []
     guess = f"Did you mean {near[0]!r}? " if near else ""
     raise InvalidOption(
-        f"{name}={value!r:.60} is not known", way_out=f"{guess}Choose one of {', '.join(allowed)}."
+        f"{name}={shown(value)} is not known", way_out=f"{guess}Choose one of {', '.join(allowed)}."
     )
 
 
@@ -192,14 +201,14 @@ def _unique(value: bool | tuple[str, ...] | Unique | Unset) -> Unique | Literal[
         case tuple() | list():
             return Unique(by=value)
     raise InvalidOption(
-        f"unique={value!r:.60} says nothing",
+        f"unique={shown(value)} says nothing",
         way_out='Write True, False, a tuple of argument names ("customer_id",) or Unique(…).',
     )
 
 
 def _is_bool(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not UNSET and type(value) is not bool:
-        raise InvalidOption(f"{attribute.name}={value!r:.60} is neither True nor False")
+        raise InvalidOption(f"{attribute.name}={shown(value)} is neither True nor False")
 
 
 def _int_up_to(limit: int) -> Callable[[object, Attribute[Any], object], None]:
@@ -207,7 +216,7 @@ def _int_up_to(limit: int) -> Callable[[object, Attribute[Any], object], None]:
         if value is UNSET or (type(value) is int and 0 <= value <= limit):
             return
         raise InvalidOption(
-            f"{attribute.name}={value!r:.60} is not a whole number from 0 to {limit}",
+            f"{attribute.name}={shown(value)} is not a whole number from 0 to {limit}",
             way_out=_INT_HELP[attribute.name],
         )
 
@@ -223,7 +232,7 @@ _INT_HELP: Final = {
 def _is_policy(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not UNSET and not isinstance(value, RetryPolicy):
         raise InvalidOption(
-            f"{attribute.name}={value!r:.60} is not a RetryPolicy",
+            f"{attribute.name}={shown(value)} is not a RetryPolicy",
             way_out='Write retry_policy=RetryPolicy(base="1s", cap="5m").',
         )
 
@@ -237,7 +246,7 @@ def _is_rate_limit(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is UNSET or value is None or (type(value) is str and _is_rate(value)):
         return
     raise InvalidOption(
-        f"{attribute.name}={value!r:.60} is not a rate",
+        f"{attribute.name}={shown(value)} is not a rate",
         way_out='Write a count per second, minute, hour or day: "10/s", "100/m", "5000/h", "9/d".',
     )
 
