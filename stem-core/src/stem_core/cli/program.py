@@ -1,0 +1,161 @@
+"""The root command: which commands there are, and how the program starts and ends.
+
+Rule of this module: it knows commands by name, summary and address only. A
+command's module is imported when the command is called, a plugin's likewise.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from stem_core.cli.exits import ExitCode, exit_code_of
+from stem_core.model.errors import PluginBroken, StemError
+
+__all__ = ["COMMANDS", "TeachingGroup", "program", "run"]
+
+# name: (where the click command is, what it does)
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "demo": ("stem_core.cli.demo:demo", "Run one task for each file of a folder, and watch."),
+    "worker": ("stem_core.cli.worker:worker", "Run the tasks of an application."),
+    "enqueue": ("stem_core.cli.enqueue:enqueue", "Enqueue one task by its name."),
+    "result": ("stem_core.cli.result:result", "Show where a task stands, or how it ended."),
+    "plugins": ("stem_core.cli.plugins:plugins", "List the installed plugins, or check them."),
+    "config": ("stem_core.cli.config:config", "Show the settings and where they come from."),
+    "version": ("stem_core.cli.version:version", "Show the versions of Stem and its plugins."),
+}
+
+
+class TeachingGroup(click.Group):
+    """A group of commands that answers a mistyped name with the nearest ones."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that *args* begin with, or say which was probably meant."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise click.UsageError(_unknown(name, self.list_commands(ctx)), ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _Program(TeachingGroup):
+    """The root: its commands, and those of plugins, are found by name and loaded on call."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(_plugin_commands())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            return _load(COMMANDS[cmd_name][0])
+        point = _plugin_commands().get(cmd_name)
+        return None if point is None else _load_plugin_command(point)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List all commands from what is known of them without an import."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        added = [(name, f"from {_origin(point)}") for name, point in _plugin_commands().items()]
+        if added:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(sorted(added))
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every option can be given as an environment variable; each command's --help names it.",
+    invoke_without_command=True,
+)
+@click.option("--version", is_flag=True, help="Show the version of stem-core and exit.")
+@click.pass_context
+def program(ctx: click.Context, version: bool) -> None:
+    """Stem runs function calls somewhere else, later, and does not lose them.
+
+    \b
+    See it work:          stem demo
+    Run your tasks:       stem worker shop.tasks
+    Enqueue one of them:  stem enqueue billing.charge '{"customer_id": "cust_123"}'
+    """
+    if version:
+        from stem_core.cli.version import own_version
+
+        click.echo(f"stem-core {own_version()}")
+    elif ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code; errors are told on standard error."""
+    _never_fail_to_print()
+    try:
+        outcome = program.main(arguments, prog_name="stem", standalone_mode=False)
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.ClickException as mistake:
+        mistake.show()
+        return mistake.exit_code
+    except StemError as error:
+        from stem_core.cli.failures import complain
+
+        complain(error)
+        return exit_code_of(error)
+    # Whatever else a plugin's command returns is its own affair; click gives a
+    # plain int for `ctx.exit(n)`.
+    return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _never_fail_to_print() -> None:
+    """Let an output that is not UTF-8 show a replacement instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    from stem_core.cli.failures import nearest
+
+    hint = nearest(name, known) or f"There are: {', '.join(known)}."
+    return f"No such command {name!r}. {hint}"
+
+
+def _load(address: str) -> click.Command:
+    from importlib import import_module
+
+    module, _, attribute = address.partition(":")
+    command = getattr(import_module(module), attribute)
+    assert isinstance(command, click.Command)
+    return command
+
+
+def _plugin_commands() -> Mapping[str, Any]:
+    """Return the entry points of plugins' commands by name; nothing of them is imported."""
+    # Half the cost of the help text: only who lists commands, or misses one, pays for it.
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group="stem.commands")}
+
+
+def _origin(point: Any) -> str:
+    return point.dist.name if point.dist else "an unknown distribution"
+
+
+def _load_plugin_command(point: Any) -> click.Command:
+    try:
+        command = point.load()
+    except Exception as error:  # a stranger's import can raise anything; its name is the answer
+        raise PluginBroken(
+            f"the command {point.name!r} of {_origin(point)} failed to load: "
+            f"{type(error).__name__}: {error}",
+            way_out=f"Repair or uninstall {_origin(point)}.",
+        ) from error
+    if not isinstance(command, click.Command):
+        raise PluginBroken(
+            f"the command {point.name!r} of {_origin(point)} is a {type(command).__name__}, "
+            f"not a click command ({point.value})"
+        )
+    return command
