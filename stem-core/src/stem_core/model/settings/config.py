@@ -1,0 +1,311 @@
+"""The settings themselves, and which of them contradict each other.
+
+Rule of this module: declarations first, judgement below; how a text is read is
+`readers`, how an environment is walked is `environment`.
+"""
+
+# ruff: noqa: RUF009 -- `setting` is a field specifier, which ruff cannot know
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+from attrs import field, frozen
+
+from stem_core.model.duration import Milliseconds
+from stem_core.model.errors import ConfigError, MissingSetting
+from stem_core.model.settings.environment import Variables, setting
+from stem_core.model.settings.readers import (
+    LogLevel,
+    read_log_level,
+    read_namespace,
+    read_preferences,
+    read_queue,
+    read_queues,
+    read_routes,
+    read_url,
+)
+from stem_core.model.settings.security import (
+    SigningConfig,
+    TlsConfig,
+    check_tls,
+    signing_contradictions,
+    tls_contradictions,
+)
+from stem_core.model.urls import StemURL
+
+__all__ = ["StemConfig"]
+
+_DAY: Final = 86_400_000
+
+
+@frozen(kw_only=True)
+class StemConfig:
+    """Every setting of a deployment.
+
+    Attributes:
+        warnings: what was read and looks wrong without being an error.
+        origins: where each field comes from, by its name (``"tls.allow_insecure"``).
+    """
+
+    broker_url: StemURL | None = setting(
+        "STEM_BROKER_URL",
+        read=read_url,
+        help="The broker that moves the work. Required.",
+        example="redis://localhost:6379/0",
+    )
+    result_backend_url: StemURL | None = setting(
+        "STEM_RESULT_BACKEND_URL",
+        read=read_url,
+        help="The backend that remembers results; `none://` for none. "
+        "Without it the broker's own store, where its plugin has a backend.",
+        example="postgresql://localhost/stem",
+    )
+    signer_url: StemURL | None = setting(
+        "STEM_SIGNER_URL",
+        read=read_url,
+        help="The signer, instead of `STEM_SIGNING_*`; `none://` for none.",
+        example="hmac-sha256+file:///run/secrets/stem",
+    )
+    namespace: str = setting(
+        "STEM_NAMESPACE",
+        default="stem",
+        read=read_namespace,
+        help="Prefix of everything that Stem stores.",
+        example="shop",
+    )
+    default_queue: str = setting(
+        "STEM_DEFAULT_QUEUE",
+        default="default",
+        read=read_queue,
+        help="Queue of a task that names none.",
+        example="low",
+    )
+    default_max_retries: int = setting(
+        "STEM_DEFAULT_MAX_RETRIES",
+        default=3,
+        minimum=0,
+        help="Attempts after the first, of a task that does not say.",
+        example="5",
+    )
+    default_visibility_timeout_ms: Milliseconds = setting(
+        "STEM_DEFAULT_VISIBILITY_TIMEOUT",
+        default=Milliseconds(30_000),
+        minimum=1_000,
+        help="How long a worker may be silent before its task is given to another.",
+        example="1m",
+    )
+    routes: Mapping[str, str] = setting(
+        "STEM_ROUTES",
+        default={},
+        read=read_routes,
+        help="Queues by pattern of task names: pairs, or a JSON object.",
+        example="billing.*=billing,reports.*=reports",
+    )
+    max_payload: int = setting(
+        "STEM_MAX_PAYLOAD",
+        default=1_048_576,
+        minimum=1_024,
+        help="Largest encoded envelope or result, in bytes.",
+        example="262144",
+    )
+    publish_deadline_ms: Milliseconds = setting(
+        "STEM_PUBLISH_DEADLINE",
+        default=Milliseconds(10_000),
+        minimum=1,
+        help="How long an enqueue tries before it raises.",
+        example="3s",
+    )
+    result_ttl_ms: Milliseconds = setting(
+        "STEM_RESULT_TTL",
+        default=Milliseconds(_DAY),
+        minimum=1,
+        help="How long the backend keeps a result.",
+        example="1h",
+    )
+    failure_ttl_ms: Milliseconds = setting(
+        "STEM_FAILURE_TTL",
+        default=Milliseconds(7 * _DAY),
+        minimum=1,
+        help="How long the backend keeps the record of a task that did not succeed.",
+        example="30d",
+    )
+    dead_letter_ttl_ms: Milliseconds = setting(
+        "STEM_DEAD_LETTER_TTL",
+        default=Milliseconds(30 * _DAY),
+        minimum=1,
+        help="How long the broker keeps a dead letter.",
+        example="90d",
+    )
+    park_limit_ms: Milliseconds = setting(
+        "STEM_PARK_LIMIT",
+        default=Milliseconds(3_600_000),
+        minimum=0,
+        help="How long a task that no worker knows waits before it is a dead letter.",
+        example="10m",
+    )
+    max_lapses: int = setting(
+        "STEM_MAX_LAPSES",
+        default=5,
+        minimum=1,
+        help="Leases in a row that may lapse before a message is poison.",
+        example="3",
+    )
+    worker_queues: tuple[str, ...] = setting(
+        "STEM_WORKER_QUEUES",
+        default=(),
+        read=read_queues,
+        help="Queues that a worker serves. Without it the default queue and those of its tasks.",
+        example="billing,default",
+    )
+    worker_concurrency: int = setting(
+        "STEM_WORKER_CONCURRENCY",
+        default=100,
+        minimum=1,
+        help="Tasks that one worker runs at a time.",
+        example="20",
+    )
+    worker_grace_ms: Milliseconds = setting(
+        "STEM_WORKER_GRACE",
+        default=Milliseconds(30_000),
+        minimum=0,
+        help="How long running tasks may go on when the worker is asked to end.",
+        example="2m",
+    )
+    worker_threads: int = setting(
+        "STEM_WORKER_THREADS",
+        default=8,
+        minimum=1,
+        help="Threads for tasks that are plain functions.",
+        example="16",
+    )
+    prefetch_multiplier: int = setting(
+        "STEM_PREFETCH_MULTIPLIER",
+        default=1,
+        minimum=1,
+        help="Deliveries that a worker holds, as a multiple of its concurrency.",
+        example="2",
+    )
+    log_level: LogLevel = setting(
+        "STEM_LOG_LEVEL",
+        default="info",
+        read=read_log_level,
+        help="What the `stem` command logs, from this level up.",
+        example="debug",
+    )
+    log_format: Literal["auto", "text", "json"] = setting(
+        "STEM_LOG_FORMAT",
+        default="auto",
+        help="How it logs; `auto` is text on a terminal and JSON elsewhere.",
+        example="json",
+    )
+    strict: bool = setting(
+        "STEM_STRICT",
+        default=False,
+        help="Refuse what otherwise only warns, such as an unknown `STEM_` variable.",
+        example="1",
+    )
+    app: str | None = setting(
+        "STEM_APP",
+        help="The application of the `stem` command, `module:attribute`.",
+        example="shop.tasks:stem",
+    )
+    plugins: tuple[str, ...] = setting(
+        "STEM_PLUGINS",
+        default=(),
+        help="Plugin modules to load besides the discovered ones.",
+        example="shop.stem_plugin",
+    )
+    plugins_autoload: bool = setting(
+        "STEM_PLUGINS_AUTOLOAD",
+        default=True,
+        help="Discover installed plugins; switched off, only `STEM_PLUGINS` are used.",
+        example="0",
+    )
+    plugins_disable: tuple[str, ...] = setting(
+        "STEM_PLUGINS_DISABLE",
+        default=(),
+        help="Distributions whose plugins are not used; `*` is every one that is not Stem's own.",
+        example="stem-turbo",
+    )
+    plugins_prefer: Mapping[str, str] = setting(
+        "STEM_PLUGINS_PREFER",
+        default={},
+        read=read_preferences,
+        help="Which distribution opens a scheme that several claim.",
+        example="redis=stem-redis",
+    )
+    plugins_strict: bool = setting(
+        "STEM_PLUGINS_STRICT",
+        default=False,
+        help="Refuse what plugins otherwise only warn about.",
+        example="1",
+    )
+    tls: TlsConfig = field(factory=TlsConfig)
+    signing: SigningConfig = field(factory=SigningConfig)
+    warnings: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(factory=dict, eq=False)
+
+    @classmethod
+    def from_environment(
+        cls, env: Mapping[str, str] | None = None, *, require_broker: bool = True
+    ) -> StemConfig:
+        """Return the settings of *env*, by default of this process.
+
+        Raises:
+            MissingSetting: `STEM_BROKER_URL` is not there, and nothing else is wrong.
+            ConfigError: everything that is wrong, at once.
+        """
+        variables = Variables.of(os.environ if env is None else env)
+        variables.judge_unknown((cls, TlsConfig, SigningConfig))
+        values = variables.read(cls)
+        tls = TlsConfig(**variables.read(TlsConfig, prefix="tls."))
+        signing = SigningConfig(**variables.read(SigningConfig, prefix="signing."))
+        config = cls(
+            **values,
+            tls=tls,
+            signing=signing,
+            warnings=tuple(variables.warnings),
+            origins=variables.origins,
+        )
+        variables.problems += _contradictions(config, variables)
+        if (
+            require_broker
+            and config.broker_url is None
+            and "STEM_BROKER_URL" not in variables.refused
+        ):
+            variables.problems.append(_no_broker())
+        variables.raise_problems()
+        return config
+
+
+def _no_broker() -> MissingSetting:
+    return MissingSetting(
+        "STEM_BROKER_URL is not set",
+        way_out="Example: STEM_BROKER_URL=redis://localhost:6379/0 "
+        "(or sqlite:///stem.db, which needs no server).",
+    )
+
+
+def _contradictions(config: StemConfig, variables: Variables) -> Iterator[ConfigError]:
+    """Yield what is wrong between settings that are right, each on its own."""
+    if config.strict:
+        yield from map(ConfigError, config.warnings)
+    yield from tls_contradictions(config.tls)
+    for name, url in (
+        ("STEM_BROKER_URL", config.broker_url),
+        ("STEM_RESULT_BACKEND_URL", config.result_backend_url),
+    ):
+        try:
+            if url is not None:
+                check_tls(url, config.tls, source=name)
+        except ConfigError as error:
+            yield error
+    signing = sorted(name for name in variables.texts if name.startswith("STEM_SIGNING_"))
+    if config.signer_url is not None and signing:
+        yield ConfigError(
+            f"STEM_SIGNER_URL and {signing[0]} are both set", way_out="Unset one of them."
+        )
+    elif signing and variables.refused.isdisjoint(signing):
+        yield from signing_contradictions(config.signing)

@@ -1,0 +1,191 @@
+"""From a mapping of variables to the fields of attrs classes, with every problem at once.
+
+Rule of this module: it knows how settings are read, not which there are. A value
+appears in an error only when neither its name nor its type is secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias, get_type_hints
+
+import attrs
+
+from stem_core.model.duration import Milliseconds, format_ms
+from stem_core.model.errors import ConfigError, InvalidName
+from stem_core.model.structure import shown_value, text_reader
+
+__all__ = ["Reader", "Variables", "setting", "settings_of"]
+
+Reader: TypeAlias = Callable[[str, str], Any]
+"""Takes a text and its variable; raises `ValueError` ("expected …") or a `ConfigError`."""
+
+_LONGEST: Final = 65_536
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# What Kubernetes injects for a service called "stem" or "stem-…", and what our tests use.
+_FOREIGN: Final = re.compile(
+    r"STEM_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?"
+    r"|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)|STEM_TEST_[A-Z0-9_]+"
+)
+
+
+def setting(
+    env: str,
+    *,
+    help: str,
+    default: Any = None,
+    example: str = "",
+    read: Reader | None = None,
+    minimum: int | None = None,
+    or_file: bool = False,
+) -> Any:
+    """Declare a field that a variable sets.
+
+    Without *read* the field's type decides how a text is read. With *or_file* the
+    variable ``…_FILE`` may name a file that holds the value.
+    """
+
+    def in_range(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+        if minimum is not None and value < minimum:
+            raise ConfigError(f"{field.name}={value}: expected at least {minimum}")
+
+    metadata = {
+        "env": env,
+        "help": help,
+        "example": example,
+        "read": read,
+        "minimum": minimum,
+        "or_file": or_file,
+    }
+    # Every instance gets a dict of its own.
+    default = attrs.Factory(dict) if default == {} else default
+    return attrs.field(default=default, validator=in_range, metadata=metadata)
+
+
+def settings_of(cls: type[Any]) -> Iterator[attrs.Attribute[Any]]:
+    """Return the fields of *cls* that variables set."""
+    return (field for field in attrs.fields(cls) if "env" in field.metadata)
+
+
+@attrs.define
+class Variables:
+    """The ``STEM_*`` variables of one environment, and what is wrong with them so far.
+
+    Attributes:
+        texts: what is given, by variable.
+        origins: where each field that was read comes from.
+        warnings, problems: in words.
+        refused: the variables whose value is a problem already.
+    """
+
+    texts: dict[str, str] = attrs.field(factory=dict, repr=False)
+    origins: dict[str, str] = attrs.field(factory=dict)
+    warnings: list[str] = attrs.field(factory=list)
+    problems: list[ConfigError] = attrs.field(factory=list)
+    refused: set[str] = attrs.field(factory=set)
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> Variables:
+        """Return those of *env*; an empty one counts as not given."""
+        variables = cls()
+        for name in sorted(env):
+            if name.startswith("STEM_") and not _FOREIGN.fullmatch(name):
+                variables._take(name, env[name])
+        return variables
+
+    def _take(self, name: str, raw: str) -> None:
+        text = raw.strip(" \t")
+        if _CONTROL.search(text) or len(text) > _LONGEST:
+            what = "has a line break or control character, or is too long"
+            self.problems.append(ConfigError(f"{name} {what}"))
+            self.refused.add(name)
+            return
+        if text != raw:
+            self.warnings.append(f"{name}: the white space around its value was removed")
+        if text:
+            self.texts[name] = text
+
+    def judge_unknown(self, classes: Iterable[type[Any]]) -> None:
+        """Warn about every variable that no field of *classes* reads, with the nearest name."""
+        fields = [field for cls in classes for field in settings_of(cls)]
+        known = {field.metadata["env"] for field in fields}
+        known |= {f"{field.metadata['env']}_FILE" for field in fields if field.metadata["or_file"]}
+        for name in self.texts.keys() - known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
+            guess = f" Did you mean {near[0]}?" if near else ""
+            self.warnings.append(f"{name:.80} is not a variable of Stem and does nothing.{guess}")
+        self.warnings.sort()
+
+    def read(self, cls: type[Any], *, prefix: str = "") -> dict[str, Any]:
+        """Return the values of *cls* that are given; note origins and problems.
+
+        *prefix* is where *cls* stands in the configuration, such as ``"tls."``.
+        """
+        hints, values = get_type_hints(cls), {}
+        for field in settings_of(cls):
+            self.origins[prefix + field.name] = "default"
+            try:
+                found = self._find(field)
+                if found is not None:
+                    text, origin = found
+                    values[field.name] = _value(field, hints[field.name], text)
+                    self.origins[prefix + field.name] = origin
+            except ConfigError as problem:
+                self.problems.append(problem)
+                self.refused.add(field.metadata["env"])
+        return values
+
+    def _find(self, field: attrs.Attribute[Any]) -> tuple[str, str] | None:
+        """Return the text of *field* and where it comes from."""
+        env = field.metadata["env"]
+        file = f"{env}_FILE"
+        if env in self.texts:
+            if field.metadata["or_file"] and file in self.texts:
+                raise ConfigError(f"{env} and {file} are both set", way_out="Unset one of them.")
+            return self.texts[env], f"environment {env}"
+        if field.metadata["or_file"] and file in self.texts:
+            return _file_text(self.texts[file], file), f"file of environment {file}"
+        return None
+
+    def raise_problems(self) -> None:
+        """Raise what was found: one problem as it is, several as one `ConfigError`."""
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            told = "\n".join(f"- {problem}" for problem in self.problems)
+            raise ConfigError(f"{len(self.problems)} settings are wrong:\n{told}")
+
+
+def _value(field: attrs.Attribute[Any], hint: Any, text: str) -> Any:
+    variable = field.metadata["env"]
+    try:
+        read = field.metadata["read"]
+        value = read(text, variable) if read else text_reader(hint)(text)
+        minimum = field.metadata["minimum"]
+        if minimum is not None and value < minimum:
+            least = format_ms(minimum) if hint is Milliseconds else minimum
+            raise ValueError(f"expected at least {least}")
+    except ValueError as error:
+        shown = shown_value(variable, hint, text)
+        example = field.metadata["example"]
+        raise ConfigError(
+            f"{variable}={shown}: {error}", way_out=f"Example: {variable}={example}"
+        ) from None
+    except InvalidName as error:
+        raise ConfigError(f"{variable}: {error.message}", way_out=error.way_out) from None
+    return value
+
+
+def _file_text(path: str, variable: str) -> str:
+    """Read the file that *variable* names: the only I/O of the model, and none without it."""
+    try:
+        text = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{variable}={path!r} cannot be read: {why}") from None
+    if not text or len(text) > _LONGEST:
+        raise ConfigError(f"{variable}={path!r}: the file is {'too long' if text else 'empty'}")
+    return ",".join(line.strip() for line in text.splitlines() if line.strip())

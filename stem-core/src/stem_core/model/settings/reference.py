@@ -1,0 +1,89 @@
+"""The reference page of the settings, written from their declarations.
+
+Rule of this module: it adds no fact; what the page says stands beside the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, get_type_hints
+
+import attrs
+
+from stem_core.model.secrets import Secret
+from stem_core.model.settings.config import StemConfig
+from stem_core.model.settings.environment import settings_of
+from stem_core.model.settings.security import SigningConfig, TlsConfig
+from stem_core.model.structure import default_text, describe_type
+from stem_core.model.urls import StemURL
+
+__all__ = ["reference_markdown"]
+
+_HEAD: Final = """\
+# Configuration reference
+
+<!-- Generated from the StemConfig class; a test compares. -->
+
+Every setting is an environment variable. What comes first wins: an option of the
+command line, a value given in code, the environment, a parameter of a URL, the default.
+
+An empty variable counts as not set. Durations need a unit: `250ms`, `90s`, `5m`, `1h30m`, `7d`.
+Booleans are `true` or `false`, `1` or `0`, `yes` or `no`, `on` or `off`; anything else is an
+error. A variable that starts with `STEM_` and is not in this page is a warning with the nearest
+name, and an error under `STEM_STRICT=1`. All problems are reported at once.
+
+`stem config show --origin` prints what is in effect and where it comes from.
+"""
+_TABLE: Final = (
+    "| variable | type | default | what it does | example |\n| --- | --- | --- | --- | --- |"
+)
+
+
+def reference_markdown() -> str:
+    """Return ``docs/reference/configuration.md``."""
+    sections = (
+        ("Settings", StemConfig, ""),
+        ("TLS", TlsConfig, "TLS settings for a plaintext URL are an error, never ignored."),
+        (
+            "Signing",
+            SigningConfig,
+            "Each of these can be given as a file instead: `STEM_SIGNING_KEYS_FILE` and so on, "
+            "one entry a line.",
+        ),
+    )
+    return "\n".join([_HEAD, *(_section(*section) for section in sections)])
+
+
+def _section(title: str, cls: type[Any], note: str) -> str:
+    parts = [f"## {title}", *([note] if note else []), "\n".join([_TABLE, *_rows(cls)])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(cls: type[Any]) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for field in settings_of(cls):
+        cells = (
+            f"`{field.metadata['env']}`",
+            _type(field, hints[field.name]),
+            _code(default_text(_default(field), hints[field.name])),
+            field.metadata["help"],
+            _code(field.metadata["example"]),
+        )
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _type(field: attrs.Attribute[Any], hint: Any) -> str:
+    if hint == StemURL | None:
+        return "URL"
+    text = str(hint)
+    if "Mapping" in text:
+        return "keys" if Secret.__name__ in text or "bytes" in text else "pairs"
+    return describe_type(hint)
+
+
+def _default(field: attrs.Attribute[Any]) -> Any:
+    return None if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]  # a class at run time
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
