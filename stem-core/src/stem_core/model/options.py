@@ -141,7 +141,7 @@ def _ms(span: timedelta) -> int:
 
 
 def shown(value: object) -> str:
-    """Return *value* for a message: short, and without the refusal of enormous integers to print."""
+    """Return *value* for a message, short; enormous integers refuse to be printed."""
     enormous = isinstance(value, int) and abs(value) >> 64
     return "an enormous number" if enormous else f"{value!r:.60}"
 
@@ -344,10 +344,20 @@ class TaskOptions:
         return cls(**given)
 
     def over(self, lower: TaskOptions) -> TaskOptions:
-        """Return these options, and for what they leave open those of *lower*."""
+        """Return these options, and for what they leave open those of *lower*.
+
+        Never refuses: a soft limit of one may come behind the hard limit of the
+        other, which then ends the task first.
+        """
         if not lower._set or self is lower:
             return self
-        return lower if not self._set else TaskOptions(**{**lower._set, **self._set})
+        if not self._set:
+            return lower
+        # All values were checked when the two were made.
+        merged = object.__new__(TaskOptions)
+        values = {**NOTHING_GIVEN._all, **lower._set, **self._set}
+        object.__setattr__(merged, "__dict__", values)
+        return merged
 
     def given(self) -> dict[str, Any]:
         """Return what was given as a JSON object, spans in milliseconds.
@@ -373,8 +383,12 @@ class TaskOptions:
             raise MalformedEnvelope(f"options: {error}") from error
 
     @cached_property
+    def _all(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _FIELDS}
+
+    @cached_property
     def _set(self) -> dict[str, Any]:
-        return {name: value for name in _FIELDS if (value := getattr(self, name)) is not UNSET}
+        return {name: value for name, value in self._all.items() if value is not UNSET}
 
     @cached_property
     def _wire(self) -> dict[str, Any]:
