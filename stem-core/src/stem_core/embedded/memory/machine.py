@@ -1,0 +1,524 @@
+"""The state machine of the memory broker: every step that a message can take.
+
+Rule of this module: synchronous, and its monotonic time is an argument (`now_ms`).
+The caller holds the store's lock, so that one method is one atomic step. Each
+method checks everything first and writes after that. Redis scripts and SQL of
+other brokers say the same in their language; where they differ, this one is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from attrs import evolve
+
+from stem_core.contracts.messages import (
+    Ack,
+    Cancellation,
+    Cancelled,
+    CancelStatus,
+    DeadLetter,
+    Delivery,
+    Extended,
+    ExtendStatus,
+    Extension,
+    Located,
+    Message,
+    Place,
+    Published,
+    PublishStatus,
+    Receipt,
+    Release,
+    ReleaseWhy,
+    RetryLater,
+    Settled,
+    Settlement,
+    SettleStatus,
+)
+from stem_core.embedded.memory.agenda import Agenda
+from stem_core.embedded.memory.claims import Stones, UniqueKeys
+from stem_core.embedded.memory.queues import Entry, Queue, Spot
+from stem_core.embedded.memory.records import Records
+from stem_core.embedded.memory.sleepers import Sleepers
+from stem_core.model.outcome import Record, TaskError
+
+__all__ = ["MAX_BATCH", "MAX_BATCH_BYTES", "MAX_DELAY_MS", "MAX_PAYLOAD", "Machine"]
+
+MAX_BATCH: Final = 500
+MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
+MAX_PAYLOAD: Final = 16 * 1024 * 1024
+MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
+MAX_ERRORS: Final = 20
+
+_READY: Final = Place.READY
+_DELAYED: Final = Place.DELAYED
+_PARKED: Final = Place.PARKED
+_LEASED: Final = Place.LEASED
+_DEAD: Final = Place.DEAD
+_UNSPOTTED: Final = Spot.NONE
+
+_CREATED: Final = PublishStatus.CREATED
+_DONE: Final = Settled(SettleStatus.DONE)
+_ALREADY: Final = Settled(SettleStatus.ALREADY)
+_STALE: Final = Settled(SettleStatus.STALE)
+_GONE: Final = Settled(SettleStatus.GONE)
+_LOST: Final = Extended(ExtendStatus.LOST)
+
+
+class Machine:
+    """Messages and where they are.
+
+    Attributes:
+        entries: every live and dead message by id.
+        queues: every queue that is known, by name.
+        graves: the dead letters by id, in the order of their deaths.
+    """
+
+    def __init__(self, records: Records, sleepers: Sleepers, wall_ms: Callable[[], int]) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.queues: dict[str, Queue] = {}
+        self.graves: dict[str, Entry] = {}
+        self._records = records
+        self._sleepers = sleepers
+        self._wall_ms = wall_ms
+        self._later = Agenda()
+        self._leases = Agenda()
+        self._grave_ends = Agenda(256)
+        self._unique = UniqueKeys()
+        self._stones = Stones()
+        self._tickets = 0
+        self._deaths = 0
+
+    @property
+    def next_ms(self) -> int:
+        """Before this instant nothing becomes due and nothing lapses."""
+        return min(self._later.next_ms, self._leases.next_ms)
+
+    # ── publish ──────────────────────────────────────────────────────────────
+
+    def publish(self, now_ms: int, messages: Sequence[Message]) -> Sequence[Published]:
+        """`Broker.publish`."""
+        self._advance(now_ms)
+        return [self._admit(message, now_ms) for message in messages]
+
+    def _admit(self, message: Message, now_ms: int) -> Published:
+        id = message.id
+        if (id in self.entries or id in self._stones) and (known := self._known(message, now_ms)):
+            return Published(known, id)
+        delay_ms = self._delay_of(message) if message.not_before_ms else message.delay_ms
+        if objection := _objection(message, delay_ms):
+            return Published(PublishStatus.REFUSED, id, objection)
+        if message.unique is not None:
+            holder = self._unique.holder(message.unique.key, now_ms)
+            if holder is not None:
+                return Published(PublishStatus.UNIQUE, holder)
+            self._unique.claim(message.unique, id, now_ms)
+        self._create(message, delay_ms, now_ms)
+        return Published(_CREATED, id)
+
+    def _delay_of(self, message: Message) -> int:
+        """Turn an instant into a wait, by the wall clock of now."""
+        if message.not_before_ms:
+            return max(0, message.not_before_ms - self._wall_ms())
+        return message.delay_ms
+
+    def _known(self, message: Message, now_ms: int) -> PublishStatus | None:
+        """Say what publishing a known id again means; None when it is not known any more."""
+        if entry := self.entries.get(message.id):
+            same = entry.message.body == message.body
+        elif stone := self._stones.get(message.id, now_ms):
+            same = stone.body == hash(message.body)
+        else:
+            self._stones.lift(message.id)
+            return None
+        return PublishStatus.DUPLICATE if same else PublishStatus.CONFLICT
+
+    def _create(self, message: Message, delay_ms: int, now_ms: int) -> None:
+        queue = self.queue(message.queue)
+        entry = self.entries[message.id] = Entry(message, queue)
+        if base := self._stones.base:
+            entry.fence = entry.base = base
+        if delay_ms > 0:
+            self._wait(entry, _DELAYED, now_ms + delay_ms)
+        else:
+            queue.ready += 1
+            self._line_up(entry, now_ms)
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue of this name, made on first use."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = Queue(name)
+        return queue
+
+    # ── fetch ────────────────────────────────────────────────────────────────
+
+    def take(
+        self, now_ms: int, queues: Sequence[str], limit: int, worker: str
+    ) -> Sequence[Delivery]:
+        """Lease what `Broker.fetch` would return at once."""
+        self._advance(now_ms)
+        taken: list[Entry] = []
+        for name in queues:
+            queue = self.queues.get(name)
+            if queue is not None and not queue.paused and (queue.ready or queue.parked):
+                queue.take(limit - len(taken), taken)
+                if len(taken) >= limit:
+                    break
+        return [self._lease(entry, worker, now_ms) for entry in taken]
+
+    def _lease(self, entry: Entry, worker: str, now_ms: int) -> Delivery:
+        message, queue = entry.message, entry.queue
+        if entry.place is _READY:
+            queue.ready -= 1
+        else:
+            queue.parked -= 1
+        if message.unique is not None and message.unique.until == "started":
+            self._unique.free(message.unique, message.id)
+        entry.spot = _UNSPOTTED
+        entry.fence += 1
+        entry.worker = worker
+        self._hold(entry, now_ms + message.lease_ms)
+        parked_at_ms = entry.parked_at_ms
+        return Delivery(
+            message=message,
+            receipt=Receipt(message.id, queue.name, entry.fence),
+            attempt=entry.failed + 1,
+            lapses=entry.lapses,
+            releases=entry.releases,
+            parked_ms=0 if parked_at_ms < 0 else max(1, now_ms - parked_at_ms),
+            lease_ms=message.lease_ms,
+            cancel_requested=entry.cancel_requested,
+            errors=entry.errors,
+        )
+
+    def _hold(self, entry: Entry, until_ms: int) -> None:
+        entry.place = _LEASED
+        entry.held = True
+        entry.queue.leased += 1
+        entry.due_ms = until_ms
+        self._leases.add(entry.message.id, until_ms)
+        if until_ms < self._sleepers.latest_ms:
+            self._sleepers.sooner(until_ms)
+
+    def _advance(self, now_ms: int) -> None:
+        """Promote what is due and make ready again what has lapsed."""
+        if self._later.next_ms <= now_ms:
+            for id in self._later.due(now_ms):
+                self._promote(self.entries[id])
+        if self._leases.next_ms <= now_ms:
+            for id in self._leases.due(now_ms):
+                self._lapse(self.entries[id])
+
+    def _promote(self, entry: Entry) -> None:
+        queue = entry.queue
+        del queue.later[entry.message.id]
+        if entry.place is _DELAYED:
+            queue.delayed -= 1
+            queue.ready += 1
+            entry.place = _READY
+        self._line_up(entry, entry.due_ms)
+
+    def _lapse(self, entry: Entry) -> None:
+        entry.lapses += 1
+        entry.queue.leased -= 1
+        entry.queue.ready += 1
+        entry.place = _READY
+        self._line_up(entry, entry.due_ms)
+
+    # ── extend ───────────────────────────────────────────────────────────────
+
+    def extend(self, now_ms: int, extensions: Sequence[Extension]) -> Sequence[Extended]:
+        """`Broker.extend`."""
+        return [self._extend(extension, now_ms) for extension in extensions]
+
+    def _extend(self, extension: Extension, now_ms: int) -> Extended:
+        entry = self._held_by(extension.receipt)
+        if entry is None:
+            return _LOST
+        lease_ms = max(0, extension.lease_ms)
+        self._leave(entry)
+        self._hold(entry, now_ms + lease_ms)
+        status = ExtendStatus.CANCEL_REQUESTED if entry.cancel_requested else ExtendStatus.HELD
+        return Extended(status, lease_ms)
+
+    def _held_by(self, receipt: Receipt) -> Entry | None:
+        """Return the message whose last lease is *receipt*, unsettled; lapsed or not."""
+        entry = self.entries.get(receipt.id)
+        if entry is None or not entry.held or entry.fence != receipt.fence:
+            return None
+        return entry
+
+    # ── settle ───────────────────────────────────────────────────────────────
+
+    def settle(self, now_ms: int, settlements: Sequence[Settlement]) -> Sequence[Settled]:
+        """`Broker.settle`."""
+        return [self._settle(settlement, now_ms) for settlement in settlements]
+
+    def _settle(self, settlement: Settlement, now_ms: int) -> Settled:
+        receipt, record = settlement.receipt, settlement.record
+        entry = self.entries.get(receipt.id)
+        if entry is None or not entry.held or entry.fence != receipt.fence:
+            return self._refusal(receipt, now_ms)
+        if record is not None:
+            if objection := self._records.objection(record, of=receipt.id):
+                return Settled(SettleStatus.INVALID, objection)
+            if not self._records.accepts(record, now_ms):
+                return _STALE
+        if settlement.follow_ups and (
+            objection := self._objection_to(settlement.follow_ups, now_ms)
+        ):
+            return Settled(SettleStatus.INVALID, objection)
+        self._leave(entry)
+        self._conclude(entry, settlement, now_ms)
+        if record is not None:
+            self._records.put(record, now_ms)
+        for message in settlement.follow_ups:
+            self._admit(message, now_ms)
+        return _DONE
+
+    def _refusal(self, receipt: Receipt, now_ms: int) -> Settled:
+        entry = self.entries.get(receipt.id)
+        known = entry or self._stones.get(receipt.id, now_ms)
+        if known is None:
+            return _GONE
+        return _ALREADY if known.settled == receipt.fence > 0 else _STALE
+
+    def _objection_to(self, follow_ups: Iterable[Message], now_ms: int) -> str:
+        """Say which follow-up cannot be published; empty when all of them can."""
+        bodies: dict[str, bytes] = {}
+        for message in follow_ups:
+            known = None
+            if message.id in self.entries or self._stones.get(message.id, now_ms):
+                known = self._known(message, now_ms)
+            if (
+                known is PublishStatus.CONFLICT
+                or bodies.setdefault(message.id, message.body) != message.body
+            ):
+                return f"follow-up {message.id}: this id is known with another body"
+            if known is None and (objection := _objection(message, self._delay_of(message))):
+                return f"follow-up {message.id}: {objection}"
+        return ""
+
+    def _conclude(self, entry: Entry, settlement: Settlement, now_ms: int) -> None:
+        """Let the outcome happen to *entry*, which stands nowhere now."""
+        entry.held = False
+        entry.settled = entry.fence
+        entry.lapses = 0
+        match settlement.outcome:
+            case Ack():
+                self._end(entry, now_ms)
+            case RetryLater(after_ms, error):
+                entry.failed += 1
+                entry.parked_at_ms = -1
+                self._note_error(entry, error)
+                self._return(entry, _READY, after_ms, now_ms)
+            case Release(after_ms, why):
+                entry.releases += 1
+                self._note_parking(entry, why, now_ms)
+                place = _PARKED if why is ReleaseWhy.PARKED else _READY
+                self._return(entry, place, after_ms, now_ms)
+            case DeadLetter() as outcome:
+                self._bury(entry, outcome, now_ms)
+
+    def _note_parking(self, entry: Entry, why: ReleaseWhy, now_ms: int) -> None:
+        if why is ReleaseWhy.SNOOZE:  # it ran: whoever parks it next starts anew
+            entry.parked_at_ms = -1
+        elif why is ReleaseWhy.PARKED and entry.parked_at_ms < 0:
+            entry.parked_at_ms = now_ms
+
+    def _note_error(self, entry: Entry, error: TaskError | None) -> None:
+        if error is not None:
+            entry.errors = (*entry.errors, error)[-MAX_ERRORS:]
+
+    def _return(self, entry: Entry, place: Place, after_ms: int, now_ms: int) -> None:
+        """Let *entry* wait again: after a while, or at its old turn at once."""
+        if after_ms > 0:
+            self._wait(entry, _DELAYED if place is _READY else place, now_ms + after_ms)
+            return
+        entry.place = place
+        entry.due_ms = entry.ready_at_ms = now_ms
+        if place is _PARKED:
+            entry.queue.parked += 1
+        else:
+            entry.queue.ready += 1
+        entry.queue.bring_back(entry)
+        if self._sleepers.latest_ms >= 0:
+            self._sleepers.ready(entry.queue.name)
+
+    def _bury(self, entry: Entry, outcome: DeadLetter, now_ms: int) -> None:
+        if outcome.error is not None:
+            # The attempt that an error names has failed; poison and the like name none.
+            entry.failed = max(entry.failed, outcome.error.attempt)
+            self._note_error(entry, outcome.error)
+        self._free_key(entry)
+        self._deaths += 1
+        entry.place = _DEAD
+        entry.death = self._deaths
+        entry.reason = outcome.reason.value
+        entry.died_at_ms = self._wall_ms()
+        entry.due_ms = now_ms + outcome.keep_ms
+        entry.queue.dead += 1
+        self.graves[entry.message.id] = entry
+        self._grave_ends.add(entry.message.id, entry.due_ms)
+
+    # ── cancel and lookup ────────────────────────────────────────────────────
+
+    def cancel(self, now_ms: int, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
+        """`Broker.cancel`."""
+        return [self._cancel(cancellation, now_ms) for cancellation in cancellations]
+
+    def _cancel(self, cancellation: Cancellation, now_ms: int) -> Cancelled:
+        entry = self.entries.get(cancellation.id)
+        if entry is None:
+            stone = self._stones.get(cancellation.id, now_ms)
+            return Cancelled(CancelStatus.FINISHED if stone else CancelStatus.UNKNOWN)
+        if entry.place is _DEAD:
+            return Cancelled(CancelStatus.FINISHED)
+        if entry.place is _LEASED:
+            entry.cancel_requested = True
+            return Cancelled(CancelStatus.REQUESTED)
+        self.end_waiting(entry, cancellation.record, now_ms)
+        return Cancelled(CancelStatus.CANCELLED, entry.message, entry.fence)
+
+    def end_waiting(self, entry: Entry, record: Record | None, now_ms: int) -> None:
+        """End *entry*, which waits, with *record* under its own fence."""
+        self._leave(entry)
+        self._end(entry, now_ms)
+        if record is not None:
+            own = evolve(record, id=entry.message.id, fence=entry.fence)
+            if self._records.accepts(own, now_ms):
+                self._records.put(own, now_ms)
+
+    def lookup(self, now_ms: int, ids: Sequence[str]) -> Sequence[Located | None]:
+        """`Broker.lookup`."""
+        found = (self.entries.get(id) for id in ids)
+        return [None if entry is None else self.locate(entry, now_ms) for entry in found]
+
+    def locate(self, entry: Entry, now_ms: int) -> Located:
+        """Describe *entry*."""
+        leased, dead = entry.place is _LEASED, entry.place is _DEAD
+        waits = entry.place is _DELAYED or entry.place is _PARKED
+        return Located(
+            place=entry.place,
+            message=entry.message,
+            fence=entry.fence if entry.fence > entry.base else 0,
+            attempt=entry.failed + 1 if leased else entry.failed,
+            lapses=entry.lapses,
+            releases=entry.releases,
+            run_at_ms=self._wall_ms() + entry.due_ms - now_ms if waits else 0,
+            lease_ms=max(0, entry.due_ms - now_ms) if leased else 0,
+            worker=entry.worker if leased else "",
+            cancel_requested=entry.cancel_requested,
+            reason=entry.reason if dead else "",
+            died_at_ms=entry.died_at_ms if dead else 0,
+            errors=entry.errors,
+        )
+
+    # ── dead letters ─────────────────────────────────────────────────────────
+
+    def holder_of_key(self, entry: Entry, now_ms: int) -> str | None:
+        """Return the other message that holds the unique key of *entry*."""
+        if entry.message.unique is None:
+            return None
+        holder = self._unique.holder(entry.message.unique.key, now_ms)
+        return holder if holder != entry.message.id else None
+
+    def revive(self, entry: Entry, now_ms: int) -> None:
+        """Send a dead letter back to ready. Nobody else holds its unique key."""
+        unique = entry.message.unique
+        if unique is not None and unique.until != "window":
+            self._unique.claim(unique, entry.message.id, now_ms)
+        self._leave(entry)
+        entry.failed = entry.lapses = 0
+        entry.parked_at_ms = -1
+        entry.cancel_requested = False
+        entry.place = _READY
+        entry.queue.ready += 1
+        self._line_up(entry, now_ms)
+
+    def forget(self, entry: Entry, now_ms: int) -> None:
+        """Remove a dead letter; its id stays known for a while."""
+        self._leave(entry)
+        self._end(entry, now_ms)
+
+    # ── places ───────────────────────────────────────────────────────────────
+
+    def _line_up(self, entry: Entry, ready_at_ms: int) -> None:
+        """Let *entry*, whose place is counted, stand at the end of its line."""
+        self._tickets = entry.ticket = self._tickets + 1
+        entry.ready_at_ms = ready_at_ms
+        entry.queue.append(entry)
+        if self._sleepers.latest_ms >= 0:
+            self._sleepers.ready(entry.queue.name)
+
+    def _wait(self, entry: Entry, place: Place, due_ms: int) -> None:
+        """Let *entry* wait for *due_ms*, delayed or parked."""
+        entry.place = place
+        entry.due_ms = due_ms
+        if place is _PARKED:
+            entry.queue.parked += 1
+        else:
+            entry.queue.delayed += 1
+        entry.queue.later[entry.message.id] = entry
+        self._later.add(entry.message.id, due_ms)
+        if due_ms < self._sleepers.latest_ms:
+            self._sleepers.sooner(due_ms)
+
+    def _leave(self, entry: Entry) -> None:
+        """Take *entry* out of where it is."""
+        queue, place, id = entry.queue, entry.place, entry.message.id
+        if place is _LEASED:
+            queue.leased -= 1
+            self._leases.drop(id, entry.due_ms)
+            return
+        if place is _DEAD:
+            queue.dead -= 1
+            del self.graves[id]
+            self._grave_ends.drop(id, entry.due_ms)
+            return
+        if place is _READY:
+            queue.ready -= 1
+        elif place is _PARKED:
+            queue.parked -= 1
+        else:
+            queue.delayed -= 1
+        if entry.spot is _UNSPOTTED:
+            del queue.later[id]
+            self._later.drop(id, entry.due_ms)
+        else:
+            queue.remove(entry)
+
+    def _end(self, entry: Entry, now_ms: int) -> None:
+        """Forget *entry*, which stands nowhere, but for its id."""
+        del self.entries[entry.message.id]
+        entry.held = False
+        self._free_key(entry)
+        self._stones.put(entry.message, entry.fence, entry.settled, now_ms)
+
+    def _free_key(self, entry: Entry) -> None:
+        if entry.message.unique is not None:
+            self._unique.free(entry.message.unique, entry.message.id)
+
+    def sweep(self, now_ms: int, budget: int) -> None:
+        """Let retention times end, and free the memory of what is over."""
+        for id in self._grave_ends.due(now_ms, limit=budget):
+            entry = self.graves.pop(id)
+            entry.queue.dead -= 1
+            self._end(entry, now_ms)
+        self._stones.sweep(now_ms, budget)
+        self._unique.sweep(now_ms, budget)
+        if len(self.queues) > 2 * len(self.entries) + 64:
+            self.queues = {n: q for n, q in self.queues.items() if q.paused or not q.is_empty}
+
+
+def _objection(message: Message, delay_ms: int) -> str:
+    """Say why *message* can never be kept; empty when it can."""
+    if len(message.body) > MAX_PAYLOAD:
+        return f"the body has {len(message.body)} bytes, more than {MAX_PAYLOAD}"
+    if not 0 <= message.priority <= 9:
+        return f"priority {message.priority} is not one of 0 to 9"
+    if delay_ms > MAX_DELAY_MS:
+        return f"a delay of {delay_ms} ms is more than {MAX_DELAY_MS}"
+    return ""
