@@ -41,7 +41,7 @@ def derived_id(parent: str, ordinal: int) -> str:
     UUID-shaped, version 8: 122 bits of SHA-256 over both.
     """
     dice = sha256(f"stem.id.v1\n{len(parent)}:{parent}\n{ordinal}".encode()).hexdigest()
-    variant = "89ab"[int(dice[16], 16) >> 2]
+    variant = "89ab"[int(dice[16], 16) & 3]
     return f"{dice[:8]}-{dice[8:12]}-8{dice[13:16]}-{variant}{dice[17:20]}-{dice[20:32]}"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import difflib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -192,9 +191,9 @@ def _ceiling_ms(policy: RetryPolicy, attempt: int) -> int:
 
 
 def _multiplier(value: float) -> float:
-    usable = type(value) in (int, float) and math.isfinite(value)
-    if not usable or not 1.0 <= value <= _MAX_MULTIPLIER:
-        raise InvalidOption(f"multiplier={value!r:.60} is not a number from 1.0 to 1000.0")
+    if type(value) not in (int, float) or not 1.0 <= value <= _MAX_MULTIPLIER:
+        shown = f"={value!r:.60}" if not isinstance(value, int) else ""
+        raise InvalidOption(f"multiplier{shown} is not a number from 1.0 to 1000.0")
     return float(value)
 
 
