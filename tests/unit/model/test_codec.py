@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -41,8 +42,9 @@ from stem_core.model.errors import (
     ResultCorrupt,
     UnsupportedVersion,
 )
-from stem_core.model.options import TaskOptions
+from stem_core.model.options import UNSET, TaskOptions
 from stem_core.model.outcome import Record, State, TaskError
+from stem_core.model.retry import RetryPolicy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -649,3 +651,35 @@ def test_a_damaged_record_is_refused(change: Callable[[bytes], bytes]) -> None:
 def test_every_refusal_of_bytes_belongs_to_one_family() -> None:
     for kind in (MalformedEnvelope, UnsupportedVersion, ResultCorrupt):
         assert issubclass(kind, DecodeError)
+
+
+# ── the page ─────────────────────────────────────────────────────────────────
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "wire-format.md"
+
+
+def rows_of_the_table(header: str) -> list[str]:
+    """Return the names in the first column of the table under *header*."""
+    lines = iter(PAGE.read_text(encoding="utf-8").splitlines())
+    table = takewhile(
+        lambda line: line.startswith("|"), dropwhile(lambda line: line != header, lines)
+    )
+    return [line.split("`")[1] for line in table if line.startswith("| `")]
+
+
+def test_the_page_lists_every_field_of_an_envelope() -> None:
+    listed = rows_of_the_table("| field | type | default | meaning |")
+    fields = {field.name for field in attrs.fields(Envelope)}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == fields - {"reserved"} | set(RESERVED)
+
+
+def test_the_page_lists_every_option() -> None:
+    everything = TaskOptions(
+        queue="q", max_retries=1, retry_policy=RetryPolicy(), priority=1, isolation="inline",
+        visibility_timeout=1, soft_time_limit=1, hard_time_limit=2, expires=1, unique=True,
+        rate_limit="1/s", ack_early=True, ignore_result=True,
+    )  # fmt: skip
+    at = TaskOptions(expires=datetime(2030, 1, 1, tzinfo=UTC))
+    assert UNSET not in vars(everything).values()
+    assert set(rows_of_the_table("| option | type |")) == {*everything.given(), *at.given()}
