@@ -1,0 +1,1 @@
+"""`none://`: no results are kept, nothing is signed, and both on purpose."""
