@@ -65,8 +65,11 @@ class Reason(Enum):
     REJECTED = "rejected"
 
 
-def _bounded(text: str) -> str:
-    return text if len(text) <= MAX_ERROR_TEXT else text[:MAX_ERROR_TEXT] + " [cut]"
+def _storable(text: str) -> str:
+    """Return *text* bounded, and as every store can keep it: without lone surrogates and NUL."""
+    if len(text) > MAX_ERROR_TEXT:
+        text = text[:MAX_ERROR_TEXT] + " [cut]"
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 @frozen(kw_only=True)
@@ -75,15 +78,15 @@ class TaskError:
 
     Attributes:
         type: the exception's type, as ``module.QualName``; a label, never imported.
-        message: its text, cut at `MAX_ERROR_TEXT`.
-        traceback: formatted, cut likewise; may be empty.
+        message: its text, cut at `MAX_ERROR_TEXT`; what no store can keep is escaped.
+        traceback: formatted, treated likewise; may be empty.
         attempt: the attempt that failed, 1-based; 0 when no attempt was made.
         at_ms: when, milliseconds since the Unix epoch.
     """
 
-    type: str
-    message: str = field(converter=_bounded, default="")
-    traceback: str = field(converter=_bounded, default="")
+    type: str = field(converter=_storable)
+    message: str = field(converter=_storable, default="")
+    traceback: str = field(converter=_storable, default="")
     attempt: int = 0
     at_ms: int = 0
 
