@@ -1,0 +1,91 @@
+"""Calling a task's function, where it belongs and within its time.
+
+Rule of this module: it calls and waits. What an exception means is `failures`; what
+follows is `decide`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, Final
+
+from stem_core.contracts.clock import Clock
+from stem_core.model.options import Effective
+from stem_core.worker.limits import Softened
+from stem_core.worker.outcomes import Cause
+from stem_core.worker.plans import Plan
+from stem_core.worker.run import Run
+from stem_core.worker.threads import CoroutineInThread, ThreadCall, Threads
+
+__all__ = ["Executor"]
+
+_PATIENCE_MS: Final = 5_000
+"""How long a task that was told to end may take before it counts as stuck."""
+
+
+class Executor:
+    """Runs task functions in the loop or in threads.
+
+    Args:
+        stuck: called with a run that does not end although it was told to.
+    """
+
+    def __init__(self, threads: Threads, clock: Clock, stuck: Callable[[Run], None]) -> None:
+        self.threads = threads
+        self._clock = clock
+        self._stuck = stuck
+
+    async def call(self, run: Run, plan: Plan, arguments: dict[str, Any]) -> object:
+        """Return what the task returns, or raise what it raises."""
+        task = plan.task
+        function = partial(task.fn, run.context) if task.wants_context else task.fn
+        run.is_called = True
+        if plan.in_thread:
+            kind = CoroutineInThread if task.is_async else ThreadCall
+            return await self._in_thread(run, plan, kind(partial(function, **arguments)))
+        if not task.is_async:
+            return function(**arguments)
+        if not plan.is_limited:
+            return await function(**arguments)
+        softened = Softened(function(**arguments))
+        async with self._within_its_time(run, plan.effective, softened.reach):
+            return await softened
+
+    async def _in_thread(self, run: Run, plan: Plan, call: ThreadCall) -> object:
+        run.call, run.queued = call, self.threads.submit(call)
+        try:
+            if not plan.is_limited:
+                return await asyncio.wrap_future(run.queued)
+            async with self._within_its_time(run, plan.effective, call.soften):
+                return await asyncio.wrap_future(run.queued)
+        finally:
+            self.threads.ended()
+
+    @contextlib.asynccontextmanager
+    async def _within_its_time(
+        self, run: Run, effective: Effective, soften: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        watch = asyncio.ensure_future(self._watch(run, effective, soften))
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    async def _watch(self, run: Run, effective: Effective, soften: Callable[[], None]) -> None:
+        soft_ms, hard_ms = effective.soft_limit_ms, effective.hard_limit_ms
+        if soft_ms is not None:
+            await self._clock.sleep(soft_ms)
+            soften()
+        if hard_ms is not None:
+            await self._clock.sleep(hard_ms - (soft_ms or 0))
+            run.end(Cause.HARD_LIMIT)
+            await self.expect_the_end(run)
+
+    async def expect_the_end(self, run: Run) -> None:
+        """Give *run*, which was told to end, some time; then call it stuck."""
+        await self._clock.sleep(_PATIENCE_MS)
+        if not run.is_over:
+            self._stuck(run)

@@ -1,0 +1,241 @@
+"""The lease keeper: a thread of its own that renews what the worker holds.
+
+It has its own loop and its own handle to the store, so a task that blocks the worker's
+loop delays its neighbours but does not lose anybody's lease. Rule of this module: it
+never touches a task; what must end is reported, and ended in the worker's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from stem_core.contracts.broker import Broker
+from stem_core.contracts.clock import Clock
+from stem_core.contracts.messages import Extended, ExtendStatus, Extension
+from stem_core.model.errors import StemError
+from stem_core.worker.outcomes import Cause
+from stem_core.worker.run import Run
+
+__all__ = ["LeaseKeeper"]
+
+_log = logging.getLogger("stem.worker")
+
+_MOST: Final = 500
+_LEAST_PAUSE_MS: Final = 5
+_PAUSE_S: Final = 0.5
+_FAREWELL_S: Final = 5.0
+_WATCH_MS: Final = 1_000
+
+
+class LeaseKeeper:
+    """Renews leases at a third of their length until they are dropped.
+
+    Args:
+        broker: gives a handle that is used in the keeper's loop alone.
+        ended: is called in the keeper's thread with a run that must end, and why.
+    """
+
+    def __init__(
+        self, broker: Callable[[], Broker], clock: Clock, ended: Callable[[Run, Cause], None]
+    ) -> None:
+        self._open = broker
+        self._clock = clock
+        self._ended = ended
+        # A set and two numbers are all that two threads share. Each operation on them is
+        # one step of the interpreter; the keeper works on a copy.
+        self._held: set[Run] = set()
+        self._wakes_at_ms: float = math.inf
+        self._shortest_ms = 30_000
+        self._stopped = False
+        self._gone: asyncio.Future[None] | None = None
+        self._watched: _Pulse | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bell: asyncio.Event | None = None
+
+    def start(self) -> None:
+        """Start the thread. To be called in the worker's loop, which is watched from then on."""
+        loop = asyncio.get_running_loop()
+        self._watched = _Pulse(loop)
+        self._gone = loop.create_future()
+        threading.Thread(target=self._main, name="stem-leases", daemon=True).start()
+
+    async def stop(self) -> None:
+        """End the thread. What is still held is left to lapse."""
+        self._stopped = True
+        self._ring()
+        if self._gone is not None:
+            await asyncio.wait([self._gone], timeout=_FAREWELL_S)
+
+    def hold(self, run: Run) -> None:
+        """Renew the lease of *run* from now on."""
+        self._held.add(run)
+        if run.lease.renew_at_ms < self._wakes_at_ms:
+            self._ring()
+
+    def drop(self, run: Run) -> None:
+        """Renew it no more."""
+        self._held.discard(run)
+
+    def _ring(self) -> None:
+        loop, bell = self._loop, self._bell
+        if loop is not None and bell is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(bell.set)
+
+    # ── in the keeper's thread ───────────────────────────────────────────────
+
+    def _main(self) -> None:
+        while not self._stopped:
+            try:
+                asyncio.run(self._keep())
+            except Exception:  # leases must be renewed, whatever a store's handle does
+                _log.exception("the lease keeper failed; it starts again")
+                time.sleep(_PAUSE_S)
+        if self._gone is not None:
+            with contextlib.suppress(RuntimeError):  # the worker's loop is closed: nobody waits
+                self._gone.get_loop().call_soon_threadsafe(self._gone.set_result, None)
+
+    async def _keep(self) -> None:
+        self._bell = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        broker: Broker | None = None
+        try:
+            while not self._stopped:
+                self._bell.clear()
+                due = self._due()
+                if due:
+                    broker = broker or self._open()
+                    await self._renew(broker, due)
+                else:
+                    await self._sleep()
+        finally:
+            if broker is not None:
+                await broker.aclose()
+
+    def _due(self) -> list[Run]:
+        """Return whose time has come; else set when to look again."""
+        # Before the copy is taken: who comes after it rings the bell.
+        self._wakes_at_ms = math.inf
+        held = list(self._held)
+        now_ms = self._clock.monotonic_ms()
+        due = [run for run in held if run.lease.renew_at_ms <= now_ms]
+        if held:
+            self._shortest_ms = min(run.lease.length_ms for run in held)
+        if not due:
+            # With nothing held, look again when a lease as short as the last ones would be
+            # due: the next delivery then need not ring.
+            soonest = min((run.lease.renew_at_ms for run in held), default=math.inf)
+            self._wakes_at_ms = min(soonest, now_ms + self._shortest_ms / 3)
+        return due
+
+    async def _sleep(self) -> None:
+        assert self._bell is not None
+        now_ms = self._clock.monotonic_ms()
+        pause_ms = math.ceil(self._wakes_at_ms - now_ms)
+        if self._watched is not None and self._held:
+            self._watched.check(now_ms)
+            pause_ms = min(pause_ms, _WATCH_MS)
+        ringing = asyncio.ensure_future(self._bell.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(max(_LEAST_PAUSE_MS, pause_ms)))
+        _, pending = await asyncio.wait((ringing, sleeping), return_when=asyncio.FIRST_COMPLETED)
+        for future in pending:
+            future.cancel()
+
+    async def _renew(self, broker: Broker, due: Sequence[Run]) -> None:
+        for start in range(0, len(due), _MOST):
+            await self._renew_some(broker, self._renewable(due[start : start + _MOST]))
+
+    def _renewable(self, due: Sequence[Run]) -> list[Run]:
+        now_ms = self._clock.monotonic_ms()
+        for run in due:
+            if now_ms >= run.lease.give_up_at_ms:
+                _log.error(
+                    "task %s (%s) still runs after its longest time; its lease is not renewed "
+                    "any more. Give it a hard_time_limit= that fits",
+                    run.delivery.message.task,
+                    run.delivery.receipt.id,
+                )
+                self._end(run, Cause.LEASE_LOST)
+        return [run for run in due if run in self._held]
+
+    async def _renew_some(self, broker: Broker, runs: list[Run]) -> None:
+        if not runs:
+            return
+        asked_ms = self._clock.monotonic_ms()
+        wishes = [Extension(run.delivery.receipt, run.lease.length_ms) for run in runs]
+        shortest_ms = min(run.lease.length_ms for run in runs)
+        try:
+            async with asyncio.timeout(max(0.05, shortest_ms / 3000)):
+                replies = await broker.extend(wishes)
+        except (StemError, TimeoutError) as error:
+            self._not_renewed(runs, error)
+            return
+        for run, reply in zip(runs, replies, strict=True):
+            self._renewed(run, reply, asked_ms)
+
+    def _renewed(self, run: Run, reply: Extended, asked_ms: int) -> None:
+        if run not in self._held:  # settled while we asked
+            return
+        match reply.status:
+            case ExtendStatus.LOST:
+                self._end(run, Cause.LEASE_LOST)
+            case ExtendStatus.HELD | ExtendStatus.CANCEL_REQUESTED:
+                run.lease.ends_at_ms = asked_ms + reply.remaining_ms
+                run.lease.renew_at_ms = asked_ms + run.lease.length_ms / 3
+        if reply.status is ExtendStatus.CANCEL_REQUESTED and run.cause is None:
+            run.is_cancelled = True
+            self._ended(run, Cause.CANCEL)
+
+    def _not_renewed(self, runs: Sequence[Run], error: Exception) -> None:
+        now_ms = self._clock.monotonic_ms()
+        _log.warning("%d leases could not be renewed: %s", len(runs), error)
+        for run in runs:
+            if run not in self._held:
+                continue
+            if now_ms >= run.lease.self_fence_at_ms:
+                self._end(run, Cause.LEASE_LOST)
+            else:
+                pause_ms = min(1_000, run.lease.length_ms / 20)
+                run.lease.renew_at_ms = min(now_ms + pause_ms, run.lease.self_fence_at_ms)
+
+    def _end(self, run: Run, cause: Cause) -> None:
+        self.drop(run)
+        run.is_cancelled = True
+        self._ended(run, cause)
+
+
+class _Pulse:
+    """Notices that a loop does not turn, and says where it stands."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._asked_at_ms: int | None = None
+        self._has_told = False
+
+    def check(self, now_ms: int) -> None:
+        """Ask for a sign of life; complain, once, when it has not come for a while."""
+        if self._asked_at_ms is None:
+            self._asked_at_ms, self._has_told = now_ms, False
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._beat)
+        elif now_ms - self._asked_at_ms >= _WATCH_MS and not self._has_told:
+            self._has_told = True
+            frame = sys._current_frames().get(self._thread)
+            where = "".join(traceback.format_stack(frame)[-3:]) if frame else ""
+            _log.warning(
+                "the worker's event loop is blocked: await something, or make the task a plain "
+                "def. It stands here:\n%s",
+                where,
+            )
+
+    def _beat(self) -> None:
+        self._asked_at_ms = None

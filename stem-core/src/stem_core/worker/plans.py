@@ -1,0 +1,109 @@
+"""How a task is run here: its function with the options that hold, worked out once.
+
+Rule of this module: nothing in a plan belongs to one delivery, so equal options share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import frozen
+
+from stem_core.model.codec import options_of
+from stem_core.model.envelope import Envelope
+from stem_core.model.errors import CapabilityMissing
+from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, resolve
+from stem_core.producer.built import check_built
+from stem_core.producer.registry import TaskRegistry
+from stem_core.producer.tasks import AnyTask
+
+__all__ = ["Plan", "Plans"]
+
+_MOST_KEPT: Final = 4_096
+
+
+@frozen(slots=False, kw_only=True)
+class Plan:
+    """What a worker knows about running one task with one set of options.
+
+    Attributes:
+        task: as registered here.
+        effective: the options that hold.
+        in_thread: where it runs.
+        complaint: what this worker cannot do of what is asked for; empty when nothing.
+    """
+
+    task: AnyTask
+    effective: Effective
+    in_thread: bool
+    complaint: str
+
+    @property
+    def is_limited(self) -> bool:
+        """True with any time limit."""
+        soft_ms, hard_ms = self.effective.soft_limit_ms, self.effective.hard_limit_ms
+        return soft_ms is not None or hard_ms is not None
+
+
+class Plans:
+    """Finds the plan for an envelope: given > registered here > defaults."""
+
+    def __init__(self, registry: TaskRegistry, defaults: Defaults) -> None:
+        self._registry = registry
+        self._defaults = defaults
+        self._plain: dict[str, Plan] = {}
+        self._known: dict[tuple[str, TaskOptions], Plan] = {}
+
+    def names(self) -> Sequence[str]:
+        """The names of the tasks that are registered here."""
+        return tuple(self._registry.names())
+
+    def of(self, envelope: Envelope) -> Plan | None:
+        """Return how to run *envelope*; None when its task is unknown here."""
+        if not envelope.options:
+            return self._plain.get(envelope.task) or self._learn_plain(envelope.task)
+        key = (envelope.task, options_of(envelope))
+        return self._known.get(key) or self._learn(key)
+
+    def _learn_plain(self, name: str) -> Plan | None:
+        task = self._registry.get(name)
+        if task is None:
+            return None
+        plan = self._plain[name] = _plan(task, NOTHING_GIVEN, self._defaults)
+        return plan
+
+    def _learn(self, key: tuple[str, TaskOptions]) -> Plan | None:
+        task = self._registry.get(key[0])
+        if task is None:
+            return None
+        if len(self._known) >= _MOST_KEPT:  # options with instants in them are never equal
+            self._known.clear()
+        plan = self._known[key] = _plan(task, key[1], self._defaults)
+        return plan
+
+
+def _plan(task: AnyTask, given: TaskOptions, defaults: Defaults) -> Plan:
+    effective = resolve(given, task.options, defaults)
+    isolation = effective.isolation or ("inline" if task.is_async else "thread")
+    return Plan(
+        task=task,
+        effective=effective,
+        in_thread=isolation == "thread",
+        complaint=_complaint(task, given.over(task.options)),
+    )
+
+
+def _complaint(task: AnyTask, asked: TaskOptions) -> str:
+    # Producers check the same, but those that send by name do not know the function.
+    try:
+        check_built(asked, is_async=task.is_async)
+    except CapabilityMissing as missing:
+        return missing.message
+    if asked.isolation == "inline" and not task.is_async and _has_limit(asked):
+        return "a plain function with isolation='inline' cannot have a time limit"
+    return ""
+
+
+def _has_limit(asked: TaskOptions) -> bool:
+    return bool(asked.soft_time_limit or asked.hard_time_limit)

@@ -1,0 +1,109 @@
+"""What a worker tells observers. When nobody listens, none of it is built."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from stem_core.contracts.clock import Clock
+from stem_core.contracts.messages import DeadLetter, RetryLater, SettleStatus
+from stem_core.contracts.observer import Event
+from stem_core.observe.events import Observers
+from stem_core.worker.outcomes import (
+    Discarded,
+    Failed,
+    Handed,
+    Outcome,
+    Refused,
+    Returned,
+    Stopped,
+)
+from stem_core.worker.run import Run
+from stem_core.worker.settler import Item
+
+__all__ = ["Reports"]
+
+_KEPT: Final = (SettleStatus.DONE, SettleStatus.ALREADY)
+
+
+class Reports:
+    """Turns what happens into events."""
+
+    def __init__(self, observers: Observers, clock: Clock, worker: str) -> None:
+        self._observers = observers
+        self._clock = clock
+        self._worker = worker
+
+    def worker(self, name: str, **detail: Any) -> None:
+        """Tell of the worker itself."""
+        if self._observers:
+            at_ms = self._clock.wall_ms()
+            self._observers.emit(Event(name=name, at_ms=at_ms, worker=self._worker, detail=detail))
+
+    def started(self, run: Run) -> None:
+        """Tell that a task's function is about to be called."""
+        if self._observers:
+            self._emit("task-started", run, {"wait_ms": _waited_ms(run)})
+
+    def settled(self, item: Item, status: SettleStatus) -> None:
+        """Tell how a delivery came out, once the store has it."""
+        if not self._observers:
+            return
+        run = item.run
+        if status not in _KEPT:
+            self._emit("lease-lost", run, {"settle": status.value})
+            return
+        name, detail = _told(item)
+        if run.started_ms:
+            detail["run_ms"] = item.ended_ms - run.started_ms
+        self._emit(name, run, detail)
+
+    def dropped(self, run: Run) -> None:
+        """Tell that a lease was lost while the task ran."""
+        if self._observers:
+            self._emit("lease-lost", run, {})
+
+    def _emit(self, name: str, run: Run, detail: dict[str, Any]) -> None:
+        if run.plan is not None:
+            detail.setdefault("tries", run.plan.effective.max_retries + 1)
+        message = run.delivery.message
+        self._observers.emit(
+            Event(
+                name=name,
+                at_ms=self._clock.wall_ms(),
+                task_id=message.id,
+                task=message.task,
+                queue=message.queue,
+                attempt=run.delivery.attempt,
+                worker=self._worker,
+                detail=detail,
+            )
+        )
+
+
+def _waited_ms(run: Run) -> int:
+    return max(0, run.started_ms - run.envelope.enqueued_at_ms) if run.envelope else 0
+
+
+def _told(item: Item) -> tuple[str, dict[str, Any]]:
+    outcome, settled = item.outcome, item.settlement.outcome
+    if isinstance(settled, DeadLetter):
+        return "task-failed", {"reason": settled.reason.value, **_error(outcome)}
+    if isinstance(settled, RetryLater):
+        return "task-retried", {"after_ms": settled.after_ms, **_error(outcome)}
+    match outcome:
+        case Discarded(reason):
+            return "task-succeeded", {"discarded": reason}
+        case Stopped(reason):
+            return "task-cancelled", {"reason": reason}
+        case Handed(why, after_ms, reason):
+            return "task-released", {"why": why.value, "after_ms": after_ms, "reason": reason}
+        case Returned() | _:
+            return "task-succeeded", {}
+
+
+def _error(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error if isinstance(outcome, Failed | Refused) else None
+    if error is None:
+        return {}
+    kind = error.type.rpartition(".")[2]
+    return {"error": f"{kind}: {error.message}"[:500], "traceback": error.traceback}

@@ -1,0 +1,367 @@
+"""One working life of a worker: the parts, put together and taken apart in the right order.
+
+    fetcher ─▶ runner, one asyncio task per delivery ─▶ settler
+                └ keeper: renews the leases of all of them, in a thread of its own
+
+Rule of this module: it counts, starts and stops. What becomes of a delivery is `runner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from stem_core.contracts.messages import Delivery, ReleaseWhy, SettleStatus
+from stem_core.contracts.observer import Observer
+from stem_core.model.envelope import Envelope
+from stem_core.model.errors import StoreError
+from stem_core.observe.events import Observers
+from stem_core.producer.client import Stem
+from stem_core.producer.context import CURRENT, TaskContext
+from stem_core.producer.lane import Lane
+from stem_core.worker.backoff import Backoff, supervised
+from stem_core.worker.decide import Retention
+from stem_core.worker.execution import Executor
+from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
+from stem_core.worker.fetcher import Fetcher
+from stem_core.worker.keeper import LeaseKeeper
+from stem_core.worker.outcomes import Cause, Handed
+from stem_core.worker.plans import Plan, Plans
+from stem_core.worker.reports import Reports
+from stem_core.worker.run import Lease, Run
+from stem_core.worker.runner import Runner
+from stem_core.worker.settler import Item, Settler
+from stem_core.worker.sinks import Outbox, ProgressBoard, RunSink
+from stem_core.worker.slots import Slots
+from stem_core.worker.threads import Threads
+
+__all__ = ["Shift", "Terms"]
+
+_log = logging.getLogger("stem.worker")
+
+_LONGEST_RUN_MS: Final = 3_600_000
+"""How long the lease of a task without a hard time limit is renewed."""
+
+_FAREWELL_MS: Final = 1_000
+"""How long tasks may take to end when they are told to at a shutdown."""
+
+_LAST_SETTLE_MS: Final = 5_000
+"""How long a store that is away may hold up the end of a worker."""
+
+
+@frozen(kw_only=True)
+class Terms:
+    """How one worker works; see `Worker`. *prefetch* is a multiple of *concurrency*."""
+
+    worker: str
+    concurrency: int
+    prefetch: int
+    threads: int
+    grace_ms: int
+    observers: tuple[Observer, ...] = ()
+
+
+class Shift:
+    """Belongs to the loop that makes it, and works once."""
+
+    def __init__(self, stem: Stem, lane: Lane, terms: Terms) -> None:
+        config, clock, dice = stem.config, stem.clock, stem.dice
+        self._stem = stem
+        self._lane = lane
+        self._terms = terms
+        self._clock = clock
+        self._dice = dice
+        self._loop = asyncio.get_running_loop()
+        self._runs: set[Run] = set()
+        self._unstarted: deque[Run] = deque()
+        self._jobs = 0
+        self._draining = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._exit_code = DRAINED
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._slots = Slots(terms.concurrency * terms.prefetch)
+        self._threads = Threads(terms.threads, f"{terms.worker}-task")
+        self._executor = Executor(self._threads, clock, self._stuck)
+        self._reports = Reports(Observers(terms.observers), clock, terms.worker)
+        self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
+        self._outbox = Outbox(lane.publish, self._slots.wake)
+        self._settler = Settler(lane, Backoff(clock, dice), self._settled)
+        self._keeper = LeaseKeeper(lane.broker.sibling, clock, self._must_end)
+        self._runner = Runner(
+            worker=terms.worker,
+            keeps_records=lane.backend is not None,
+            park_limit_ms=config.park_limit_ms,
+            max_payload=config.max_payload,
+            retention=Retention(
+                success_ms=config.result_ttl_ms,
+                failure_ms=config.failure_ttl_ms,
+                dead_ms=config.dead_letter_ttl_ms,
+            ),
+            open_message=stem.pipeline.open_message,
+            plans=Plans(stem.registry, stem.defaults),
+            begin=self._begin,
+            executor=self._executor,
+            conclude=self._conclude,
+            clock=clock,
+            dice=dice,
+        )
+
+    @property
+    def running(self) -> int:
+        """How many deliveries are held whose task has not ended."""
+        return self._slots.running
+
+    @property
+    def is_draining(self) -> bool:
+        """True since it was told to stop."""
+        return self._draining.is_set()
+
+    def drain(self) -> None:
+        """Take nothing new; let what runs finish within the grace."""
+        self._draining.set()
+
+    def stop_now(self) -> None:
+        """Hand back what has not finished."""
+        self._draining.set()
+        self._stopping.set()
+
+    # ── a life ───────────────────────────────────────────────────────────────
+
+    async def serve(self, queues: Mapping[str, int]) -> int:
+        """Work until told to stop; return the exit code."""
+        fetcher = Fetcher(
+            self._lane.broker,
+            queues,
+            self._slots,
+            worker=self._terms.worker,
+            dice=self._dice,
+            backoff=Backoff(self._clock, self._dice),
+            may_fetch=lambda: not self._threads.has_queue,
+            take=self._take,
+            lost=self._broker_lost,
+            back=self._broker_back,
+        )
+        return await self._live(self._until_told(fetcher), queues)
+
+    async def serve_until_idle(self, queues: Callable[[], Awaitable[Mapping[str, int]]]) -> int:
+        """Work until nothing is ready and nothing runs; return how many deliveries came.
+
+        Raises:
+            StoreError: the broker cannot be reached.
+        """
+        count = 0
+
+        async def take_all() -> None:
+            nonlocal count
+            while not self._draining.is_set():
+                came = await self._fetch_once(tuple(await queues()))
+                count += came
+                if not came and self._slots.is_idle and self._outbox.is_empty:
+                    return
+                if not came:
+                    await self._slots.changed()
+
+        await self._live(take_all(), {})
+        return count
+
+    async def _live(self, fetching: Coroutine[Any, Any, None], queues: Mapping[str, int]) -> int:
+        self._keeper.start()
+        settling = self._forever("settle", self._settler.run)
+        reporting = self._forever("progress", self._board.run)
+        self._reports.worker("worker-started", queues=list(queues), **self._promises())
+        try:
+            await fetching
+        finally:
+            self._draining.set()
+            self._reports.worker("worker-draining", running=self._slots.running)
+            await self._finish()
+            for loop in (settling, reporting, *self._watches):
+                loop.cancel()
+            await self._keeper.stop()
+            self._threads.close()
+            self._reports.worker("worker-stopped", exit_code=self._exit_code)
+        return self._exit_code
+
+    async def _until_told(self, fetcher: Fetcher) -> None:
+        fetching = self._forever("fetch", fetcher.run)
+        try:
+            await self._draining.wait()
+        finally:
+            # The broker hands back what a cancelled fetch had taken.
+            fetching.cancel()
+            await asyncio.wait([fetching])
+
+    async def _fetch_once(self, queues: Sequence[str]) -> int:
+        while self._slots.free <= 0 or self._threads.has_queue:
+            await self._slots.changed()
+        limit = min(500, self._slots.free)
+        deliveries = await self._lane.broker.fetch(
+            queues, limit=limit, wait_ms=0, worker=self._terms.worker
+        )
+        self._take(deliveries)
+        await asyncio.sleep(0)
+        return len(deliveries)
+
+    def _forever(self, name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return self._loop.create_task(
+            supervised(name, loop, Backoff(self._clock, self._dice)), name=f"stem-{name}"
+        )
+
+    def _promises(self) -> dict[str, Any]:
+        durability = self._lane.broker.capabilities.durability.value
+        return {
+            "concurrency": self._terms.concurrency,
+            "durability": durability,
+            "atomic_results": self._lane.atomic,
+        }
+
+    # ── the end of it ────────────────────────────────────────────────────────
+
+    async def _finish(self) -> None:
+        """Let tasks finish, then hand back, then let the settlements through."""
+        self._hand_back_unstarted()
+        await self._first_of(self._idle(), self._stopping.wait(), self._after(self._terms.grace_ms))
+        if self._slots.running:
+            self._exit_code = self._exit_code or HANDED_BACK
+            for run in list(self._runs):
+                run.end(Cause.SHUTDOWN)
+            await self._first_of(self._nothing_runs(), self._after(_FAREWELL_MS))
+            for run in list(self._runs):
+                # It does not end. Its fence keeps whatever it still does from counting.
+                _log.error("%s (%s) does not end; it is handed back", run.task_name, run.id)
+                self._runner.settle(run, Handed(ReleaseWhy.SHUTDOWN))
+        await self._first_of(self._idle(), self._after(_LAST_SETTLE_MS))
+        if not self._slots.is_idle:
+            _log.error("%d settlements did not get through", self._slots.unsettled)
+            self._exit_code = self._exit_code or HANDED_BACK
+
+    def _hand_back_unstarted(self) -> None:
+        while self._unstarted:
+            self._runner.settle(self._unstarted.popleft(), Handed(ReleaseWhy.SHUTDOWN))
+        for run in self._runs:
+            run.take_back()
+
+    async def _first_of(self, *events: Coroutine[Any, Any, object]) -> None:
+        waiting = [self._loop.create_task(event) for event in events]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _after(self, pause_ms: int) -> None:
+        await self._clock.sleep(pause_ms)
+
+    async def _idle(self) -> None:
+        while not (self._slots.is_idle and self._outbox.is_empty):
+            await self._slots.changed()
+
+    async def _nothing_runs(self) -> None:
+        while self._slots.running:
+            await self._slots.changed()
+
+    # ── one delivery after the other ─────────────────────────────────────────
+
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        now_ms = self._clock.monotonic_ms()
+        give_up_at_ms = now_ms + _LONGEST_RUN_MS + self._terms.grace_ms
+        for delivery in deliveries:
+            left_ms = delivery.lease_ms
+            lease = Lease(
+                delivery.message.lease_ms, now_ms + left_ms / 3, now_ms + left_ms, give_up_at_ms
+            )
+            run = Run(delivery, lease)
+            self._runs.add(run)
+            self._slots.start()
+            self._keeper.hold(run)
+            if self._jobs < self._terms.concurrency:
+                self._start(run)
+            else:
+                self._unstarted.append(run)
+
+    def _start(self, run: Run) -> None:
+        self._jobs += 1
+        run.job = self._loop.create_task(self._work(run))
+
+    async def _work(self, run: Run) -> None:
+        try:
+            await self._runner.run(run)
+        finally:
+            self._jobs -= 1
+        if self._unstarted:
+            self._start(self._unstarted.popleft())
+
+    def _begin(self, run: Run, plan: Plan, envelope: Envelope) -> TaskContext:
+        """The task's function is about to be called."""
+        hard_limit_ms = plan.effective.hard_limit_ms
+        if hard_limit_ms is not None:
+            now_ms = self._clock.monotonic_ms()
+            run.lease.give_up_at_ms = now_ms + hard_limit_ms + self._terms.grace_ms
+        sink = RunSink(run, self._stem, self._board, self._outbox)
+        context = TaskContext(envelope, run.delivery, sink)
+        CURRENT.set(context)
+        self._reports.started(run)
+        return context
+
+    def _conclude(self, run: Run, item: Item | None) -> None:
+        """Its outcome is decided; None when there is nothing to settle."""
+        self._runs.discard(run)
+        self._slots.end()
+        if item is not None:
+            self._settler.add(item)
+        else:
+            self._keeper.drop(run)
+            self._slots.settled()
+            self._reports.dropped(run)
+
+    def _settled(self, item: Item, status: SettleStatus) -> None:
+        self._keeper.drop(item.run)
+        self._slots.settled()
+        self._reports.settled(item, status)
+        if status not in (SettleStatus.DONE, SettleStatus.ALREADY):
+            _log.warning(
+                "%s (%s) was not settled by this worker: %s",
+                item.run.task_name,
+                item.run.id,
+                status.value,
+            )
+
+    # ── what goes wrong ──────────────────────────────────────────────────────
+
+    def _must_end(self, run: Run, cause: Cause) -> None:
+        """Called in the keeper's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end, run, cause)
+
+    def _end(self, run: Run, cause: Cause) -> None:
+        run.end(cause)
+        if cause is Cause.LEASE_LOST and not run.is_over:
+            watch = self._loop.create_task(self._executor.expect_the_end(run))
+            self._watches.add(watch)
+            watch.add_done_callback(self._watches.discard)
+
+    def _stuck(self, run: Run) -> None:
+        """A task was told to end and does not: this process cannot be trusted any more."""
+        _log.error(
+            "%s (%s) was told to end (%s) and does not; this worker hands the rest back and "
+            "stops with exit code %d",
+            run.task_name,
+            run.id,
+            run.cause.value if run.cause else "",
+            STUCK,
+        )
+        self._exit_code = STUCK
+        self.stop_now()
+
+    def _broker_lost(self, error: StoreError) -> None:
+        _log.error("the broker is away: %s", error)
+        self._reports.worker("broker-lost", fault=error.fault.value)
+
+    def _broker_back(self) -> None:
+        _log.info("the broker is back")
+        self._reports.worker("broker-back")

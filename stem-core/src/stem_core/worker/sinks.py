@@ -1,0 +1,136 @@
+"""What a running task tells the outside: its progress, and what it enqueues at once.
+
+A task may speak from any thread and never waits: it leaves word here, and the worker's
+loop carries it on. Rule of this module: nothing in here can fail a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from stem_core.contracts.backend import Progress, ResultBackend
+from stem_core.contracts.messages import Message, Published, PublishStatus
+from stem_core.model.errors import StemError, StoreError
+from stem_core.producer.client import Stem
+from stem_core.producer.job import Job
+from stem_core.producer.tasks import AnyTask, Call
+from stem_core.worker.run import Run
+
+__all__ = ["Outbox", "ProgressBoard", "RunSink"]
+
+_log = logging.getLogger("stem.worker")
+
+
+class ProgressBoard:
+    """The latest progress of each task, sent when the last sending is through."""
+
+    def __init__(self, backend: ResultBackend | None, ttl_ms: int) -> None:
+        self._backend = backend
+        self._ttl_ms = ttl_ms
+        self._latest: dict[str, Progress] = {}
+        self._lock = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._bell = asyncio.Event()
+
+    def put(self, id: str, fence: int, value: bytes) -> None:
+        """Keep *value* as the progress of *id*. From any thread."""
+        if self._backend is None:
+            return
+        with self._lock:
+            was_quiet = not self._latest
+            self._latest[id] = Progress(id, fence, value, self._ttl_ms)
+        if was_quiet:
+            self._loop.call_soon_threadsafe(self._bell.set)
+
+    async def run(self) -> None:
+        """Send for ever; what cannot be sent is dropped, for a later one says more."""
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            with self._lock:
+                latest, self._latest = self._latest, {}
+            if latest and self._backend is not None:
+                try:
+                    await self._backend.progress(list(latest.values()))
+                except StoreError as error:
+                    _log.warning("the progress of %d tasks was not kept: %s", len(latest), error)
+
+
+class Outbox:
+    """Publishes at once what tasks enqueue with ``now=True``.
+
+    Until it is known to be there, the message also rides in the settlement of its task:
+    same id, so it is there once, and no lost connection loses it.
+    """
+
+    def __init__(
+        self, publish: Callable[[Message], Awaitable[Published]], wake: Callable[[], None]
+    ) -> None:
+        self._publish = publish
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing is on its way."""
+        return not self._sending
+
+    def put(self, run: Run, message: Message) -> None:
+        """Publish *message* soon. From any thread."""
+        run.published_now[message.id] = message
+        self._loop.call_soon_threadsafe(self._start, run, message)
+
+    def _start(self, run: Run, message: Message) -> None:
+        sending: asyncio.Task[None] = self._loop.create_task(self._send(run, message))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sent)
+
+    def _sent(self, sending: asyncio.Task[Any]) -> None:
+        self._sending.discard(sending)
+        self._wake()
+
+    async def _send(self, run: Run, message: Message) -> None:
+        try:
+            reply = await self._publish(message)
+        except StemError as error:
+            _log.warning("%s of %s goes with its settlement: %s", message.id, run.id, error)
+            return
+        if reply.status in (PublishStatus.CONFLICT, PublishStatus.REFUSED):
+            _log.error("%s of %s was not published: %s", message.id, run.id, reply.reason)
+        run.published_now.pop(message.id, None)
+
+
+class RunSink:
+    """What one run's `TaskContext` talks to: its `ContextSink`."""
+
+    __slots__ = ("_board", "_outbox", "_run", "_stem")
+
+    def __init__(self, run: Run, stem: Stem, board: ProgressBoard, outbox: Outbox) -> None:
+        self._run = run
+        self._stem = stem
+        self._board = board
+        self._outbox = outbox
+
+    def progress(self, id: str, fence: int, value: bytes, /) -> None:
+        self._board.put(id, fence, value)
+
+    def is_cancelled(self) -> bool:
+        return self._run.is_cancelled
+
+    def prepare(
+        self, call: Call[Any], /, *, task_id: str, parent: str, root: str, headers: dict[str, str]
+    ) -> Message:
+        return self._stem.pipeline.prepare(
+            call, task_id=task_id, parent=parent, root=root, headers=headers
+        )
+
+    def publish_now(self, message: Message, /) -> None:
+        self._outbox.put(self._run, message)
+
+    def job(self, id: str, task: AnyTask | None, /) -> Job[Any]:
+        return Job(id, self._stem, task)

@@ -1,0 +1,188 @@
+"""`Worker`: takes tasks from queues, runs them and settles them, until it is told to stop.
+
+Rule of this module: what people call, and where settings come from. The parts and the
+order in which they start and stop are `shift`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from stem_core.contracts.hookspecs import AppInfo
+from stem_core.contracts.observer import Observer
+from stem_core.model.duration import Duration, to_ms
+from stem_core.model.errors import InvalidOption, UsageError
+from stem_core.producer.client import Stem
+from stem_core.worker.queues import weights_of
+from stem_core.worker.shift import Shift, Terms
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """Takes tasks from *queues* and runs up to *concurrency* of them at a time.
+
+    ``async with Worker(stem):`` starts it and, at the end, drains it; `run` is for a
+    program that does nothing else. One worker is started once.
+
+    Args:
+        queues: names, or names with weights (how early each is asked, in proportion).
+            Without it STEM_WORKER_QUEUES, else the default queue and those of the
+            tasks that are registered here.
+        concurrency, threads: tasks at a time, and how many of them in threads.
+        grace: how long running tasks may go on when the worker is told to stop.
+        name: for people; unique by default.
+        observers: are told what happens, beside those that plugins offer.
+    """
+
+    def __init__(
+        self,
+        stem: Stem,
+        *,
+        queues: str | Sequence[str] | Mapping[str, int] | None = None,
+        concurrency: int | None = None,
+        grace: Duration | None = None,
+        name: str | None = None,
+        threads: int | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        config = stem.config
+        self.name: Final = name or _own_name()
+        self._stem = stem
+        self._weights = weights_of(queues or config.worker_queues or _queues_of(stem))
+        plugged = stem.plugins.observers(_info(stem, tuple(self._weights)))
+        self._terms = Terms(
+            worker=self.name,
+            concurrency=_positive(concurrency, config.worker_concurrency, "concurrency"),
+            prefetch=config.prefetch_multiplier,
+            threads=_positive(threads, config.worker_threads, "threads"),
+            grace_ms=config.worker_grace_ms if grace is None else to_ms(grace, field="grace"),
+            observers=(*observers, *plugged),
+        )
+        self._shift: Shift | None = None
+        self._main: asyncio.Task[int] | None = None
+        self._signals: list[signal.Signals] = []
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that it serves."""
+        return tuple(self._weights)
+
+    @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at a time."""
+        return self._terms.concurrency
+
+    @property
+    def running(self) -> int:
+        """How many deliveries it holds whose task has not ended."""
+        return 0 if self._shift is None else self._shift.running
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.drain()
+        await self.ended()
+
+    async def start(self) -> None:
+        """Begin to take tasks.
+
+        Raises:
+            StoreError: the broker or the backend cannot be reached.
+        """
+        if self._main is not None:
+            raise UsageError(f"worker {self.name} was started before", way_out="Make another one.")
+        shift = self._shift = Shift(self._stem, await self._stem.lane(), self._terms)
+        self._main = asyncio.create_task(shift.serve(self._weights), name=self.name)
+
+    async def run(self) -> int:
+        """Start, and return the exit code once somebody has stopped it; see `exits`."""
+        await self.start()
+        return await self.ended()
+
+    def drain(self) -> None:
+        """Take nothing new, let what runs finish within the grace, then hand the rest back."""
+        if self._shift is not None:
+            self._shift.drain()
+
+    def stop_now(self) -> None:
+        """Hand back at once what has not finished."""
+        if self._shift is not None:
+            self._shift.stop_now()
+
+    async def ended(self) -> int:
+        """Wait until it has stopped, and return the exit code.
+
+        Cancelling this stops the worker now, and waits for that.
+        """
+        if self._main is None:
+            raise UsageError(f"worker {self.name} was not started", way_out="await worker.start()")
+        try:
+            return await asyncio.shield(self._main)
+        except asyncio.CancelledError:
+            self.stop_now()
+            await asyncio.wait([self._main])
+            raise
+        finally:
+            self._remove_signals()
+
+    def install_signals(self) -> None:
+        """Drain on the first SIGTERM or SIGINT, hand back at once on the second.
+
+        To be called in the main thread, in the loop of the worker; undone when it has ended.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+            self._signals.append(number)
+
+    def _signalled(self) -> None:
+        if self._shift is not None and self._shift.is_draining:
+            self.stop_now()
+        else:
+            self.drain()
+
+    def _remove_signals(self) -> None:
+        while self._signals:
+            asyncio.get_running_loop().remove_signal_handler(self._signals.pop())
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
+
+
+def _positive(given: int | None, fallback: int, name: str) -> int:
+    if given is None:
+        return fallback
+    if type(given) is not int or given < 1:
+        raise InvalidOption(f"{name}={given!r} is not a number of 1 or more")
+    return given
+
+
+def _queues_of(stem: Stem) -> tuple[str, ...]:
+    """The default queue and those that the tasks here are registered for or routed to."""
+    found = [stem.config.default_queue]
+    for name in stem.registry.names():
+        task = stem.registry.get(name)
+        queue = (task and task.options.queue) or stem.routes.queue_of(name)
+        if queue:
+            found.append(queue)
+    return tuple(dict.fromkeys(found))
+
+
+def _info(stem: Stem, queues: tuple[str, ...]) -> AppInfo:
+    tasks = tuple(stem.registry.names())
+    return AppInfo(namespace=stem.config.namespace, tasks=tasks, queues=queues, role="worker")
