@@ -30,7 +30,7 @@ _OURS: Final = frozenset({"stem-core", "stem-redis", "stem-postgres", "stem-sign
 class Metadata(Protocol):
     """What can be known of distributions."""
 
-    def entry_points(self, group: str) -> Iterable[EntryPoint]:
+    def entry_points(self, group: str, /) -> Iterable[EntryPoint]:
         """Return the entry points of *group*."""
         ...
 

@@ -188,7 +188,7 @@ class Resolver:
     def _claim(self, active: Active) -> None:
         """Let the offers of *active* win, all of them or none."""
         try:
-            claims = {
+            claims: dict[tuple[Kind, str], Offer] = {
                 (kind, scheme): offer
                 for kind in KINDS
                 for offer in self.active.offers(active, kind)
@@ -234,7 +234,7 @@ class Resolver:
                 continue
             if isinstance(hint, str) and hint:
                 return hint
-        elsewhere = [other for other in KINDS if scheme in self.schemes(other)]
+        elsewhere: list[Kind] = [other for other in KINDS if scheme in self.schemes(other)]
         return explain.nearest_scheme(kind, scheme, installed=installed, elsewhere=elsewhere)
 
 

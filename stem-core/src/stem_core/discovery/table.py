@@ -111,7 +111,7 @@ def shown(resolver: Resolver, scheme: str, variant: str) -> list[SchemeInfo]:
     found = [resolver.find(kind, scheme, variant) for kind in KINDS]
     infos = [_info(one[1]) for one in found if one is not None]
     if not infos:
-        kinds = [kind for kind in KINDS if resolver.could_have(kind, scheme, variant)]
+        kinds: list[Kind] = [kind for kind in KINDS if resolver.could_have(kind, scheme, variant)]
         raise resolver.nobody(kinds[0] if kinds else "broker", scheme, variant)
     return infos
 
