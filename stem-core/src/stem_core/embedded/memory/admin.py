@@ -20,6 +20,7 @@ from stem_core.contracts.admin import (
     ReplayStatus,
 )
 from stem_core.contracts.messages import Place
+from stem_core.embedded.memory.handout import locate
 from stem_core.embedded.memory.queues import Entry, Queue
 from stem_core.model.outcome import Record, State
 
@@ -123,7 +124,7 @@ def _peek(
     )
     page = found[:limit]
     return LocatedPage(
-        items=tuple(store.machine.locate(entry, now_ms) for entry in page),
+        items=tuple(locate(entry, now_ms, store.clock.wall_ms()) for entry in page),
         cursor=page[-1].message.id if page and len(found) > limit else None,
     )
 
@@ -144,7 +145,7 @@ def _dead_letters(
     )
     page = found[:limit]
     return LocatedPage(
-        items=tuple(store.machine.locate(entry, now_ms) for entry in page),
+        items=tuple(locate(entry, now_ms, store.clock.wall_ms()) for entry in page),
         cursor=str(page[-1].death) if page and len(found) > limit else None,
     )
 

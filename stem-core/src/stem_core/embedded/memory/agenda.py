@@ -19,19 +19,21 @@ _SLACK: Final = 64
 
 
 class Agenda:
-    """Keys by their time. With a *grain* above 1 they come up to that much later, in fewer pages.
+    """Keys by their time, in pages of 2 to the power of *coarse* milliseconds: up to that much
+    late, and cheaper by it.
 
     Attributes:
         next_ms: nothing is due before this instant. A lower bound: what was dropped
             may have been the earliest.
     """
 
-    __slots__ = ("_grain", "_pages", "_times", "next_ms")
+    __slots__ = ("_coarse", "_numbers", "_pages", "_round_up", "next_ms")
 
-    def __init__(self, grain: int = 1) -> None:
-        self._grain = grain
+    def __init__(self, coarse: int = 0) -> None:
+        self._coarse = coarse
+        self._round_up = (1 << coarse) - 1
         self._pages: dict[int, dict[str, None]] = {}
-        self._times: list[int] = []
+        self._numbers: list[int] = []
         self.next_ms: int = NEVER
 
     def __len__(self) -> int:
@@ -39,39 +41,47 @@ class Agenda:
 
     def add(self, key: str, due_ms: int) -> None:
         """Note *key* for *due_ms*; nothing if it is noted for that time already."""
-        grain = self._grain
-        time = due_ms if grain == 1 else -(-due_ms // grain) * grain
-        page = self._pages.get(time)
-        if page is not None:
-            page[key] = None
-            return
-        self._pages[time] = {key: None}
-        heappush(self._times, time)
-        if time < self.next_ms:
-            self.next_ms = time
+        number = (due_ms + self._round_up) >> self._coarse
+        page = self._pages.get(number)
+        if page is None:
+            page = self._new_page(number)
+        page[key] = None
+
+    def page(self, due_ms: int) -> dict[str, None]:
+        """Return what is noted for *due_ms*, to note many keys at once; add at least one."""
+        number = (due_ms + self._round_up) >> self._coarse
+        page = self._pages.get(number)
+        return self._new_page(number) if page is None else page
+
+    def _new_page(self, number: int) -> dict[str, None]:
+        page: dict[str, None] = {}
+        self._pages[number] = page
+        heappush(self._numbers, number)
+        if number << self._coarse < self.next_ms:
+            self.next_ms = number << self._coarse
+        return page
 
     def drop(self, key: str, due_ms: int) -> None:
         """Forget *key*, which was added for *due_ms* and has not come up yet."""
-        grain = self._grain
-        time = due_ms if grain == 1 else -(-due_ms // grain) * grain
-        page = self._pages[time]
+        number = (due_ms + self._round_up) >> self._coarse
+        page = self._pages[number]
         del page[key]
         if not page:
-            del self._pages[time]
-            if len(self._times) > 2 * len(self._pages) + _SLACK:
-                self._times = list(self._pages)
-                heapify(self._times)
+            del self._pages[number]
+            if len(self._numbers) > 2 * len(self._pages) + _SLACK:
+                self._numbers = list(self._pages)
+                heapify(self._numbers)
 
     def due(self, now_ms: int, *, limit: int | None = None) -> list[str]:
         """Take out what is due by *now_ms*: by time, then in the order added.
 
         With *limit*, stop after the page that reaches it.
         """
-        times, pages = self._times, self._pages
+        numbers, pages, last = self._numbers, self._pages, now_ms >> self._coarse
         found: list[str] = []
-        while times and times[0] <= now_ms and (limit is None or len(found) < limit):
-            found += pages.pop(heappop(times), ())
-        while times and times[0] not in pages:
-            heappop(times)
-        self.next_ms = times[0] if times else NEVER
+        while numbers and numbers[0] <= last and (limit is None or len(found) < limit):
+            found += pages.pop(heappop(numbers), ())
+        while numbers and numbers[0] not in pages:
+            heappop(numbers)
+        self.next_ms = numbers[0] << self._coarse if numbers else NEVER
         return found

@@ -5,14 +5,14 @@ Rule of this module: plain and timeless, as in `records`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, TypeAlias
 
 from stem_core.contracts.messages import Message, UniqueKey
 from stem_core.embedded.memory.agenda import Agenda
 
 __all__ = ["Stone", "Stones", "UniqueKeys"]
 
-_GRAIN_MS = 256
+_COARSE: Final = 8  # a quarter of a second
 
 
 class UniqueKeys:
@@ -20,7 +20,7 @@ class UniqueKeys:
 
     def __init__(self) -> None:
         self._holders: dict[str, tuple[str, int]] = {}  # until -1: not by time
-        self._windows = Agenda(_GRAIN_MS)
+        self._windows = Agenda(_COARSE)
 
     def holder(self, key: str, now_ms: int) -> str | None:
         """Return the id that holds *key*."""
@@ -51,44 +51,35 @@ class UniqueKeys:
             del self._holders[key]
 
 
-class Stone(NamedTuple):
-    """What is left of an ended message: enough to know its id, its body and its last lease."""
-
-    until_ms: int
-    body: int
-    fence: int
-    settled: int
+Stone: TypeAlias = tuple[int, int, int, int]
+"""What is left of an ended message: until when, the hash of its body, its last fence, and
+the last fence that settled it. A plain tuple: there is one for every message of a while."""
 
 
 class Stones:
     """Tombstones: ids that ended a short while ago.
 
     Attributes:
+        by_id: every stone that was not swept yet; `get` knows whether it still stands.
         base: above every fence of an id that is not known any more, so that an id
             which is born again never meets an old fence.
     """
 
     def __init__(self) -> None:
-        self._stones: dict[str, Stone] = {}
-        self._ends = Agenda(_GRAIN_MS)
+        self.by_id: dict[str, Stone] = {}
         self.base = 0
-
-    def __len__(self) -> int:
-        return len(self._stones)
-
-    def __contains__(self, id: str) -> bool:
-        return id in self._stones
+        self._ends = Agenda(_COARSE)
 
     def get(self, id: str, now_ms: int) -> Stone | None:
         """Return the stone of *id* while it stands."""
-        stone = self._stones.get(id)
-        return stone if stone is not None and stone.until_ms > now_ms else None
+        stone = self.by_id.get(id)
+        return stone if stone is not None and stone[0] > now_ms else None
 
     def put(self, message: Message, fence: int, settled: int, now_ms: int) -> None:
         """Remember the id of *message*, which ends now, for as long as it asked."""
         until_ms = now_ms + message.dedupe_for_ms
         # The hash of bytes is keyed by the process: enough to tell bodies of one id apart.
-        self._stones[message.id] = Stone(until_ms, hash(message.body), fence, settled)
+        self.by_id[message.id] = (until_ms, hash(message.body), fence, settled)
         self._ends.add(message.id, until_ms)
 
     def sweep(self, now_ms: int, budget: int) -> None:
@@ -98,8 +89,9 @@ class Stones:
 
     def lift(self, id: str) -> None:
         """Remove the stone of *id*, which is born again after its time."""
-        self._ends.drop(id, self._stones[id].until_ms)
+        self._ends.drop(id, self.by_id[id][0])
         self._forget(id)
 
     def _forget(self, id: str) -> None:
-        self.base = max(self.base, self._stones.pop(id).fence + 1)
+        _, _, fence, _ = self.by_id.pop(id)
+        self.base = max(self.base, fence + 1)

@@ -12,7 +12,7 @@ import threading
 from typing import Protocol
 from weakref import WeakSet
 
-__all__ = ["generation", "watch"]
+__all__ = ["watch"]
 
 
 class _Guarded(Protocol):
@@ -24,12 +24,6 @@ class _Guarded(Protocol):
 _watched: WeakSet[_Guarded] = WeakSet()
 _watched_lock = threading.Lock()
 _held: list[_Guarded] = []
-_generation = 0
-
-
-def generation() -> int:
-    """Return how many forks lie between this process and the first one that had Stem in it."""
-    return _generation
 
 
 def watch(store: _Guarded) -> None:
@@ -52,8 +46,7 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _generation, _watched_lock
-    _generation += 1
+    global _watched_lock
     _watched_lock = threading.Lock()
     while _held:
         _held.pop().after_fork()

@@ -7,7 +7,6 @@ from typing import Any, Final, Self
 
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts.hookspecs import PluginContext
-from stem_core.embedded.memory import forks
 from stem_core.embedded.memory.store import MemoryStore
 from stem_core.model.errors import ConfigError, InvalidURL, UsageError, WrongLoop
 from stem_core.model.urls import StemURL
@@ -26,6 +25,7 @@ class Handle:
 
     Attributes:
         store: what all handles of one name share.
+        is_closed: True after `aclose`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Handle:
         self.store = store
         self._loop: asyncio.AbstractEventLoop | None = None
         self._generation = -1
-        self._is_closed = False
+        self.is_closed = False
 
     @classmethod
     async def connect(cls, url: str | StemURL = "memory://", *, namespace: str = "stem") -> Self:
@@ -66,11 +66,6 @@ class Handle:
         """The identity of the store; another one in a forked child."""
         return self.store.store_id
 
-    @property
-    def is_closed(self) -> bool:
-        """True after `aclose`."""
-        return self._is_closed
-
     def enter(self) -> MemoryStore:
         """Return the store, for one verb in the running loop.
 
@@ -79,23 +74,23 @@ class Handle:
             UsageError: the handle is closed.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop or self._generation != forks.generation():
-            self._settle_in(loop)
-        if self._is_closed:
-            raise UsageError(
-                f"this {type(self).__name__} is closed",
-                way_out="Open another one, or take a sibling().",
-            )
+        if loop is not self._loop or self._generation != self.store.generation:
+            self._belong_to(loop)
         return self.store
 
-    def _settle_in(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        kind = type(self).__name__
+        if self.is_closed:
+            raise UsageError(
+                f"this {kind} is closed", way_out="Open another one, or take a sibling()."
+            )
         if self._loop is not None:
             raise WrongLoop(
-                f"this {type(self).__name__} belongs to another event loop or process",
+                f"this {kind} belongs to another event loop or process",
                 way_out="Take a sibling() for each loop.",
             )
         self._loop = loop
-        self._generation = forks.generation()
+        self._generation = self.store.generation
         self.store.warn_of_fork()
 
     def sibling(self) -> Self:
@@ -106,7 +101,8 @@ class Handle:
 
     async def aclose(self) -> None:
         """End the use of this handle; the store stays. Idempotent, in any loop."""
-        self._is_closed = True
+        self.is_closed = True
+        self._loop = None
 
 
 def _name_in(url: StemURL) -> str:

@@ -60,7 +60,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._uses: dict[str, _Use] = {}
-        self._ends = Agenda(1024)
+        self._ends = Agenda(coarse=10)
 
     def __len__(self) -> int:
         return len(self._uses)

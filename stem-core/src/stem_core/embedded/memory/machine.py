@@ -34,12 +34,14 @@ from stem_core.contracts.messages import (
     RetryLater,
     Settled,
     Settlement,
+    SettleOutcome,
     SettleStatus,
 )
 from stem_core.embedded.memory.agenda import Agenda
 from stem_core.embedded.memory.claims import Stones, UniqueKeys
+from stem_core.embedded.memory.handout import delivery_of, locate
 from stem_core.embedded.memory.queues import Entry, Queue, Spot
-from stem_core.embedded.memory.records import Records
+from stem_core.embedded.memory.records import Records, objection_to
 from stem_core.embedded.memory.sleepers import Sleepers
 from stem_core.model.outcome import Record, TaskError
 
@@ -84,7 +86,7 @@ class Machine:
         self._wall_ms = wall_ms
         self._later = Agenda()
         self._leases = Agenda()
-        self._grave_ends = Agenda(256)
+        self._grave_ends = Agenda(coarse=8)
         self._unique = UniqueKeys()
         self._stones = Stones()
         self._tickets = 0
@@ -99,12 +101,18 @@ class Machine:
 
     def publish(self, now_ms: int, messages: Sequence[Message]) -> Sequence[Published]:
         """`Broker.publish`."""
-        self._advance(now_ms)
+        if self._later.next_ms <= now_ms or self._leases.next_ms <= now_ms:
+            self._advance(now_ms)
+        if len(messages) == 1:
+            return [self._admit(messages[0], now_ms)]
+        _check_batch(messages)
         return [self._admit(message, now_ms) for message in messages]
 
     def _admit(self, message: Message, now_ms: int) -> Published:
         id = message.id
-        if (id in self.entries or id in self._stones) and (known := self._known(message, now_ms)):
+        if (id in self.entries or id in self._stones.by_id) and (
+            known := self._known(message, now_ms)
+        ):
             return Published(known, id)
         delay_ms = self._delay_of(message) if message.not_before_ms else message.delay_ms
         if objection := _objection(message, delay_ms):
@@ -114,7 +122,15 @@ class Machine:
             if holder is not None:
                 return Published(PublishStatus.UNIQUE, holder)
             self._unique.claim(message.unique, id, now_ms)
-        self._create(message, delay_ms, now_ms)
+        queue = self.queues.get(message.queue) or self.queue(message.queue)
+        entry = self.entries[id] = Entry(message, queue)
+        if base := self._stones.base:
+            entry.fence = entry.base = base
+        if delay_ms > 0:
+            self._wait(entry, _DELAYED, now_ms + delay_ms)
+        else:
+            queue.ready += 1
+            self._line_up(entry, now_ms)
         return Published(_CREATED, id)
 
     def _delay_of(self, message: Message) -> int:
@@ -128,22 +144,11 @@ class Machine:
         if entry := self.entries.get(message.id):
             same = entry.message.body == message.body
         elif stone := self._stones.get(message.id, now_ms):
-            same = stone.body == hash(message.body)
+            same = stone[1] == hash(message.body)
         else:
             self._stones.lift(message.id)
             return None
         return PublishStatus.DUPLICATE if same else PublishStatus.CONFLICT
-
-    def _create(self, message: Message, delay_ms: int, now_ms: int) -> None:
-        queue = self.queue(message.queue)
-        entry = self.entries[message.id] = Entry(message, queue)
-        if base := self._stones.base:
-            entry.fence = entry.base = base
-        if delay_ms > 0:
-            self._wait(entry, _DELAYED, now_ms + delay_ms)
-        else:
-            queue.ready += 1
-            self._line_up(entry, now_ms)
 
     def queue(self, name: str) -> Queue:
         """Return the queue of this name, made on first use."""
@@ -166,41 +171,37 @@ class Machine:
                 queue.take(limit - len(taken), taken)
                 if len(taken) >= limit:
                     break
-        return [self._lease(entry, worker, now_ms) for entry in taken]
+        return self._lease(taken, worker, now_ms) if taken else []
 
-    def _lease(self, entry: Entry, worker: str, now_ms: int) -> Delivery:
-        message, queue = entry.message, entry.queue
-        if entry.place is _READY:
-            queue.ready -= 1
-        else:
-            queue.parked -= 1
-        if message.unique is not None and message.unique.until == "started":
-            self._unique.free(message.unique, message.id)
-        entry.spot = _UNSPOTTED
-        entry.fence += 1
-        entry.worker = worker
-        self._hold(entry, now_ms + message.lease_ms)
-        parked_at_ms = entry.parked_at_ms
-        return Delivery(
-            message=message,
-            receipt=Receipt(message.id, queue.name, entry.fence),
-            attempt=entry.failed + 1,
-            lapses=entry.lapses,
-            releases=entry.releases,
-            parked_ms=0 if parked_at_ms < 0 else max(1, now_ms - parked_at_ms),
-            lease_ms=message.lease_ms,
-            cancel_requested=entry.cancel_requested,
-            errors=entry.errors,
-        )
+    def _lease(self, entries: Sequence[Entry], worker: str, now_ms: int) -> Sequence[Delivery]:
+        page_ms, page = -1, {}
+        deliveries = []
+        for entry in entries:
+            message, queue = entry.message, entry.queue
+            if entry.place is _READY:
+                queue.ready -= 1
+            else:
+                queue.parked -= 1
+            queue.leased += 1
+            if message.unique is not None and message.unique.until == "started":
+                self._unique.free(message.unique, message.id)
+            entry.place = _LEASED
+            entry.spot = _UNSPOTTED
+            entry.held = True
+            entry.fence += 1
+            entry.worker = worker
+            until_ms = entry.due_ms = now_ms + message.lease_ms
+            if until_ms != page_ms:  # messages of one batch mostly lapse together
+                page_ms, page = until_ms, self._leases.page(until_ms)
+                self._announce(until_ms)
+            page[message.id] = None
+            deliveries.append(delivery_of(entry, now_ms))
+        return deliveries
 
-    def _hold(self, entry: Entry, until_ms: int) -> None:
-        entry.place = _LEASED
-        entry.held = True
-        entry.queue.leased += 1
-        entry.due_ms = until_ms
-        self._leases.add(entry.message.id, until_ms)
-        if until_ms < self._sleepers.latest_ms:
-            self._sleepers.sooner(until_ms)
+    def _announce(self, due_ms: int) -> None:
+        """Let whoever sleeps beyond *due_ms* know that something will change then."""
+        if due_ms < self._sleepers.latest_ms:
+            self._sleepers.sooner(due_ms)
 
     def _advance(self, now_ms: int) -> None:
         """Promote what is due and make ready again what has lapsed."""
@@ -239,7 +240,11 @@ class Machine:
             return _LOST
         lease_ms = max(0, extension.lease_ms)
         self._leave(entry)
-        self._hold(entry, now_ms + lease_ms)
+        entry.place = _LEASED
+        entry.queue.leased += 1
+        entry.due_ms = now_ms + lease_ms
+        self._leases.add(entry.message.id, entry.due_ms)
+        self._announce(entry.due_ms)
         status = ExtendStatus.CANCEL_REQUESTED if entry.cancel_requested else ExtendStatus.HELD
         return Extended(status, lease_ms)
 
@@ -261,29 +266,29 @@ class Machine:
         entry = self.entries.get(receipt.id)
         if entry is None or not entry.held or entry.fence != receipt.fence:
             return self._refusal(receipt, now_ms)
-        if record is not None:
-            if objection := self._records.objection(record, of=receipt.id):
-                return Settled(SettleStatus.INVALID, objection)
-            if not self._records.accepts(record, now_ms):
-                return _STALE
+        if record is not None and (objection := objection_to(record, receipt.id)):
+            return Settled(SettleStatus.INVALID, objection)
         if settlement.follow_ups and (
             objection := self._objection_to(settlement.follow_ups, now_ms)
         ):
             return Settled(SettleStatus.INVALID, objection)
+        # The record decides, and is the first write: nothing after it can fail.
+        if record is not None and not self._records.offer(record, now_ms):
+            return _STALE
         self._leave(entry)
-        self._conclude(entry, settlement, now_ms)
-        if record is not None:
-            self._records.put(record, now_ms)
+        self._conclude(entry, settlement.outcome, now_ms)
         for message in settlement.follow_ups:
             self._admit(message, now_ms)
         return _DONE
 
     def _refusal(self, receipt: Receipt, now_ms: int) -> Settled:
-        entry = self.entries.get(receipt.id)
-        known = entry or self._stones.get(receipt.id, now_ms)
-        if known is None:
+        if entry := self.entries.get(receipt.id):
+            settled = entry.settled
+        elif stone := self._stones.get(receipt.id, now_ms):
+            _, _, _, settled = stone
+        else:
             return _GONE
-        return _ALREADY if known.settled == receipt.fence > 0 else _STALE
+        return _ALREADY if settled == receipt.fence > 0 else _STALE
 
     def _objection_to(self, follow_ups: Iterable[Message], now_ms: int) -> str:
         """Say which follow-up cannot be published; empty when all of them can."""
@@ -301,12 +306,12 @@ class Machine:
                 return f"follow-up {message.id}: {objection}"
         return ""
 
-    def _conclude(self, entry: Entry, settlement: Settlement, now_ms: int) -> None:
+    def _conclude(self, entry: Entry, outcome: SettleOutcome, now_ms: int) -> None:
         """Let the outcome happen to *entry*, which stands nowhere now."""
         entry.held = False
         entry.settled = entry.fence
         entry.lapses = 0
-        match settlement.outcome:
+        match outcome:
             case Ack():
                 self._end(entry, now_ms)
             case RetryLater(after_ms, error):
@@ -319,7 +324,7 @@ class Machine:
                 self._note_parking(entry, why, now_ms)
                 place = _PARKED if why is ReleaseWhy.PARKED else _READY
                 self._return(entry, place, after_ms, now_ms)
-            case DeadLetter() as outcome:
+            case DeadLetter():
                 self._bury(entry, outcome, now_ms)
 
     def _note_parking(self, entry: Entry, why: ReleaseWhy, now_ms: int) -> None:
@@ -388,33 +393,14 @@ class Machine:
         self._end(entry, now_ms)
         if record is not None:
             own = evolve(record, id=entry.message.id, fence=entry.fence)
-            if self._records.accepts(own, now_ms):
-                self._records.put(own, now_ms)
+            self._records.offer(own, now_ms)
 
     def lookup(self, now_ms: int, ids: Sequence[str]) -> Sequence[Located | None]:
         """`Broker.lookup`."""
         found = (self.entries.get(id) for id in ids)
-        return [None if entry is None else self.locate(entry, now_ms) for entry in found]
-
-    def locate(self, entry: Entry, now_ms: int) -> Located:
-        """Describe *entry*."""
-        leased, dead = entry.place is _LEASED, entry.place is _DEAD
-        waits = entry.place is _DELAYED or entry.place is _PARKED
-        return Located(
-            place=entry.place,
-            message=entry.message,
-            fence=entry.fence if entry.fence > entry.base else 0,
-            attempt=entry.failed + 1 if leased else entry.failed,
-            lapses=entry.lapses,
-            releases=entry.releases,
-            run_at_ms=self._wall_ms() + entry.due_ms - now_ms if waits else 0,
-            lease_ms=max(0, entry.due_ms - now_ms) if leased else 0,
-            worker=entry.worker if leased else "",
-            cancel_requested=entry.cancel_requested,
-            reason=entry.reason if dead else "",
-            died_at_ms=entry.died_at_ms if dead else 0,
-            errors=entry.errors,
-        )
+        return [
+            None if entry is None else locate(entry, now_ms, self._wall_ms()) for entry in found
+        ]
 
     # ── dead letters ─────────────────────────────────────────────────────────
 
@@ -447,9 +433,8 @@ class Machine:
 
     def _line_up(self, entry: Entry, ready_at_ms: int) -> None:
         """Let *entry*, whose place is counted, stand at the end of its line."""
-        self._tickets = entry.ticket = self._tickets + 1
-        entry.ready_at_ms = ready_at_ms
-        entry.queue.append(entry)
+        self._tickets = ticket = self._tickets + 1
+        entry.queue.append(entry, ticket, ready_at_ms)
         if self._sleepers.latest_ms >= 0:
             self._sleepers.ready(entry.queue.name)
 
@@ -463,8 +448,7 @@ class Machine:
             entry.queue.delayed += 1
         entry.queue.later[entry.message.id] = entry
         self._later.add(entry.message.id, due_ms)
-        if due_ms < self._sleepers.latest_ms:
-            self._sleepers.sooner(due_ms)
+        self._announce(due_ms)
 
     def _leave(self, entry: Entry) -> None:
         """Take *entry* out of where it is."""
@@ -522,3 +506,11 @@ def _objection(message: Message, delay_ms: int) -> str:
     if delay_ms > MAX_DELAY_MS:
         return f"a delay of {delay_ms} ms is more than {MAX_DELAY_MS}"
     return ""
+
+
+def _check_batch(messages: Sequence[Message]) -> None:
+    if len(messages) > MAX_BATCH:
+        raise ValueError(f"{len(messages)} messages in one call, more than {MAX_BATCH}")
+    size = sum([len(message.body) for message in messages])
+    if size > MAX_BATCH_BYTES:
+        raise ValueError(f"{size} bytes of bodies in one call, more than {MAX_BATCH_BYTES}")

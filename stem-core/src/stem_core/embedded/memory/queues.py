@@ -110,9 +110,11 @@ class Queue:
         """True when it holds nothing, not even a dead letter."""
         return not (self.ready or self.delayed or self.parked or self.leased or self.dead)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: Entry, ticket: int, ready_at_ms: int) -> None:
         """Let *entry* stand at the end of the line of its priority."""
         entry.spot = _LINE
+        entry.ticket = ticket
+        entry.ready_at_ms = ready_at_ms
         self._lines[9 - entry.message.priority].append(entry)
 
     def bring_back(self, entry: Entry) -> None:

@@ -6,82 +6,70 @@ of the store's monotonic clock, and the caller holds the store's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import nlargest
 from typing import Final
 
 from stem_core.contracts.backend import Progress, RecordFilter, RecordPage
 from stem_core.embedded.memory.agenda import Agenda
+from stem_core.embedded.memory.sleepers import Sleepers
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Record
 
-__all__ = ["MAX_VALUE", "Records"]
+__all__ = ["MAX_VALUE", "Records", "objection_to"]
 
 MAX_VALUE: Final = 64 * 1024 * 1024
-_GRAIN_MS: Final = 256
+_COARSE: Final = 8  # a quarter of a second
 
 
 class Records:
-    """Records and progress by id, each for as long as it asked.
+    """Records and progress by id, each for as long as it asked."""
 
-    Attributes:
-        on_terminal: called with the id when a terminal record is saved.
-    """
-
-    def __init__(self, on_terminal: Callable[[str], None]) -> None:
-        self._on_terminal = on_terminal
+    def __init__(self, sleepers: Sleepers) -> None:
+        self._sleepers = sleepers
         self._records: dict[str, tuple[Record, int]] = {}
         self._progress: dict[str, tuple[Progress, int]] = {}
-        self._record_ends = Agenda(_GRAIN_MS)
-        self._progress_ends = Agenda(_GRAIN_MS)
+        self._ends = Agenda(_COARSE)
+        self._progress_ends = Agenda(_COARSE)
 
     def get(self, id: str, now_ms: int) -> Record | None:
         """Return the record of *id* while it lasts."""
         kept = self._records.get(id)
         return kept[0] if kept is not None and kept[1] > now_ms else None
 
-    def objection(self, record: Record, *, of: str) -> str:
-        """Say why *record* can never be kept as that of *of*; empty when it can."""
-        if record.id != of:
-            return f"the record is that of {record.id}"
-        if record.value is not None and len(record.value) > MAX_VALUE:
-            return f"the value has {len(record.value)} bytes, more than {MAX_VALUE}"
-        return ""
-
-    def accepts(self, record: Record, now_ms: int) -> bool:
-        """Decide whether *record* may be saved, or is there already."""
-        if record.id not in self._records:
-            return True
-        old = self.get(record.id, now_ms)
-        return record.replaces(old) or record == old
+    def offer(self, record: Record, now_ms: int) -> bool:
+        """Keep *record* iff it replaces what is there; True also if it is there already."""
+        id = record.id
+        kept = self._records.get(id)
+        if kept is not None:
+            if (old := self.get(id, now_ms)) == record:
+                return True
+            if not record.replaces(old):
+                return False
+        self._keep(record, kept, now_ms)
+        return True
 
     def put(self, record: Record, now_ms: int) -> None:
-        """Keep *record*, which was accepted in this step."""
-        kept = self._records.get(record.id)
-        due_ms = now_ms + record.ttl_ms
+        """Keep *record*, whatever is there."""
+        self._keep(record, self._records.get(record.id), now_ms)
+
+    def _keep(self, record: Record, kept: tuple[Record, int] | None, now_ms: int) -> None:
+        id, due_ms = record.id, now_ms + record.ttl_ms
         if kept is not None:
-            if kept[0] == record and kept[1] > now_ms:
-                return
-            self._record_ends.drop(record.id, kept[1])
-        self._records[record.id] = (record, due_ms)
-        self._record_ends.add(record.id, due_ms)
-        if record.state.is_terminal:
-            self._on_terminal(record.id)
+            self._ends.drop(id, kept[1])
+        self._records[id] = (record, due_ms)
+        self._ends.add(id, due_ms)
+        if id in self._sleepers.for_results and record.state.is_terminal:
+            self._sleepers.ended(id)
 
     # ── the verbs of the backend ─────────────────────────────────────────────
 
     def save(self, now_ms: int, records: Sequence[Record]) -> Sequence[bool]:
         """`ResultBackend.save`."""
         for record in records:
-            if objection := self.objection(record, of=record.id):
+            if objection := objection_to(record, record.id):
                 raise StoreError(f"record {record.id}: {objection}", fault=Fault.DATA)
-        return [self._save(record, now_ms) for record in records]
-
-    def _save(self, record: Record, now_ms: int) -> bool:
-        accepted = self.accepts(record, now_ms)
-        if accepted:
-            self.put(record, now_ms)
-        return accepted
+        return [self.offer(record, now_ms) for record in records]
 
     def load(self, now_ms: int, ids: Sequence[str]) -> Sequence[Record | None]:
         """`ResultBackend.load`."""
@@ -140,14 +128,23 @@ class Records:
         record = self.get(id, now_ms)
         if record is None:
             return False
-        self._record_ends.drop(id, self._records[id][1])
+        self._ends.drop(id, self._records[id][1])
         self._records[id] = (record, now_ms + ttl_ms)
-        self._record_ends.add(id, now_ms + ttl_ms)
+        self._ends.add(id, now_ms + ttl_ms)
         return True
 
     def sweep(self, now_ms: int, budget: int) -> None:
         """Free the memory of what has expired, about *budget* of each kind."""
-        for id in self._record_ends.due(now_ms, limit=budget):
+        for id in self._ends.due(now_ms, limit=budget):
             del self._records[id]
         for id in self._progress_ends.due(now_ms, limit=budget):
             del self._progress[id]
+
+
+def objection_to(record: Record, id: str) -> str:
+    """Say why *record* can never be kept as that of *id*; empty when it can."""
+    if record.id != id:
+        return f"the record is that of {record.id}"
+    if record.value is not None and len(record.value) > MAX_VALUE:
+        return f"the value has {len(record.value)} bytes, more than {MAX_VALUE}"
+    return ""

@@ -27,17 +27,18 @@ class Sleepers:
     Attributes:
         latest_ms: somebody sleeps until this instant unless woken; -1 when nobody
             waits for work.
+        for_results: who waits for which record.
     """
 
     def __init__(self) -> None:
         self._for_work: dict[Sleeper, tuple[frozenset[str], int]] = {}
-        self._for_results: dict[str, dict[Sleeper, None]] = {}
+        self.for_results: dict[str, dict[Sleeper, None]] = {}
         self.latest_ms = -1
 
     @property
     def count(self) -> int:
         """How many wait."""
-        return len(self._for_work) + sum(map(len, self._for_results.values()))
+        return len(self._for_work) + sum(map(len, self.for_results.values()))
 
     def wait_for_work(self, sleeper: Sleeper, queues: Sequence[str], until_ms: int) -> None:
         """Note *sleeper*, who looks again at *until_ms* by itself."""
@@ -46,7 +47,7 @@ class Sleepers:
 
     def wait_for_result(self, sleeper: Sleeper, id: str) -> None:
         """Note *sleeper*, who wants the terminal record of *id*."""
-        self._for_results.setdefault(id, {})[sleeper] = None
+        self.for_results.setdefault(id, {})[sleeper] = None
 
     def dismiss(self, sleeper: Sleeper) -> None:
         """Forget a sleeper that waited for work, if it is still noted."""
@@ -55,11 +56,11 @@ class Sleepers:
 
     def dismiss_from(self, sleeper: Sleeper, id: str) -> None:
         """Forget a sleeper that waited for the record of *id*, if it is still noted."""
-        waiting = self._for_results.get(id)
+        waiting = self.for_results.get(id)
         if waiting is not None:
             waiting.pop(sleeper, None)
             if not waiting:
-                del self._for_results[id]
+                del self.for_results[id]
 
     def ready(self, queue: str) -> None:
         """Something can be taken from *queue*."""
@@ -71,7 +72,7 @@ class Sleepers:
 
     def ended(self, id: str) -> None:
         """The task *id* has a terminal record."""
-        for sleeper in self._for_results.pop(id, ()):
+        for sleeper in self.for_results.pop(id, ()):
             sleeper.wake()
 
     def everybody(self) -> None:

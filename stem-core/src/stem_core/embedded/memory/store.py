@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import count
 from os import getpid
-from typing import ClassVar, Concatenate, Final, ParamSpec, TypeVar
+from typing import ClassVar, Final, TypeVar, TypeVarTuple, Unpack
 
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts.control import ControlMessage
@@ -29,7 +29,7 @@ from stem_core.model.outcome import Record
 __all__ = ["MemoryStore"]
 
 _log: Final = logging.getLogger("stem.memory")
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _R = TypeVar("_R")
 _SWEEP_EVERY_MS: Final = 250
 _SWEEP_BUDGET: Final = 2000
@@ -40,6 +40,7 @@ class MemoryStore:
 
     Attributes:
         lock: held by every step; nothing that waits happens under it.
+        generation: grows in a forked child, where handles of the parent end.
         machine, records, sleepers, heartbeats, schedules, locks, limits: the parts,
             each to be used in a step.
     """
@@ -53,6 +54,7 @@ class MemoryStore:
         self.name: Final = check_name(name, kind="memory store")
         self.namespace: Final = check_name(namespace, kind="namespace")
         self.clock: Final = clock
+        self.generation = 0
         self._is_copy = False
         self._begin()
         forks.watch(self)
@@ -63,7 +65,7 @@ class MemoryStore:
         serial = next(self._serials)
         self.store_id = f"memory:{getpid()}.{serial}:{self.namespace}:{self.name}"
         self.sleepers = Sleepers()
-        self.records = Records(self.sleepers.ended)
+        self.records = Records(self.sleepers)
         self.machine = Machine(self.records, self.sleepers, self.clock.wall_ms)
         self.heartbeats = Heartbeats()
         self.schedules = Schedules()
@@ -103,17 +105,19 @@ class MemoryStore:
 
     def step(
         self,
-        verb: Callable[Concatenate[int, _P], _R],
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
+        verb: Callable[[int, Unpack[_Args]], _R],
+        *args: *_Args,
     ) -> _R:
         """Run *verb* under the lock with the instant of now: one atomic step."""
         with self.lock:
-            now_ms = self.clock.monotonic_ms()
-            if now_ms >= self._sweep_at_ms:
-                self._sweep(now_ms)
-            return verb(now_ms, *args, **kwargs)
+            return verb(self.now_ms(), *args)
+
+    def now_ms(self) -> int:
+        """Return the instant of the step that begins, and clear away a little of what is over."""
+        now_ms = self.clock.monotonic_ms()
+        if now_ms >= self._sweep_at_ms:
+            self._sweep(now_ms)
+        return now_ms
 
     def take_or_sleep(
         self,
@@ -189,6 +193,7 @@ class MemoryStore:
     def after_fork(self) -> None:
         """Start empty in the child: what was in here belongs to the parent."""
         self._begin()
+        self.generation += 1
         self._is_copy = True
 
     def warn_of_fork(self) -> None:
