@@ -179,7 +179,7 @@ def test_a_signer_is_opened_without_awaiting(site: Site) -> None:
 
 @pytest.mark.parametrize("url", ["none://h", "none://u@", "none:///path", "none://:pw@h"])
 def test_none_with_an_address_is_half_a_url_and_refused(url: str) -> None:
-    with pytest.raises(InvalidURL, match="none:// takes no user, host or path|host has no name"):
+    with pytest.raises(InvalidURL, match=r"none:// takes no user, host or path|host has no name"):
         open_signer(PluginHost(), url)
     with pytest.raises(InvalidURL):
         open_backend(PluginHost(), url)
@@ -237,7 +237,7 @@ def test_a_drivers_error_is_hidden_where_it_may_hold_a_secret(site: Site, url: s
 
 def test_our_own_errors_pass_unchanged(site: Site) -> None:
     _failing(site, 'StoreMisconfigured("wrong password", way_out="ask")')
-    with pytest.raises(StoreMisconfigured, match="^wrong password\n  ask$"):
+    with pytest.raises(StoreMisconfigured, match=r"^wrong password\n  ask$"):
         open_broker(site.host(), "fake://u:pw@h")
 
 

@@ -234,7 +234,9 @@ class Resolver:
                 continue
             if isinstance(hint, str) and hint:
                 return hint
-        elsewhere: list[Kind] = [other for other in KINDS if scheme in self.schemes(other)]
+        elsewhere: list[Kind] = [
+            other for other in KINDS if other != kind and scheme in self.schemes(other)
+        ]
         return explain.nearest_scheme(kind, scheme, installed=installed, elsewhere=elsewhere)
 
 
