@@ -24,7 +24,7 @@ def test_a_duration_is_read_with_its_units(text: str, value: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["5", "", "-1s", "soon"])
 def test_a_text_that_is_no_duration_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="duration|range"):
+    with pytest.raises(click.BadParameter, match=r"duration|range"):
         DURATION.convert(text, None, None)
 
 

@@ -54,7 +54,7 @@ def test_whatever_is_made_visible_is_printable_and_on_one_line(text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0), ("ａ", 2)]
+    ("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0), ("\uff41", 2)]
 )
 def test_the_width_is_counted_in_columns(text: str, columns: int) -> None:
     assert width_of(text) == columns

@@ -20,7 +20,6 @@ from stem_core.cli.demo_files import Found, files_of
 from stem_core.cli.demo_report import (
     ROWS,
     Outcome,
-    count_of,
     for_people,
     for_programs,
     prologue,
@@ -29,12 +28,12 @@ from stem_core.cli.demo_report import (
 from stem_core.cli.demo_tasks import measure, tasks
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.parameters import json_option, option
-from stem_core.cli.terminal import Paint, Progress, visible
-from stem_core.contracts.hookspecs import AppInfo, hookimpl
-from stem_core.contracts.observer import Event, Observer
+from stem_core.cli.terminal import Paint, Progress, count_of, visible
+from stem_core.contracts.observer import Event
+from stem_core.model.duration import format_ms
 from stem_core.model.settings import StemConfig
 from stem_core.producer.client import Stem
-from stem_core.worker.service import Worker
+from stem_core.worker.worker import Worker
 
 __all__ = ["demo"]
 
@@ -53,6 +52,7 @@ _LOOK_AGAIN_S: Final = 2.0
 @option(
     "-c",
     "--concurrency",
+    metavar="N",
     variable="STEM_DEMO_CONCURRENCY",
     type=click.IntRange(1, 256),
     default=8,
@@ -108,8 +108,13 @@ async def _perform(folder: Path, found: Found, concurrency: int, stage: IO[str])
         files = await _enqueue(stem, folder, found.files)
         progress.say(f"enqueued {count_of(len(files), 'task')}")
         watcher = _Watcher(files, progress)
-        stem.plugins.register(watcher)
-        async with Worker(stem, queues=[_QUEUE], concurrency=concurrency):
+        async with Worker(
+            stem,
+            queues=[_QUEUE],
+            concurrency=concurrency,
+            threads=concurrency,
+            observers=[watcher],
+        ):
             await _all_ended(stem, watcher)
         progress.end()
         return [Outcome(file, await stem.status(id)) for id, file in files.items()]
@@ -138,10 +143,7 @@ async def _all_ended(stem: Stem, watcher: _Watcher) -> None:
 
 
 class _Watcher:
-    """Watches the tasks as an observer, and shows what it sees.
-
-    Registered as a plugin: whoever wants to watch tasks can do the same.
-    """
+    """Watches the tasks, as any observer may, and shows what it sees."""
 
     def __init__(self, files: Mapping[str, str], progress: Progress) -> None:
         self._files: Final = files
@@ -149,11 +151,6 @@ class _Watcher:
         self._failed: Final[set[str]] = set()
         self.waiting: Final = set(files)
         self.finished: Final = asyncio.Event()
-
-    @hookimpl
-    def stem_observers(self, app: AppInfo) -> Sequence[Observer]:
-        """Offer itself."""
-        return [self]
 
     def on_event(self, event: Event, /) -> None:
         """Take note of what happened to a task of the demo."""
@@ -163,14 +160,15 @@ class _Watcher:
         match event.name:
             case "task-retried":
                 self._failed.add(event.task_id)
-                self._say(event, file, "failed on purpose and will be tried again")
+                again = f"again in {format_ms(event.detail['after_ms'])}"
+                self._say(event, file, f"failed: {event.detail['error']}; {again}")
             case "task-succeeded" | "task-failed" | "task-cancelled":
                 if event.task_id in self._failed:
                     self._say(event, file, event.name.removeprefix("task-"))
                 self._end(event.task_id, file)
 
     def _say(self, event: Event, file: str, what: str) -> None:
-        self._progress.say(f"  attempt {event.attempt} of {visible(file)} {what}")
+        self._progress.say(f"  attempt {event.attempt} of {visible(file)} {visible(what)}")
 
     def _end(self, task_id: str, file: str) -> None:
         self.waiting.discard(task_id)

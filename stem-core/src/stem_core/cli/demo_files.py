@@ -37,7 +37,7 @@ def files_of(folder: Path) -> Found:
     """Find every regular file below *folder*; links and special files are counted only."""
     left_out: Counter[str] = Counter()
     files = sorted(_walk(folder, left_out))
-    return Found(tuple(files), left_out)
+    return Found(tuple(files), +left_out)  # plus drops what counts zero
 
 
 def _walk(folder: Path, left_out: Counter[str]) -> Iterator[str]:

@@ -14,14 +14,13 @@ from attrs import frozen
 
 from stem_core.cli.demo_files import Found
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.terminal import Paint, fit, table, visible
+from stem_core.cli.terminal import Paint, count_of, fit, table, visible
 from stem_core.model.outcome import State, TaskStatus
 
 __all__ = [
     "ROWS",
     "Outcome",
     "count_line",
-    "count_of",
     "for_people",
     "for_programs",
     "prologue",
@@ -121,11 +120,6 @@ def count_line(outcomes: Sequence[Outcome]) -> str:
 def verdict(outcomes: Sequence[Outcome]) -> ExitCode:
     """Fail if any task was lost or ended badly."""
     return ExitCode.OK if all(outcome.is_well for outcome in outcomes) else ExitCode.FAILED
-
-
-def count_of(number: int, thing: str) -> str:
-    """Return *number* of *thing*, in the plural where it belongs."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

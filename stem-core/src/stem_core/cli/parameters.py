@@ -16,7 +16,16 @@ import click
 from stem_core.model.duration import to_ms
 from stem_core.model.errors import InvalidOption
 
-__all__ = ["DURATION", "HEADER", "INSTANT", "JSON_OBJECT", "json_option", "option"]
+__all__ = [
+    "DURATION",
+    "HEADER",
+    "INSTANT",
+    "JSON_OBJECT",
+    "QUEUES",
+    "app_option",
+    "json_option",
+    "option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,10 +115,30 @@ class _Header(click.ParamType):
         return name, text
 
 
+class _Queues(click.ParamType):
+    """``billing:8,default``; received as weights by queue, 1 where none is given."""
+
+    name = "queues"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, int]:
+        if isinstance(value, dict):
+            return value
+        weights: dict[str, int] = {}
+        for piece in value.split(","):
+            name, colon, weight = piece.strip().partition(":")
+            if not name or (colon and not (weight.isascii() and weight.isdigit() and int(weight))):
+                self.fail(f"{piece!r} is not a queue; write default or billing:8", param, ctx)
+            weights[name] = int(weight) if colon else 1
+        return weights
+
+
 DURATION: Final = _Duration()
 INSTANT: Final = _Instant()
 JSON_OBJECT: Final = _JsonObject()
 HEADER: Final = _Header()
+QUEUES: Final = _Queues()
 
 _INSTANT_EXAMPLE: Final = "write 2030-01-31T09:30:00+00:00"
 _OBJECT_EXAMPLE: Final = """write '{"name": "Stem"}', in single quotes"""
@@ -130,3 +159,13 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is not a JSON number")
+
+
+def app_option(function: F) -> F:
+    """Declare ``--app``, for commands that can do without an application."""
+    return option(
+        "--app",
+        metavar="MODULE:ATTR",
+        variable="STEM_APP",
+        help="Use the stores, routes and signer of this application.",
+    )(function)

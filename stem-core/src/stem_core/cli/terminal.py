@@ -14,7 +14,7 @@ from typing import IO, Final, Literal
 
 from attrs import frozen
 
-__all__ = ["Paint", "Progress", "Shade", "fit", "table", "visible", "width_of"]
+__all__ = ["Paint", "Progress", "Shade", "count_of", "fit", "table", "visible", "width_of"]
 
 Shade = Literal["good", "bad", "warn", "dim", "bold"]
 
@@ -56,6 +56,11 @@ def visible(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return *number* of *thing*, in the plural where it belongs."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def width_of(text: str) -> int:

@@ -1,0 +1,38 @@
+"""Opening the stores that a command needs, and refusing those that would mislead.
+
+Rule of this module: a command that talks to a store which lives in its own
+process would see nothing and say "done"; it is refused here, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from stem_core.cli.apps import load_app
+from stem_core.contracts.backend import ResultBackend
+from stem_core.contracts.broker import Broker
+from stem_core.model.errors import ConfigError
+from stem_core.producer.client import Stem
+
+__all__ = ["open_stem", "refuse_private"]
+
+
+@asynccontextmanager
+async def open_stem(app: str | None) -> AsyncIterator[Stem]:
+    """Give the Stem of *app*, or else of the environment, and close it at the end."""
+    async with load_app(app) if app else Stem.from_environment() as stem:
+        yield stem
+
+
+def refuse_private(
+    store: Broker | ResultBackend, what: Literal["broker", "result backend"], *, at: str
+) -> None:
+    """Raise unless other processes see what is in *store*."""
+    if not store.capabilities.multiprocess:
+        raise ConfigError(
+            f"the {what} of {at} lives in this process only: "
+            "no worker could ever see this task, and no other process its result",
+            way_out="Set STEM_BROKER_URL to a store that processes share.",
+        )

@@ -1,0 +1,181 @@
+"""`stem worker`: run the tasks of an application until a signal says to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any, Final, Literal
+
+import click
+
+from stem_core.cli.apps import load_app
+from stem_core.cli.failures import warn
+from stem_core.cli.parameters import DURATION, QUEUES, option
+from stem_core.cli.terminal import Paint, count_of, visible
+from stem_core.contracts.capabilities import Durability
+from stem_core.model.errors import ConfigError
+from stem_core.observe.log import LogObserver, configure_logging
+from stem_core.producer.client import Stem
+from stem_core.producer.lane import Lane
+from stem_core.worker.worker import Worker
+
+__all__ = ["worker"]
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_FORMATS: Final = ("auto", "text", "json")
+_DURABILITY: Final = {
+    Durability.MEMORY: "what it holds ends with this process",
+    Durability.CACHED: "what it holds survives any process, a power cut may take the last moments",
+    Durability.SYNCED: "what it holds survives a power cut",
+}
+_ALONE: Final = (
+    "the broker of this application lives in this process only: no other process can send "
+    "work to this worker\n  Good for an application that enqueues by itself; "
+    "else set STEM_BROKER_URL to a store that processes share."
+)
+
+
+@click.command(short_help="Run the tasks of an application.")
+@click.argument("app", envvar="STEM_APP")
+@option(
+    "-q",
+    "--queues",
+    metavar="QUEUE[:WEIGHT],...",
+    variable="STEM_WORKER_QUEUES",
+    type=QUEUES,
+    help="Queues to serve; one with a higher weight is asked first more often.",
+)
+@option(
+    "-c",
+    "--concurrency",
+    metavar="N",
+    variable="STEM_WORKER_CONCURRENCY",
+    type=click.IntRange(min=1),
+    help="Tasks to run at a time.",
+)
+@option(
+    "--threads",
+    metavar="N",
+    variable="STEM_WORKER_THREADS",
+    type=click.IntRange(min=1),
+    help="Threads for tasks that are plain functions.",
+)
+@option(
+    "--grace",
+    metavar="DURATION",
+    variable="STEM_WORKER_GRACE",
+    type=DURATION,
+    help="How long running tasks may go on after a signal.",
+)
+@option(
+    "--name",
+    metavar="NAME",
+    variable="STEM_WORKER_NAME",
+    help="What this worker is called in logs and records.",
+)
+@option(
+    "--burst",
+    "until_empty",
+    variable="STEM_WORKER_BURST",
+    is_flag=True,
+    help="Run until nothing is ready, then end.",
+)
+@option(
+    "--log-level",
+    metavar="LEVEL",
+    variable="STEM_LOG_LEVEL",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    help=f"Log from this level up: {', '.join(_LEVELS)}.",
+)
+@option(
+    "--log-format",
+    metavar="FORMAT",
+    variable="STEM_LOG_FORMAT",
+    type=click.Choice(_FORMATS),
+    help="text, json, or auto: text on a terminal and JSON elsewhere.",
+)
+def worker(
+    app: str, until_empty: bool, log_level: str | None, log_format: str | None, **how: Any
+) -> int:
+    """Run the tasks of the application APP until a signal says to stop.
+
+    APP is module:attr, such as shop.tasks:stem; without an attribute its app, then
+    its stem is taken; module:make() calls a function that makes it.
+
+    SIGTERM or Ctrl-C drains: nothing new is taken, and what runs may finish within
+    the grace. A second signal hands it back at once, to another worker.
+
+    Exit code 0 if it drained, 75 if unfinished tasks were handed back, 70 if a
+    task would not end.
+    """
+    stem = load_app(app)
+    if not stem.registry.names():
+        raise ConfigError(
+            f"{app} has no task, so this worker could run nothing",
+            way_out="Import the modules that define tasks where the Stem is made, "
+            "or join their registries: stem.include(registry).",
+        )
+    form = _log_form(log_format or stem.config.log_format)
+    configure_logging(log_level or stem.config.log_level, form)
+    return asyncio.run(_serve(stem, app, how, until_empty=until_empty, banner=form == "text"))
+
+
+def _log_form(wish: str) -> Literal["text", "json"]:
+    """Decide between text and JSON as `configure_logging` would, for the banner too."""
+    if wish == "auto":
+        return "text" if sys.stderr.isatty() else "json"
+    return "text" if wish == "text" else "json"
+
+
+async def _serve(
+    stem: Stem, app: str, how: dict[str, Any], *, until_empty: bool, banner: bool
+) -> int:
+    """Run a worker until it is told to stop; return its exit code."""
+    async with stem:
+        lane = await stem.lane()
+        if not lane.broker.capabilities.multiprocess:
+            warn(_ALONE)
+        runs = Worker(stem, observers=[LogObserver()], **how)
+        if banner:
+            at_once = how["concurrency"] or stem.config.worker_concurrency
+            for line in _banner(stem, lane, app, runs, at_once, Paint.of(sys.stderr)):
+                click.echo(line, err=True)
+        runs.install_signals()
+        if until_empty:
+            await runs.run_until_idle()
+            return await runs.ended()
+        return await runs.run()
+
+
+def _banner(
+    stem: Stem, lane: Lane, app: str, runs: Worker, concurrency: int, paint: Paint
+) -> Iterator[str]:
+    """Say what has started, with what, and how it is ended."""
+    facts = {
+        "app": f"{app}, {count_of(len(stem.registry.names()), 'task')}",
+        "broker": f"{lane.at} ({_DURABILITY[lane.capabilities.durability]})",
+        "backend": _backend_of(lane),
+        "queues": f"{', '.join(runs.queues)} × {concurrency} at a time",
+        "signer": _signer_of(stem),
+        "worker": f"{runs.name}, pid {os.getpid()}",
+    }
+    yield paint(f"Stem {version('stem-core')} on Python {platform.python_version()}", "bold")
+    yield from (f"  {name:<8} {visible(fact)}" for name, fact in facts.items())
+    yield paint("Ctrl-C drains; a second one hands back what is unfinished.", "dim")
+
+
+def _backend_of(lane: Lane) -> str:
+    if lane.backend is None:
+        return "none: nobody remembers results"
+    if lane.atomic:
+        return "the same store: a result commits with its acknowledgement"
+    return type(lane.backend).__name__
+
+
+def _signer_of(stem: Stem) -> str:
+    signer = stem.pipeline.signer
+    return ", ".join(signer.key_ids) if signer else "none: envelopes are not signed"
