@@ -1,0 +1,76 @@
+"""Which options this release has, and which this broker can honour. Pure.
+
+Rule of this module: an option that does nothing is refused by name; none is ignored.
+"""
+
+from __future__ import annotations
+
+from stem_core.contracts.capabilities import Capabilities, Support
+from stem_core.model.duration import format_ms
+from stem_core.model.errors import CapabilityMissing
+from stem_core.model.options import UNSET, Effective, TaskOptions
+
+__all__ = ["check_built", "check_capabilities"]
+
+
+def check_built(options: TaskOptions, *, is_async: bool | None = None) -> None:
+    """Refuse options that this release does not have; *is_async* is None when unknown.
+
+    Raises:
+        CapabilityMissing: names the option and what there is instead.
+    """
+    if options.isolation == "process":
+        raise _not_built("isolation='process'", "Use 'inline' for async def, 'thread' for def.")
+    if options.rate_limit is not UNSET and options.rate_limit is not None:
+        raise _not_built(f"rate_limit={options.rate_limit!r}", "Leave it out.")
+    if options.ack_early is True:
+        raise _not_built("ack_early=True", "Use max_retries=0 to run a task that fails only once.")
+    runs_in_thread = options.isolation == "thread" or (
+        options.isolation is UNSET and is_async is False
+    )
+    if runs_in_thread and options.hard_time_limit is not UNSET and options.hard_time_limit:
+        raise CapabilityMissing(
+            "hard_time_limit cannot end a thread: it needs isolation='process', "
+            "which is not built yet",
+            way_out="Use soft_time_limit, or an async def.",
+        )
+
+
+def _not_built(what: str, way_out: str) -> CapabilityMissing:
+    return CapabilityMissing(f"{what} is not built yet in this release", way_out=way_out)
+
+
+def check_capabilities(
+    effective: Effective,
+    capabilities: Capabilities,
+    *,
+    delay_ms: int = 0,
+    is_scheduled: bool = False,
+    has_chosen_id: bool = False,
+) -> None:
+    """Refuse what the broker cannot honour.
+
+    Raises:
+        CapabilityMissing: names the option and the capability.
+    """
+    if delay_ms or is_scheduled:
+        _need(capabilities.delay, "delay and not_before", "delay")
+    if delay_ms > capabilities.max_delay_ms:
+        raise CapabilityMissing(
+            f"delay={format_ms(delay_ms)}: this broker keeps messages back for at most "
+            f"{format_ms(capabilities.max_delay_ms)}"
+        )
+    if effective.priority:
+        _need(capabilities.priority, f"priority={effective.priority}", "priority")
+    if effective.unique is not None:
+        _need(capabilities.uniqueness, "unique", "uniqueness")
+    if has_chosen_id:
+        _need(capabilities.dedupe, "task_id", "dedupe")
+
+
+def _need(support: Support, option: str, capability: str) -> None:
+    if not support:
+        raise CapabilityMissing(
+            f"{option} asks for the capability {capability!r}, which this broker does not have",
+            way_out="Leave the option out, or use a broker that has it.",
+        )

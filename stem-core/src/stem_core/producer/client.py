@@ -1,0 +1,478 @@
+"""The Stem client: the one object that a producer needs.
+
+Rule of this module: it puts the pieces together and holds no logic of theirs. It
+belongs to no event loop, thread or process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from types import ModuleType, TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+from attrs import evolve
+
+from stem_core.contracts.broker import Broker
+from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
+from stem_core.contracts.hookspecs import Middleware
+from stem_core.contracts.messages import CancelStatus, Message, Published, PublishStatus
+from stem_core.discovery.host import PluginHost
+from stem_core.discovery.settings import PluginSettings
+from stem_core.model.duration import Duration
+from stem_core.model.errors import EnqueueError
+from stem_core.model.ids import check_id, check_name
+from stem_core.model.options import UNSET, Defaults, TaskOptions
+from stem_core.model.outcome import TaskStatus
+from stem_core.model.settings import StemConfig
+from stem_core.model.urls import StemURL
+from stem_core.observe.events import Observers
+from stem_core.producer import blocking, publishing, reading
+from stem_core.producer.facade import BlockingStem
+from stem_core.producer.job import BlockingJob, Job
+from stem_core.producer.lane import Lane
+from stem_core.producer.override import Override
+from stem_core.producer.pipeline import Pipeline
+from stem_core.producer.registry import TaskDecorator, TaskRegistry
+from stem_core.producer.routes import Routes
+from stem_core.producer.runtime import (
+    GivenBackend,
+    GivenBroker,
+    GivenSigner,
+    Runtime,
+    Wiring,
+    build,
+    check_schemes,
+)
+from stem_core.producer.sending import Sending
+from stem_core.producer.tasks import AnyTask, Call, call_by_name
+
+__all__ = ["Stem"]
+
+R = TypeVar("R")
+
+
+class Stem(TaskDecorator):
+    """Sends calls of tasks to a broker, and finds out what became of them.
+
+    Make one when the program starts and use it everywhere: from any event loop, any
+    thread, and after a fork. It connects on first use. What is not given comes from
+    the environment (`STEM_*`), also on first use, so that a module that makes one can
+    be imported anywhere.
+
+    Args:
+        broker: a URL or a broker; else `STEM_BROKER_URL`.
+        backend: a URL or a result backend; None for none; else `STEM_RESULT_BACKEND_URL`,
+            else the broker's own store where it has one.
+        registry: its tasks are this Stem's tasks; else a new one.
+        signer: a URL or a signer; None to send unsigned whatever is configured; else
+            `STEM_SIGNER_URL` or `STEM_SIGNING_*`.
+        config: settings, instead of the environment's.
+        namespace: prefix of everything that is stored; else `STEM_NAMESPACE`.
+        routes: queues by pattern of task names; else `STEM_ROUTES`.
+        middleware: sees every new envelope before it is encoded and signed.
+        clock, dice: where time and chance come from.
+        plugins: who opens URLs; else what is installed.
+    """
+
+    def __init__(
+        self,
+        broker: GivenBroker = None,
+        *,
+        backend: GivenBackend = UNSET,
+        registry: TaskRegistry | None = None,
+        signer: GivenSigner = UNSET,
+        config: StemConfig | None = None,
+        namespace: str | None = None,
+        routes: Mapping[str, str] | str | None = None,
+        middleware: Sequence[Middleware] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        dice: Dice = SYSTEM_DICE,
+        plugins: PluginHost | None = None,
+    ) -> None:
+        self.registry = TaskRegistry() if registry is None else registry
+        self.registry.belong_to(self)
+        self._wiring = Wiring(
+            broker=broker,
+            backend=backend,
+            signer=signer,
+            routes=None if routes is None else Routes.parse(routes),
+            middleware=tuple(middleware),
+            clock=clock,
+            dice=dice,
+        )
+        self._lock = threading.RLock()
+        self._namespace = namespace
+        self._config = None if config is None else _placed(config, namespace)
+        self._plugins = plugins
+        self._made: Runtime | None = None
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> Self:
+        """Return a Stem of these variables, by default the process's, checked at once.
+
+        Raises:
+            ConfigError: everything that is wrong with them.
+            PluginError: no plugin opens one of the URLs.
+        """
+        stem = cls(config=StemConfig.from_environment(env))
+        check_schemes(stem._runtime, stem.plugins)
+        return stem
+
+    # ── tasks ──
+
+    def _keep(self, task: AnyTask) -> None:
+        self.registry._keep(task)
+
+    def include(self, source: TaskRegistry | ModuleType) -> None:
+        """Take in the tasks of a registry, those that come later too, or of a module."""
+        self.registry.include(source)
+
+    # ── sending ──
+
+    def enqueue(
+        self,
+        name: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        options: TaskOptions | None = None,
+        headers: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        not_before: datetime | None = None,
+        delay: Duration | None = None,
+        task_id: str | None = None,
+        connection: object = None,
+    ) -> Coroutine[Any, Any, str]:
+        """Send a call by the task's name; return its id. The task need not be registered here.
+
+        Args:
+            name: of the task.
+            args: by parameter name, as JSON values.
+            options: what this call asks for; it wins over every registration.
+            headers: text by name, for the handler (tracing).
+            meta: kept with every result entry (audit).
+            not_before: the earliest start, with a time zone.
+            delay: the earliest start, from the moment the broker accepts it.
+            task_id: chosen by the caller; the same id makes no second message.
+            connection: publish in the transaction of this connection.
+
+        Raises:
+            EnqueueError: the call is refused, nothing was published.
+            CapabilityMissing: an option that the broker cannot honour.
+            StoreError: the broker could not be reached within the publish deadline.
+        """
+        how = {
+            "headers": headers,
+            "meta": meta,
+            "not_before": not_before,
+            "delay": delay,
+            "task_id": task_id,
+            "connection": connection,
+        }
+        return Sending(self._enqueue(name, args, options, how))
+
+    async def _enqueue(
+        self,
+        name: str,
+        args: Mapping[str, Any] | None,
+        options: TaskOptions | None,
+        how: dict[str, Any],
+    ) -> str:
+        return (await self._send(call_by_name(name, args, options, how))).id
+
+    def call(
+        self,
+        name: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        options: TaskOptions | None = None,
+        headers: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        not_before: datetime | None = None,
+        delay: Duration | None = None,
+        task_id: str | None = None,
+    ) -> Call[Any]:
+        """Return a call by name, not sent yet, for `enqueue_many` or `TaskContext.enqueue`."""
+        how = {
+            "headers": headers,
+            "meta": meta,
+            "not_before": not_before,
+            "delay": delay,
+            "task_id": task_id,
+        }
+        return call_by_name(name, args, options, how)
+
+    @overload
+    def enqueue_many(
+        self, calls: Iterable[Call[R]], *, return_exceptions: Literal[False] = False
+    ) -> Coroutine[Any, Any, list[Job[R]]]: ...
+    @overload
+    def enqueue_many(
+        self, calls: Iterable[Call[R]], *, return_exceptions: Literal[True]
+    ) -> Coroutine[Any, Any, list[Job[R] | EnqueueError]]: ...
+
+    def enqueue_many(self, calls: Iterable[Call[Any]], *, return_exceptions: bool = False) -> Any:
+        """Send many calls in as few round trips as the broker allows; jobs by position.
+
+        Every call is checked before the first is sent. Those that the broker then
+        refuses do not stop the others: with *return_exceptions* their errors stand in
+        their places, without it an `ExceptionGroup` of them is raised at the end.
+
+        Raises:
+            EnqueueError, CapabilityMissing: a call is wrong; nothing was published.
+            ExceptionGroup: the broker refused some, each an `EnqueueError`; all others
+                are published.
+            StoreError: the broker could not be reached; calls may be published in part.
+        """
+        return Sending(self._enqueue_many(calls, return_exceptions))
+
+    async def _enqueue_many(self, calls: Iterable[Call[Any]], return_exceptions: bool) -> list[Any]:
+        todo = list(calls)
+        runtime = self._made or self._runtime
+        lane = await runtime.lane()
+        messages = publishing.prepare_all(runtime.pipeline, todo)
+        connection = publishing.the_connection(todo)
+        if connection is None:
+            replies = await lane.publish_many(messages)
+        else:
+            replies = await publishing.publish_in(lane, connection, messages)
+        ended = list(map(partial(self._ended, runtime), todo, messages, replies))
+        refused = [each for each in ended if isinstance(each, EnqueueError)]
+        if refused and not return_exceptions:
+            raise ExceptionGroup(f"{len(refused)} of {len(todo)} calls were refused", refused)
+        return ended
+
+    async def _send(self, call: Call[R]) -> Job[R]:
+        runtime = self._made or self._runtime
+        lane = runtime.lanes.here() or await runtime.lane()
+        message = runtime.pipeline.prepare(call)
+        if call.how.connection is None:
+            reply = await lane.publish(message)
+        else:
+            [reply] = await publishing.publish_in(lane, call.how.connection, [message])
+        return self._job(runtime, call, message, reply)
+
+    def _job(self, runtime: Runtime, call: Call[R], message: Message, reply: Published) -> Job[R]:
+        ended = self._ended(runtime, call, message, reply)
+        if isinstance(ended, EnqueueError):
+            raise ended
+        return ended
+
+    def _ended(
+        self, runtime: Runtime, call: Call[R], message: Message, reply: Published
+    ) -> Job[R] | EnqueueError:
+        if reply.status is PublishStatus.CREATED:
+            if runtime.observers:
+                event = publishing.enqueued(message, runtime.clock.wall_ms())
+                runtime.observers.emit(event)
+            return Job(reply.id, self, call.task)
+        refusal = publishing.refusal(call, message, reply)
+        created = publishing.created(call, reply)
+        return refusal or Job(reply.id, self, call.task, created=created)
+
+    def _send_blocking(self, call: Call[R]) -> BlockingJob[R]:
+        if call.how.connection is None:
+            job = blocking.run(self._send(call))
+        else:
+            job = self._send_in_thread(call)
+        return BlockingJob(job.id, self.blocking, call.task, created=job.created)
+
+    def _send_in_thread(self, call: Call[R]) -> Job[R]:
+        """Publish in this thread, to which the connection belongs."""
+        lane = blocking.run(self.lane())
+        runtime = self._made or self._runtime
+        message = runtime.pipeline.prepare(call)
+        [reply] = publishing.publish_in_sync(lane, call.how.connection, [message])
+        return self._job(runtime, call, message, reply)
+
+    # ── finding out ──
+
+    def job(self, id: str, task: AnyTask | None = None) -> Job[Any]:
+        """Return the handle of a task by its id; with *task* its result gets that task's type."""
+        return Job(check_id(id), self, task)
+
+    async def status(self, id: str) -> TaskStatus | None:
+        """Return what is known about a task, from any process; None for an unknown id."""
+        return await reading.status_of(await self.lane(), check_id(id))
+
+    async def result(self, id: str, timeout: Duration | None = None) -> Any:
+        """Return what a task returned, as JSON values, waiting for up to *timeout*.
+
+        For the type that a task declares, ask its `Job`.
+
+        Raises:
+            TaskFailed, TaskCancelled, ResultTimeout, ResultExpired, NoResultBackend: see `Job`.
+        """
+        return await self._read(check_id(id), None, timeout)
+
+    async def cancel(self, id: str, reason: str = "") -> CancelStatus:
+        """Ask that a task does not run, or stops.
+
+        `CANCELLED`: it waited, and has ended now. `REQUESTED`: it runs, and its worker
+        will be told. `FINISHED` and `UNKNOWN` change nothing.
+
+        Raises:
+            CapabilityMissing: this broker cannot cancel.
+        """
+        lane, now_ms = await self.lane(), self.clock.wall_ms()
+        ttl_ms = self.config.failure_ttl_ms
+        return await reading.cancel(lane, check_id(id), reason, now_ms=now_ms, ttl_ms=ttl_ms)
+
+    async def _read(self, id: str, task: AnyTask | None, timeout: Duration | None) -> Any:
+        record = await reading.wait_for(await self.lane(), id, timeout)
+        value = reading.value_of(record)
+        return value if task is None else task.binding.result_from_wire(value)
+
+    @property
+    def blocking(self) -> BlockingStem:
+        """The same verbs for code without an event loop."""
+        return BlockingStem(self)
+
+    # ── what it is made of ──
+
+    @property
+    def config(self) -> StemConfig:
+        """The settings; read from the environment when first asked for."""
+        if self._config is None:
+            with self._lock:
+                if self._config is None:
+                    self._config = _placed(
+                        StemConfig.from_environment(require_broker=False), self._namespace
+                    )
+        return self._config
+
+    @property
+    def plugins(self) -> PluginHost:
+        """Who opens URLs; `stem.plugins.register(...)` adds a plugin by hand."""
+        if self._plugins is None:
+            with self._lock:
+                if self._plugins is None:
+                    self._plugins = PluginHost(PluginSettings.of(self.config))
+        return self._plugins
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Makes messages of calls, and envelopes of messages."""
+        return self._runtime.pipeline
+
+    @property
+    def defaults(self) -> Defaults:
+        """What holds for a task when neither the call nor a registration says."""
+        return self._runtime.pipeline.defaults
+
+    @property
+    def routes(self) -> Routes:
+        """Queues by pattern of task names."""
+        return self._runtime.pipeline.routes
+
+    @property
+    def observers(self) -> Observers:
+        """Those whom plugins brought to watch the producer."""
+        return self._runtime.observers
+
+    @property
+    def clock(self) -> Clock:
+        """Where its time comes from."""
+        return self._runtime.clock
+
+    @property
+    def dice(self) -> Dice:
+        """Where its chance comes from."""
+        return self._runtime.dice
+
+    async def lane(self) -> Lane:
+        """Return the broker and backend as the event loop that runs uses them; connects."""
+        return await (self._made or self._runtime).lane()
+
+    @property
+    def _runtime(self) -> Runtime:
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = build(self._wiring, self.config, self.registry, self.plugins)
+        return self._made
+
+    # ── tests ──
+
+    def override(
+        self,
+        *,
+        broker: Broker | StemURL | str = "memory://",
+        backend: GivenBackend = "memory://",
+        signer: GivenSigner = UNSET,
+        clock: Clock | None = None,
+        dice: Dice | None = None,
+    ) -> Override:
+        """Return a context in which this Stem, and every task of it, uses other stores.
+
+        For tests, also of modules that made their Stem at import: the whole path, with
+        nothing short-circuited, on a private store in memory that is gone afterwards.
+        """
+        wiring = evolve(
+            self._wiring,
+            broker=broker,
+            backend=backend,
+            signer=self._wiring.signer if signer is UNSET else signer,
+            clock=clock or self._wiring.clock,
+            dice=dice or self._wiring.dice,
+        )
+        return Override(self, wiring)
+
+    def _swap(self, wiring: Wiring) -> Runtime | None:
+        """Run on *wiring* from now on; return what it ran on before."""
+        runtime = build(wiring, self.config, self.registry, self.plugins)
+        with self._lock:
+            before, self._made = self._made, runtime
+        return before
+
+    def _restore(self, before: Runtime | None) -> Runtime | None:
+        """Run on what it ran on before; return what it ran on until now."""
+        with self._lock:
+            until_now, self._made = self._made, before
+        return until_now
+
+    # ── its end ──
+
+    async def aclose(self) -> None:
+        """Close what is connected; idempotent. A Stem that is used again connects again."""
+        if self._made is not None:
+            await self._made.lanes.aclose()
+
+    def close(self) -> None:
+        """`aclose` for code without an event loop.
+
+        Raises:
+            UseAwait: inside a running event loop.
+        """
+        blocking.refuse_in_loop()
+        if self._made is not None and self._made.lanes.loops:
+            blocking.run(self.aclose())
+
+    async def __aenter__(self) -> Self:
+        await self.lane()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        broker = self._wiring.broker
+        shown = type(broker).__name__ if isinstance(broker, Broker) else broker
+        if isinstance(shown, str) and "://" in shown:
+            shown = repr(StemURL.parse(shown).redacted())
+        return f"Stem({'' if shown is None else shown})"
+
+
+def _placed(config: StemConfig, namespace: str | None) -> StemConfig:
+    """Return *config* with the namespace that was given in code, which wins."""
+    if namespace is None:
+        return config
+    origins = {**config.origins, "namespace": "code"}
+    return evolve(config, namespace=check_name(namespace, kind="namespace"), origins=origins)

@@ -1,0 +1,310 @@
+"""The one publish pipeline, validate → route → middleware → encode → sign, and its mirror:
+verify → decode → compare.
+
+Rule of this module: every new envelope goes through `Pipeline.prepare`, whoever makes
+it (client, task, schedule), and every delivered one through `Pipeline.open_message`.
+No I/O, so neither ever waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from attrs import frozen
+
+from stem_core.contracts.capabilities import Capabilities
+from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
+from stem_core.contracts.hookspecs import Middleware
+from stem_core.contracts.messages import Message, UniqueKey
+from stem_core.contracts.signer import Signer
+from stem_core.model.codec import decode, encode
+from stem_core.model.envelope import Envelope
+from stem_core.model.errors import (
+    ConfigError,
+    InvalidOption,
+    MalformedEnvelope,
+    NotEncodable,
+    SignatureInvalid,
+)
+from stem_core.model.ids import uuid7
+from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
+from stem_core.model.seal import TASK, UNSIGNED, Seal
+from stem_core.model.settings import StemConfig
+from stem_core.producer.built import check_built, check_capabilities
+from stem_core.producer.registry import TaskRegistry
+from stem_core.producer.routes import Routes
+from stem_core.producer.tasks import Call
+
+__all__ = ["Pipeline", "Policy"]
+
+Policy: TypeAlias = Literal["off", "accept", "require"]
+"""What a worker does about signatures: not look, check those that are there, or need one."""
+
+_DEDUPE_CHOSEN_MS: Final = 600_000
+_MOST_PLANS: Final = 4096
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_sorted_json: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+@frozen(slots=False, kw_only=True)
+class Plan:
+    """What all calls of one task with the same options have in common.
+
+    Attributes:
+        effective: every question about options answered.
+        options: those that were given, as they travel.
+    """
+
+    effective: Effective
+    options: dict[str, Any]
+
+
+class Pipeline:
+    """Makes messages of calls, and envelopes of messages.
+
+    Attributes:
+        namespace: of everything it makes and accepts.
+        defaults: what holds when neither call nor registration says.
+        signer: who vouches; None for nobody.
+        policy: see `Policy`; required as soon as there is a signer.
+        routes: queues by pattern of task names.
+        capabilities: of the broker; None before it is known.
+    """
+
+    def __init__(
+        self,
+        config: StemConfig,
+        registry: TaskRegistry,
+        *,
+        routes: Routes | None = None,
+        middleware: Sequence[Middleware] = (),
+        signer: Signer | None = None,
+        policy: Policy | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        dice: Dice = SYSTEM_DICE,
+    ) -> None:
+        self.namespace: Final = config.namespace
+        self.defaults: Final = Defaults(
+            queue=config.default_queue,
+            max_retries=config.default_max_retries,
+            lease_ms=config.default_visibility_timeout_ms,
+        )
+        self.signer: Final = signer
+        if policy == "require" and signer is None:
+            raise ConfigError("signatures are required, and there is no signer to check them")
+        self.policy: Final[Policy] = policy or ("require" if signer else "off")
+        self.routes: Final = Routes(config.routes) if routes is None else routes
+        self.capabilities: Capabilities | None = None
+        self._config = config
+        self._registry = registry
+        self._middleware = tuple(middleware)
+        self._wall_ms = clock.wall_ms
+        self._random = dice.bytes
+        self._dedupe_ms = 2 * config.publish_deadline_ms
+        self._max_bytes = config.max_payload
+        self._plans: dict[str, Plan] = {}
+        self._rare_plans = lru_cache(maxsize=512)(self._make_plan)
+
+    def serve(self, capabilities: Capabilities) -> None:
+        """Take note of what the broker can do; from now on every call is held against it."""
+        if capabilities != self.capabilities:
+            self.capabilities = capabilities
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what was concluded about options: a task was registered, a broker opened."""
+        self._plans.clear()
+        self._rare_plans.cache_clear()
+
+    # ── a call becomes a message ──
+
+    def prepare(
+        self,
+        call: Call[Any],
+        *,
+        task_id: str | None = None,
+        parent: str | None = None,
+        root: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Message:
+        """Return the sealed message of *call*.
+
+        *task_id* and *headers* are what its parent gives it; headers of the call win.
+
+        Raises:
+            EnqueueError: the call is refused.
+            CapabilityMissing: an option that this release or this broker does not have.
+        """
+        plan = self.plan(call.name, call.given)
+        how = call.how
+        chosen_id = task_id or how.task_id
+        now_ms = self._wall_ms()
+        envelope = Envelope(
+            id=chosen_id or uuid7(now_ms, self._random(10)),
+            task=call.name,
+            namespace=self.namespace,
+            queue=plan.effective.queue,
+            enqueued_at_ms=now_ms,
+            args=call.args,
+            headers={**(headers or {}), **(how.headers or {})},
+            meta=how.meta or {},
+            not_before_ms=how.not_before_ms,
+            delay_ms=how.delay_ms,
+            expires_at_ms=_expires_at(plan.effective, now_ms),
+            priority=plan.effective.priority,
+            options=plan.options,
+            parent=parent,
+            root=root,
+        )
+        return self._seal(envelope, plan, is_chosen=chosen_id is not None)
+
+    def plan(self, name: str, given: TaskOptions) -> Plan:
+        """Return what all calls of task *name* with these options have in common."""
+        if given is not NOTHING_GIVEN:
+            return self._rare_plans(name, given)
+        plan = self._plans.get(name)
+        if plan is None:
+            plan = self._make_plan(name, given)
+            if len(self._plans) >= _MOST_PLANS:  # names may come from strangers
+                self._plans.clear()
+            self._plans[name] = plan
+        return plan
+
+    def _make_plan(self, name: str, given: TaskOptions) -> Plan:
+        task = self._registry.get(name)
+        registered = task.options if task is not None else NOTHING_GIVEN
+        asked = given.over(registered)
+        check_built(asked, is_async=None if task is None else task.is_async)
+        effective = resolve(given, registered, self.defaults, self.routes.queue_of(name))
+        if self.capabilities is not None:
+            check_capabilities(effective, self.capabilities)
+        return Plan(effective=effective, options=asked.given())
+
+    def _seal(self, envelope: Envelope, plan: Plan, *, is_chosen: bool) -> Message:
+        if self._middleware:
+            envelope, plan = self._through_middleware(envelope, plan)
+        effective = plan.effective
+        if envelope.delay_ms or envelope.not_before_ms or is_chosen:
+            self._check_this_call(envelope, effective, is_chosen)
+        body = encode(envelope, max_bytes=self._max_bytes)
+        seal = UNSIGNED if self.signer is None else self.signer.sign(TASK, body)
+        return Message(
+            id=envelope.id,
+            queue=envelope.queue,
+            task=envelope.task,
+            body=body,
+            priority=envelope.priority,
+            delay_ms=envelope.delay_ms or 0,
+            not_before_ms=envelope.not_before_ms or 0,
+            expires_at_ms=envelope.expires_at_ms or 0,
+            lease_ms=effective.lease_ms,
+            max_lapses=self._config.max_lapses,
+            dedupe_for_ms=_DEDUPE_CHOSEN_MS if is_chosen else self._dedupe_ms,
+            unique=None if effective.unique is None else unique_key(effective.unique, envelope),
+            key_id=seal.key_id,
+            algorithm=seal.algorithm,
+            signature=seal.signature,
+        )
+
+    def _through_middleware(self, envelope: Envelope, plan: Plan) -> tuple[Envelope, Plan]:
+        for each in self._middleware:
+            changed = each.on_enqueue(envelope)
+            if not isinstance(changed, Envelope):
+                raise InvalidOption(
+                    f"middleware {type(each).__qualname__}.on_enqueue returned no Envelope, "
+                    f"but {type(changed).__name__}",
+                    way_out="Return the envelope, or a changed copy of it.",
+                )
+            envelope = changed
+        if envelope.options is plan.options:
+            return envelope, plan
+        try:
+            asked = TaskOptions.from_given(envelope.options)
+        except MalformedEnvelope as error:
+            raise InvalidOption(f"middleware: {error.message}") from error
+        return envelope, self.plan(envelope.task, asked)
+
+    def _check_this_call(self, envelope: Envelope, effective: Effective, is_chosen: bool) -> None:
+        if self.capabilities is not None:
+            check_capabilities(
+                effective,
+                self.capabilities,
+                delay_ms=envelope.delay_ms or 0,
+                is_scheduled=bool(envelope.not_before_ms),
+                has_chosen_id=is_chosen,
+            )
+
+    # ── a message becomes an envelope ──
+
+    def open_message(self, message: Message) -> Envelope:
+        """Return the envelope in *message*, verified first, parsed second, compared third.
+
+        Raises:
+            SignatureMissing, SignatureInvalid: nobody vouches for it, or for where it was found.
+            UnsupportedVersion: a newer release wrote it.
+            MalformedEnvelope: it is none.
+        """
+        if self.signer is not None and (self.policy == "require" or message.signature):
+            seal = Seal(message.algorithm, message.key_id, message.signature)
+            self.signer.verify(TASK, message.body, seal)
+        envelope = decode(message.body, max_bytes=self._max_bytes)
+        if (
+            message.id != envelope.id
+            or message.task != envelope.task
+            or message.queue != envelope.queue
+            or message.priority != envelope.priority
+            or message.expires_at_ms != (envelope.expires_at_ms or 0)
+            or message.not_before_ms != (envelope.not_before_ms or 0)
+            or envelope.namespace != self.namespace
+        ):
+            raise _misrouted(message, envelope, self.namespace)
+        return envelope
+
+
+def _expires_at(effective: Effective, now_ms: int) -> int | None:
+    if effective.expires_ms is not None:
+        return now_ms + effective.expires_ms
+    return effective.expires_at_ms
+
+
+def unique_key(unique: Unique, envelope: Envelope) -> UniqueKey:
+    """Return the claim of *envelope*: its task and its arguments as given, nothing else.
+
+    Headers and meta take no part, so that tracing never makes two calls differ.
+    """
+    args = envelope.args
+    if unique.by is not None:
+        args = {name: args[name] for name in unique.by if name in args}
+    try:
+        text = _sorted_json(args)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotEncodable(f"args: unique cannot compare them: {error}") from None
+    window_ms = unique.window // _MILLISECOND if unique.window is not None else 0
+    key = f"{envelope.task}:{sha256(text).hexdigest()}"
+    return UniqueKey(key=key, until=unique.until, window_ms=window_ms)
+
+
+def _misrouted(message: Message, envelope: Envelope, namespace: str) -> SignatureInvalid:
+    pairs = {
+        "id": (message.id, envelope.id),
+        "task": (message.task, envelope.task),
+        "queue": (message.queue, envelope.queue),
+        "priority": (message.priority, envelope.priority),
+        "expires_at_ms": (message.expires_at_ms, envelope.expires_at_ms or 0),
+        "not_before_ms": (message.not_before_ms, envelope.not_before_ms or 0),
+        "namespace": (namespace, envelope.namespace),
+    }
+    different = "; ".join(
+        f"{name} is {found!r:.80}, and {meant!r:.80} inside"
+        for name, (found, meant) in pairs.items()
+        if found != meant
+    )
+    return SignatureInvalid(
+        f"the message was not found where its envelope belongs: {different}",
+        way_out="Somebody with access to the broker moved it, or two namespaces share a queue.",
+    )

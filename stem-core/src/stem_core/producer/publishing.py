@@ -1,0 +1,131 @@
+"""From calls to jobs: prepared, handed to a lane, and each reply judged.
+
+Rule of this module: it knows what a reply of a broker means to a caller. How messages
+are made is `pipeline`, how they travel is `lane`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stem_core.contracts.broker import TransactionalBroker
+from stem_core.contracts.messages import Message, Published, PublishStatus
+from stem_core.contracts.observer import Event
+from stem_core.model.errors import (
+    CapabilityMissing,
+    EnqueueError,
+    IdConflict,
+    InvalidOption,
+    PublishRefused,
+    StemError,
+)
+from stem_core.producer.lane import Lane, chunks
+from stem_core.producer.pipeline import Pipeline
+from stem_core.producer.tasks import Call
+
+__all__ = [
+    "created",
+    "enqueued",
+    "prepare_all",
+    "publish_in",
+    "publish_in_sync",
+    "refusal",
+    "the_connection",
+]
+
+
+def prepare_all(pipeline: Pipeline, calls: Iterable[Call[Any]]) -> list[Message]:
+    """Return the messages of *calls*, or refuse them all for the sake of one."""
+    messages = []
+    for place, call in enumerate(calls):
+        try:
+            messages.append(pipeline.prepare(call))
+        except StemError as error:
+            error.add_note(f"call {place} of enqueue_many; none of them was published")
+            raise
+    return messages
+
+
+def the_connection(calls: Sequence[Call[Any]]) -> object:
+    """Return the one connection that all *calls* ask for, None for none."""
+    connections = {id(call.how.connection): call.how.connection for call in calls}
+    if len(connections) > 1:
+        raise InvalidOption(
+            "calls with different connections cannot be sent together",
+            way_out="Send each connection's calls by themselves.",
+        )
+    return next(iter(connections.values()), None)
+
+
+def refusal(call: Call[Any], message: Message, reply: Published) -> EnqueueError | None:
+    """Return why the broker did not take *message*, or None if it did."""
+    match reply.status:
+        case PublishStatus.CONFLICT:
+            return IdConflict(
+                f"{call.name}: the id {message.id} is in use by a call with another content",
+                way_out="Choose another task_id.",
+            )
+        case PublishStatus.REFUSED:
+            return PublishRefused(f"{call.name}: the broker refused it: {reply.reason}")
+        case PublishStatus.CREATED | PublishStatus.DUPLICATE | PublishStatus.UNIQUE:
+            return None
+
+
+def created(call: Call[Any], reply: Published) -> bool:
+    """Return whether this call made a message that was not there before.
+
+    A duplicate of a generated id is this very call, sent again after a lost reply.
+    """
+    if reply.status is PublishStatus.DUPLICATE:
+        return call.how.task_id is None
+    return reply.status is PublishStatus.CREATED
+
+
+def enqueued(message: Message, at_ms: int) -> Event:
+    """Return the event of a message that was published."""
+    return Event(
+        name="task-enqueued",
+        at_ms=at_ms,
+        task_id=message.id,
+        task=message.task,
+        queue=message.queue,
+    )
+
+
+# ── in the caller's transaction ──────────────────────────────────────────────
+
+
+async def publish_in(
+    lane: Lane, connection: object, messages: Sequence[Message]
+) -> list[Published]:
+    """Publish on the caller's asynchronous connection; neither commits nor shares calls."""
+    broker = _transactional(lane, connection)
+    replies: list[Published] = []
+    for chunk in chunks(messages, lane.capabilities):
+        replies.extend(await broker.publish_in(connection, chunk))
+    return replies
+
+
+def publish_in_sync(lane: Lane, connection: object, messages: Sequence[Message]) -> list[Published]:
+    """Publish on the caller's blocking connection, in the caller's thread."""
+    broker = _transactional(lane, connection)
+    replies: list[Published] = []
+    for chunk in chunks(messages, lane.capabilities):
+        replies.extend(broker.publish_in_sync(connection, chunk))
+    return replies
+
+
+def _transactional(lane: Lane, connection: object) -> TransactionalBroker:
+    broker = lane.broker
+    if not isinstance(broker, TransactionalBroker):
+        raise CapabilityMissing(
+            f"connection= asks for the capability 'transactional', which {lane.at} does not have",
+            way_out="Leave it out, or use a broker that shares your database.",
+        )
+    if not broker.accepts(connection):
+        raise InvalidOption(
+            f"connection={type(connection).__qualname__} is none that {lane.at} can use",
+            way_out="Give an open connection of this broker's own driver.",
+        )
+    return broker

@@ -1,0 +1,231 @@
+"""What became of a task: its record, else where the broker holds it, else nothing.
+
+Rule of this module: it asks and translates. Nothing here changes a task but `cancel`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from attrs import evolve
+
+from stem_core.contracts.backend import ResultBackend
+from stem_core.contracts.messages import Cancellation, CancelStatus, Located, Place
+from stem_core.model.codec import decode, decode_value
+from stem_core.model.duration import Duration, format_ms, to_ms
+from stem_core.model.envelope import Envelope
+from stem_core.model.errors import (
+    CapabilityMissing,
+    DecodeError,
+    NoResultBackend,
+    ResultExpired,
+    ResultTimeout,
+    TaskCancelled,
+    TaskFailed,
+)
+from stem_core.model.outcome import Record, State, TaskStatus, when
+from stem_core.producer.lane import Lane
+
+__all__ = ["cancel", "status_of", "value_of", "wait_for"]
+
+_LARGEST_BODY: Final = 1 << 30
+"""A stored message was small enough for its producer; here it is only shown."""
+
+_FIRST_LOOK_MS: Final = 1_000
+_LONGEST_LOOK_MS: Final = 30_000
+
+_STATES: Final = {
+    Place.READY: State.QUEUED,
+    Place.DELAYED: State.SCHEDULED,
+    Place.PARKED: State.PARKED,
+    Place.LEASED: State.RUNNING,
+    Place.DEAD: State.DEAD,
+}
+
+
+# ── status ───────────────────────────────────────────────────────────────────
+
+
+async def status_of(lane: Lane, id: str) -> TaskStatus | None:
+    """Return what is known about *id*, or None."""
+    record = await _record(lane, id)
+    if record is not None and record.state.is_terminal:
+        return _recorded(record)
+    located = (await lane.broker.lookup([id]))[0]
+    if located is not None:
+        return _located(located, await _progress(lane, located))
+    # It may have ended between the two questions.
+    record = await _record(lane, id)
+    return None if record is None else _recorded(record)
+
+
+async def _record(lane: Lane, id: str) -> Record | None:
+    return None if lane.backend is None else (await lane.backend.load([id]))[0]
+
+
+async def _progress(lane: Lane, located: Located) -> Any:
+    if lane.backend is None or located.place is not Place.LEASED:
+        return None
+    value = (await lane.backend.progress_of([located.message.id]))[0]
+    return None if value is None else decode_value(value)
+
+
+def _recorded(record: Record) -> TaskStatus:
+    return TaskStatus(
+        id=record.id,
+        state=record.state,
+        task=record.task,
+        queue=record.queue,
+        attempt=record.attempt,
+        value=None if record.value is None else decode_value(record.value),
+        error=record.error,
+        reason=record.reason,
+        meta=record.meta,
+        enqueued_at=when(record.enqueued_at_ms),
+        started_at=when(record.started_at_ms),
+        finished_at=when(record.finished_at_ms),
+        worker=record.worker,
+    )
+
+
+def _located(located: Located, progress: Any) -> TaskStatus:
+    message, envelope = located.message, _shown(located)
+    return TaskStatus(
+        id=message.id,
+        state=_STATES[located.place],
+        task=message.task,
+        queue=message.queue,
+        attempt=located.attempt,
+        error=located.errors[-1] if located.errors else None,
+        reason=located.reason,
+        meta=envelope.meta if envelope else {},
+        progress=progress,
+        enqueued_at=when(envelope.enqueued_at_ms) if envelope else None,
+        finished_at=when(located.died_at_ms),
+        run_at=when(located.run_at_ms),
+        worker=located.worker,
+        lapses=located.lapses,
+        errors=located.errors,
+    )
+
+
+def _shown(located: Located) -> Envelope | None:
+    """Return what a message says of itself, for people: nobody acts on it, so nobody verifies."""
+    try:
+        return decode(located.message.body, max_bytes=_LARGEST_BODY)
+    except DecodeError:
+        return None
+
+
+# ── results ──────────────────────────────────────────────────────────────────
+
+
+async def wait_for(lane: Lane, id: str, timeout: Duration | None) -> Record:
+    """Return the terminal record of *id*; without *timeout* wait as long as it is alive.
+
+    The timeout is the caller's own patience, so it runs by the machine's time even
+    where a test has stopped the clock.
+
+    Raises:
+        ResultTimeout, ResultExpired, NoResultBackend.
+    """
+    if lane.backend is None:
+        raise NoResultBackend(
+            "there is no result backend, so nobody remembers results",
+            way_out="Set STEM_RESULT_BACKEND_URL, or Stem(backend=…).",
+        )
+    patience_ms = None if timeout is None else to_ms(timeout, field="timeout")
+    try:
+        async with asyncio.timeout(None if patience_ms is None else patience_ms / 1000):
+            return await _keep_waiting(lane, lane.backend, id)
+    except TimeoutError:
+        record = await _record(lane, id)
+        if record is not None and record.state.is_terminal:
+            return record
+        raise ResultTimeout(
+            f"no result of {id} within {format_ms(patience_ms or 0)}; the task goes on",
+            way_out="Ask again with the same id, or wait longer.",
+        ) from None
+
+
+async def _keep_waiting(lane: Lane, backend: ResultBackend, id: str) -> Record:
+    """Wait while the broker knows *id*: a task can end without leaving a record."""
+    look_ms = _FIRST_LOOK_MS
+    while True:
+        record = await _record(lane, id)
+        if record is not None and record.state.is_terminal:
+            return record
+        if (await lane.broker.lookup([id]))[0] is None:
+            record = await _record(lane, id)
+            if record is not None and record.state.is_terminal:
+                return record
+            raise ResultExpired(
+                f"nobody knows a result of {id}",
+                way_out="It was never enqueued here, its retention is over, "
+                "or it was enqueued with ignore_result.",
+            )
+        record = await backend.wait(id, timeout_ms=look_ms)
+        if record is not None:
+            return record
+        look_ms = min(2 * look_ms, _LONGEST_LOOK_MS)
+
+
+def value_of(record: Record) -> Any:
+    """Return the decoded value of a task that succeeded, or raise how else it ended.
+
+    Raises:
+        TaskFailed, TaskCancelled.
+    """
+    if record.state is State.SUCCEEDED:
+        return None if record.value is None else decode_value(record.value)
+    if record.state is State.CANCELLED:
+        why = f": {record.reason}" if record.reason else ""
+        raise TaskCancelled(f"{record.task} {record.id} was cancelled{why}")
+    error = record.error
+    told = f"{error.type}: {error.message}" if error else record.reason or "no reason is known"
+    raise TaskFailed(
+        f"{record.task} {record.id} is {record.state.value}: {told}",
+        task_id=record.id,
+        type_name=error.type if error else "",
+        state=record.state.value,
+    )
+
+
+# ── cancelling ───────────────────────────────────────────────────────────────
+
+
+async def cancel(lane: Lane, id: str, reason: str, *, now_ms: int, ttl_ms: int) -> CancelStatus:
+    """Ask that *id* does not run, or stops.
+
+    Raises:
+        CapabilityMissing: this broker cannot cancel.
+    """
+    if not lane.capabilities.cancel:
+        raise CapabilityMissing(f"{lane.at} cannot cancel")
+    located = (await lane.broker.lookup([id]))[0]
+    record = None if located is None else _cancelled(located, reason, now_ms, ttl_ms)
+    wish = Cancellation(id=id, reason=reason, record=record if lane.atomic else None)
+    reply = (await lane.broker.cancel([wish]))[0]
+    is_ours = reply.status is CancelStatus.CANCELLED and not lane.atomic
+    if is_ours and lane.backend is not None and record is not None:
+        # Another store: whoever waits for the result learns it from here.
+        await lane.backend.save([evolve(record, fence=reply.fence)])
+    return reply.status
+
+
+def _cancelled(located: Located, reason: str, now_ms: int, ttl_ms: int) -> Record:
+    message, envelope = located.message, _shown(located)
+    return Record(
+        id=message.id,
+        state=State.CANCELLED,
+        fence=located.fence,
+        attempt=located.attempt,
+        task=message.task,
+        queue=message.queue,
+        reason=reason,
+        meta=envelope.meta if envelope else {},
+        enqueued_at_ms=envelope.enqueued_at_ms if envelope else 0,
+        finished_at_ms=now_ms,
+        ttl_ms=ttl_ms,
+    )

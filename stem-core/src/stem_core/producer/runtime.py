@@ -1,0 +1,192 @@
+"""What a Stem runs on: its settings resolved, its pipeline, its lanes. Made on first use.
+
+Rule of this module: nothing connects here. URLs become handles in `lanes`, in the loop
+that uses them; here they are read, checked and held against each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+from stem_core.contracts.backend import ResultBackend
+from stem_core.contracts.broker import Broker
+from stem_core.contracts.clock import Clock, Dice
+from stem_core.contracts.hookspecs import AppInfo, Middleware, PluginContext
+from stem_core.contracts.signer import Signer
+from stem_core.discovery.host import PluginHost
+from stem_core.model.errors import MissingSetting
+from stem_core.model.options import UNSET, Unset
+from stem_core.model.settings import StemConfig, check_tls
+from stem_core.model.urls import StemURL
+from stem_core.observe.events import Observers
+from stem_core.producer.lane import Lane, Patience
+from stem_core.producer.lanes import Lanes, Opening
+from stem_core.producer.pipeline import Pipeline
+from stem_core.producer.registry import TaskRegistry
+from stem_core.producer.routes import Routes
+from stem_core.producer.signing import signer_of
+
+__all__ = ["GivenBackend", "GivenBroker", "GivenSigner", "Runtime", "Wiring", "build"]
+
+GivenBroker: TypeAlias = Broker | StemURL | str | None
+GivenBackend: TypeAlias = ResultBackend | StemURL | str | Unset | None
+GivenSigner: TypeAlias = Signer | StemURL | str | Unset | None
+
+_log = logging.getLogger("stem.producer")
+
+
+def _as_it_is(broker: Broker) -> Broker:
+    return broker
+
+
+@frozen(kw_only=True)
+class Wiring:
+    """What a Stem was given, before anything is resolved. *wrap* stands around every broker."""
+
+    broker: GivenBroker
+    backend: GivenBackend
+    signer: GivenSigner
+    routes: Routes | None
+    middleware: tuple[Middleware, ...]
+    clock: Clock
+    dice: Dice
+    wrap: Callable[[Broker], Broker] = _as_it_is
+
+
+@frozen(kw_only=True)
+class Runtime:
+    """What a Stem runs on.
+
+    Attributes:
+        pipeline: makes and opens messages.
+        lanes: carry them.
+        observers: are told what happens.
+        clock, dice: of everything in it.
+    """
+
+    pipeline: Pipeline
+    lanes: Lanes
+    observers: Observers
+    clock: Clock
+    dice: Dice
+
+    async def lane(self) -> Lane:
+        """Return the lane of the loop that runs; connects on first use."""
+        lane = await self.lanes.open()
+        self.pipeline.serve(lane.capabilities)
+        return lane
+
+
+def build(
+    given: Wiring, config: StemConfig, registry: TaskRegistry, plugins: PluginHost
+) -> Runtime:
+    """Return the runtime of *given*, or say what is wrong with it. Connects to nothing.
+
+    Raises:
+        ConfigError, PluginError: a URL, a key or a plugin.
+    """
+    info = AppInfo(namespace=config.namespace, tasks=registry.names())
+    context = PluginContext(
+        namespace=config.namespace,
+        tls=config.tls,
+        clock=given.clock,
+        dice=given.dice,
+        report=_report,
+    )
+    broker = _broker(given.broker, config)
+    backend = _backend(given.backend, broker, config, plugins)
+    signer = signer_of(given.signer, config, plugins, context)
+    for warning in config.warnings:
+        _log.warning("%s", warning)
+    patience = Patience(deadline_ms=config.publish_deadline_ms, clock=given.clock, dice=given.dice)
+    opening = Opening(
+        plugins=plugins,
+        context=context,
+        broker=broker,
+        backend=backend,
+        patience=patience,
+        wrap=given.wrap,
+    )
+    return Runtime(
+        pipeline=Pipeline(
+            config,
+            registry,
+            routes=given.routes,
+            middleware=(*given.middleware, *plugins.middleware(info)),
+            signer=signer,
+            clock=given.clock,
+            dice=given.dice,
+        ),
+        lanes=Lanes(opening),
+        observers=Observers(plugins.observers(info)),
+        clock=given.clock,
+        dice=given.dice,
+    )
+
+
+_reported: Final[set[str]] = set()
+
+
+def _report(sentence: str) -> None:
+    """Log what an operator should read at start, once for all lanes of this process."""
+    if sentence not in _reported:
+        _reported.add(sentence)
+        _log.warning("%s", sentence)
+
+
+def _broker(given: GivenBroker, config: StemConfig) -> Broker | StemURL:
+    if isinstance(given, Broker):
+        return given
+    if given is None:
+        url, source = config.broker_url, "STEM_BROKER_URL"
+    else:
+        url, source = _url(given, "broker"), "broker"
+    if url is None:
+        raise MissingSetting(
+            "there is no broker: STEM_BROKER_URL is not set, and Stem() was given none",
+            way_out='Example: STEM_BROKER_URL=redis://localhost:6379/0, or Stem(broker="memory://").',
+        )
+    check_tls(url, config.tls, source=source)
+    return url
+
+
+def _backend(
+    given: GivenBackend, broker: Broker | StemURL, config: StemConfig, plugins: PluginHost
+) -> ResultBackend | StemURL | None:
+    if isinstance(given, ResultBackend) or given is None:
+        return given
+    if given is UNSET:
+        return _own_backend(broker, config, plugins)
+    url = _url(given, "backend")
+    check_tls(url, config.tls, source="backend")
+    return url
+
+
+def _own_backend(
+    broker: Broker | StemURL, config: StemConfig, plugins: PluginHost
+) -> StemURL | None:
+    """Return the backend that the environment names, else the broker's own store."""
+    if config.result_backend_url is not None:
+        check_tls(config.result_backend_url, config.tls, source="STEM_RESULT_BACKEND_URL")
+        return config.result_backend_url
+    if isinstance(broker, StemURL) and plugins.offers("backend", broker.scheme):
+        return broker
+    return None
+
+
+def check_schemes(runtime: Runtime, plugins: PluginHost) -> None:
+    """Raise what is wrong with a scheme that nobody opens, before anything is opened."""
+    opening = runtime.lanes.opening
+    broker, backend = opening.broker, opening.backend
+    if isinstance(broker, StemURL) and not plugins.offers("broker", broker.scheme):
+        plugins.show(broker.scheme)
+    if isinstance(backend, StemURL) and not plugins.offers("backend", backend.scheme):
+        plugins.show(backend.scheme)
+
+
+def _url(given: StemURL | str, source: str) -> StemURL:
+    return given if isinstance(given, StemURL) else StemURL.parse(given, source=source)
