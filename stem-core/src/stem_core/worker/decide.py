@@ -6,20 +6,17 @@ is a value; `settler` does what it says.
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import frozen
 
 from stem_core.contracts.messages import (
     ACK,
     DeadLetter,
-    Delivery,
     Message,
     Release,
     RetryLater,
     Settlement,
     SettleOutcome,
 )
-from stem_core.model.envelope import Envelope
-from stem_core.model.options import Effective
 from stem_core.model.outcome import Reason, Record, State, TaskError
 from stem_core.model.retry import GiveUp, RetryAfter
 from stem_core.model.retry import decide as decide_retry
@@ -33,85 +30,70 @@ from stem_core.worker.outcomes import (
     Returned,
     Stopped,
 )
+from stem_core.worker.run import Run
 
-__all__ = ["Case", "Retention", "decide"]
+__all__ = ["Books", "decide"]
 
 
 @frozen(kw_only=True)
-class Retention:
-    """How long records and dead letters are kept, in milliseconds."""
+class Books:
+    """What a worker writes down, and for how long, in milliseconds.
 
+    Attributes:
+        worker: who writes.
+        keeps_records: there is a result backend.
+        success_ms, failure_ms, dead_ms: how long results, other ends and dead letters
+            (with their records) are kept.
+    """
+
+    worker: str = ""
+    keeps_records: bool = True
     success_ms: int = 86_400_000
     failure_ms: int = 7 * 86_400_000
     dead_ms: int = 30 * 86_400_000
 
 
-@frozen(slots=False, kw_only=True)
-class Case:
-    """All that a decision takes into account, but for the outcome itself.
+def decide(
+    outcome: Outcome, run: Run, books: Books, *, now_ms: int, roll: float
+) -> Settlement | None:
+    """Return the one settlement of *outcome*; None when there is none to make.
 
-    Attributes:
-        delivery: what was delivered.
-        envelope, effective: what was asked, and the options that hold; None when the
-            delivery never got so far.
-        started_ms, now_ms: wall times; *started_ms* is 0 when it never ran.
-        roll: a number in [0, 1).
-        worker: who decides.
-        retention: how long things are kept.
-        keeps_record: somebody keeps records, and this task has not declined.
-        follow_ups: what the task enqueued; published only if it succeeded.
-        published_now: what it enqueued for at once and is not known to be there yet.
+    *now_ms* is wall time, *roll* a number in [0, 1). *run* is read and not changed.
     """
-
-    delivery: Delivery
-    envelope: Envelope | None = None
-    effective: Effective | None = None
-    started_ms: int = 0
-    now_ms: int
-    roll: float = 0.0
-    worker: str = ""
-    retention: Retention = field(factory=Retention)
-    keeps_record: bool = True
-    follow_ups: tuple[Message, ...] = ()
-    published_now: tuple[Message, ...] = ()
-
-
-def decide(outcome: Outcome, case: Case) -> Settlement | None:
-    """Return the one settlement of *outcome*; None when there is none to make."""
     match outcome:
         case Returned(value):
-            ttl_ms = case.retention.success_ms
-            record = _record(case, State.SUCCEEDED, ttl_ms=ttl_ms, value=value)
-            return _settlement(case, ACK, record, case.follow_ups)
+            record = _record(run, books, State.SUCCEEDED, now_ms, books.success_ms, value=value)
+            return _settlement(run, ACK, record, _follow_ups(run))
         case Failed():
-            return _after_failure(outcome, case)
+            return _after_failure(outcome, run, books, now_ms, roll)
         case Handed(why, after_ms):
-            return _settlement(case, Release(after_ms, why), None)
+            return _settlement(run, Release(after_ms, why), None)
         case Discarded(reason):
-            return _settlement(case, ACK, _record(case, State.DISCARDED, reason=reason))
+            return _end(run, books, State.DISCARDED, reason, now_ms)
         case Stopped(reason):
-            return _settlement(case, ACK, _record(case, State.CANCELLED, reason=reason))
-        case Refused(reason=reason, error=error, claims_id=claims_id):
-            return _bury(case, reason, error, claims_id=claims_id)
+            return _end(run, books, State.CANCELLED, reason, now_ms)
+        case Refused(reason=why, error=error, claims_id=claims_id):
+            return _bury(run, books, why, error, now_ms, claims_id=claims_id)
         case Dropped():
             return None
 
 
-def _after_failure(failed: Failed, case: Case) -> Settlement:
-    assert case.effective is not None  # only what was admitted can run, and fail
+def _after_failure(failed: Failed, run: Run, books: Books, now_ms: int, roll: float) -> Settlement:
+    assert run.plan is not None  # only what was admitted can run, and fail
+    effective = run.plan.effective
     decision = decide_retry(
-        case.effective.retry_policy,
-        max_retries=case.effective.max_retries,
-        attempt=case.delivery.attempt,
+        effective.retry_policy,
+        max_retries=effective.max_retries,
+        attempt=run.delivery.attempt,
         error_names=failed.error_names,
-        dice=case.roll,
+        dice=roll,
         asked_after_ms=failed.asked_after_ms,
     )
     match decision:
         case RetryAfter(delay_ms):
-            return _settlement(case, RetryLater(delay_ms, failed.error), None)
+            return _settlement(run, RetryLater(delay_ms, failed.error), None)
         case GiveUp(why):
-            return _bury(case, _reason(failed, why), failed.error)
+            return _bury(run, books, _reason(failed, why), failed.error, now_ms)
 
 
 def _reason(failed: Failed, why: str) -> Reason:
@@ -120,57 +102,76 @@ def _reason(failed: Failed, why: str) -> Reason:
     return Reason.REJECTED if why == "never-retry-on" else Reason.MAX_RETRIES_EXHAUSTED
 
 
+def _end(run: Run, books: Books, state: State, reason: str, now_ms: int) -> Settlement:
+    record = _record(run, books, state, now_ms, books.failure_ms, reason=reason)
+    return _settlement(run, ACK, record)
+
+
 def _bury(
-    case: Case, reason: Reason, error: TaskError | None, *, claims_id: bool = True
+    run: Run,
+    books: Books,
+    reason: Reason,
+    error: TaskError | None,
+    now_ms: int,
+    *,
+    claims_id: bool = True,
 ) -> Settlement:
     # What came too late is "expired" to whoever asks for its result; its message is kept
     # with the dead letters all the same, for nothing ends without leaving a trace.
     state = State.EXPIRED if reason is Reason.EXPIRED else State.DEAD
-    kept_ms = case.retention.dead_ms
-    record = _record(case, state, ttl_ms=kept_ms, reason=reason.value, error=error)
-    return _settlement(case, DeadLetter(reason, error, kept_ms), record if claims_id else None)
+    record = None
+    if claims_id:
+        why = reason.value
+        record = _record(run, books, state, now_ms, books.dead_ms, reason=why, error=error)
+    return _settlement(run, DeadLetter(reason, error, books.dead_ms), record)
 
 
 def _settlement(
-    case: Case,
+    run: Run,
     outcome: SettleOutcome,
     record: Record | None,
     follow_ups: tuple[Message, ...] = (),
 ) -> Settlement:
+    if run.published_now:  # not known to be there: they go with whatever end this is
+        follow_ups += tuple(run.published_now.values())
     return Settlement(
-        receipt=case.delivery.receipt,
-        outcome=outcome,
-        record=record,
-        follow_ups=follow_ups + case.published_now,
+        receipt=run.delivery.receipt, outcome=outcome, record=record, follow_ups=follow_ups
     )
 
 
+def _follow_ups(run: Run) -> tuple[Message, ...]:
+    """What the task enqueued; it counts only if the task succeeded."""
+    return tuple(run.context.follow_ups) if run.context is not None else ()
+
+
 def _record(
-    case: Case,
+    run: Run,
+    books: Books,
     state: State,
+    now_ms: int,
+    ttl_ms: int,
     *,
-    ttl_ms: int = 0,
     value: bytes | None = None,
     reason: str = "",
     error: TaskError | None = None,
 ) -> Record | None:
-    if not case.keeps_record:
+    if not books.keeps_records or (run.plan is not None and run.plan.effective.ignore_result):
         return None
-    message, envelope = case.delivery.message, case.envelope
+    message, envelope, attempt = run.delivery.message, run.envelope, run.delivery.attempt
     return Record(
         id=message.id,
         state=state,
-        fence=case.delivery.receipt.fence,
-        attempt=case.delivery.attempt if case.started_ms else case.delivery.attempt - 1,
+        fence=run.delivery.receipt.fence,
+        attempt=attempt if run.started_ms else attempt - 1,
         task=message.task,
         queue=message.queue,
         value=value,
         error=error,
         reason=reason,
-        meta=envelope.meta if envelope else {},
-        enqueued_at_ms=envelope.enqueued_at_ms if envelope else 0,
-        started_at_ms=case.started_ms,
-        finished_at_ms=case.now_ms,
-        worker=case.worker,
-        ttl_ms=ttl_ms or case.retention.failure_ms,
+        meta=envelope.meta if envelope is not None else {},
+        enqueued_at_ms=envelope.enqueued_at_ms if envelope is not None else 0,
+        started_at_ms=run.started_ms,
+        finished_at_ms=now_ms,
+        worker=books.worker,
+        ttl_ms=ttl_ms,
     )

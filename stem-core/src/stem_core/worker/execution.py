@@ -42,7 +42,6 @@ class Executor:
         """Return what the task returns, or raise what it raises."""
         task = plan.task
         function = partial(task.fn, run.context) if task.wants_context else task.fn
-        run.is_called = True
         if plan.in_thread:
             kind = CoroutineInThread if task.is_async else ThreadCall
             return await self._in_thread(run, plan, kind(partial(function, **arguments)))
@@ -87,5 +86,5 @@ class Executor:
     async def expect_the_end(self, run: Run) -> None:
         """Give *run*, which was told to end, some time; then call it stuck."""
         await self._clock.sleep(_PATIENCE_MS)
-        if not run.is_over:
+        if run.outcome is None:
             self._stuck(run)

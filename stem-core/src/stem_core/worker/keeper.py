@@ -29,6 +29,9 @@ __all__ = ["LeaseKeeper"]
 
 _log = logging.getLogger("stem.worker")
 
+_LONGEST_RUN_MS: Final = 3_600_000
+"""How long the lease of a task without a hard time limit is renewed."""
+
 _MOST: Final = 500
 _LEAST_PAUSE_MS: Final = 5
 _PAUSE_S: Final = 0.5
@@ -41,14 +44,21 @@ class LeaseKeeper:
 
     Args:
         broker: gives a handle that is used in the keeper's loop alone.
+        grace_ms: how much longer than its longest time a task may hold its lease.
         ended: is called in the keeper's thread with a run that must end, and why.
     """
 
     def __init__(
-        self, broker: Callable[[], Broker], clock: Clock, ended: Callable[[Run, Cause], None]
+        self,
+        broker: Callable[[], Broker],
+        clock: Clock,
+        *,
+        grace_ms: int,
+        ended: Callable[[Run, Cause], None],
     ) -> None:
         self._open = broker
         self._clock = clock
+        self._grace_ms = grace_ms
         self._ended = ended
         # A set and two numbers are all that two threads share. Each operation on them is
         # one step of the interpreter; the keeper works on a copy.
@@ -78,7 +88,7 @@ class LeaseKeeper:
     def hold(self, run: Run) -> None:
         """Renew the lease of *run* from now on."""
         self._held.add(run)
-        if run.lease.renew_at_ms < self._wakes_at_ms:
+        if run.renew_at_ms < self._wakes_at_ms:
             self._ring()
 
     def drop(self, run: Run) -> None:
@@ -126,13 +136,13 @@ class LeaseKeeper:
         self._wakes_at_ms = math.inf
         held = list(self._held)
         now_ms = self._clock.monotonic_ms()
-        due = [run for run in held if run.lease.renew_at_ms <= now_ms]
+        due = [run for run in held if run.renew_at_ms <= now_ms]
         if held:
-            self._shortest_ms = min(run.lease.length_ms for run in held)
+            self._shortest_ms = min(run.lease_ms for run in held)
         if not due:
             # With nothing held, look again when a lease as short as the last ones would be
             # due: the next delivery then need not ring.
-            soonest = min((run.lease.renew_at_ms for run in held), default=math.inf)
+            soonest = min((run.renew_at_ms for run in held), default=math.inf)
             self._wakes_at_ms = min(soonest, now_ms + self._shortest_ms / 3)
         return due
 
@@ -156,12 +166,11 @@ class LeaseKeeper:
     def _renewable(self, due: Sequence[Run]) -> list[Run]:
         now_ms = self._clock.monotonic_ms()
         for run in due:
-            if now_ms >= run.lease.give_up_at_ms:
+            if now_ms >= run.received_ms + _longest_ms(run) + self._grace_ms:
                 _log.error(
-                    "task %s (%s) still runs after its longest time; its lease is not renewed "
-                    "any more. Give it a hard_time_limit= that fits",
-                    run.delivery.message.task,
-                    run.delivery.receipt.id,
+                    "%s still runs after its longest time; its lease is not renewed any more. "
+                    "Give it a hard_time_limit= that fits",
+                    run.label,
                 )
                 self._end(run, Cause.LEASE_LOST)
         return [run for run in due if run in self._held]
@@ -170,8 +179,8 @@ class LeaseKeeper:
         if not runs:
             return
         asked_ms = self._clock.monotonic_ms()
-        wishes = [Extension(run.delivery.receipt, run.lease.length_ms) for run in runs]
-        shortest_ms = min(run.lease.length_ms for run in runs)
+        wishes = [Extension(run.delivery.receipt, run.lease_ms) for run in runs]
+        shortest_ms = min(run.lease_ms for run in runs)
         try:
             async with asyncio.timeout(max(0.05, shortest_ms / 3000)):
                 replies = await broker.extend(wishes)
@@ -188,10 +197,10 @@ class LeaseKeeper:
             case ExtendStatus.LOST:
                 self._end(run, Cause.LEASE_LOST)
             case ExtendStatus.HELD | ExtendStatus.CANCEL_REQUESTED:
-                run.lease.ends_at_ms = asked_ms + reply.remaining_ms
-                run.lease.renew_at_ms = asked_ms + run.lease.length_ms / 3
+                run.ends_at_ms = asked_ms + reply.remaining_ms
+                run.renew_at_ms = asked_ms + run.lease_ms / 3
         if reply.status is ExtendStatus.CANCEL_REQUESTED and run.cause is None:
-            run.is_cancelled = True
+            run.wants_end = True
             self._ended(run, Cause.CANCEL)
 
     def _not_renewed(self, runs: Sequence[Run], error: Exception) -> None:
@@ -200,16 +209,26 @@ class LeaseKeeper:
         for run in runs:
             if run not in self._held:
                 continue
-            if now_ms >= run.lease.self_fence_at_ms:
+            if now_ms >= _self_fence_at_ms(run):
                 self._end(run, Cause.LEASE_LOST)
             else:
-                pause_ms = min(1_000, run.lease.length_ms / 20)
-                run.lease.renew_at_ms = min(now_ms + pause_ms, run.lease.self_fence_at_ms)
+                pause_ms = min(1_000, run.lease_ms / 20)
+                run.renew_at_ms = min(now_ms + pause_ms, _self_fence_at_ms(run))
 
     def _end(self, run: Run, cause: Cause) -> None:
         self.drop(run)
-        run.is_cancelled = True
+        run.wants_end = True
         self._ended(run, cause)
+
+
+def _longest_ms(run: Run) -> int:
+    plan = run.plan
+    return _LONGEST_RUN_MS if plan is None else plan.effective.hard_limit_ms or _LONGEST_RUN_MS
+
+
+def _self_fence_at_ms(run: Run) -> float:
+    """When the task must be told to end, because the lease may soon be somebody else's."""
+    return run.ends_at_ms - 0.1 * run.lease_ms
 
 
 class _Pulse:

@@ -31,19 +31,18 @@ class Plan:
         task: as registered here.
         effective: the options that hold.
         in_thread: where it runs.
+        is_limited: it has a time limit of any kind.
+        is_plain: a coroutine in the loop, with no time limit and no context: the most
+            frequent kind, which needs nothing but to be awaited.
         complaint: what this worker cannot do of what is asked for; empty when nothing.
     """
 
     task: AnyTask
     effective: Effective
     in_thread: bool
+    is_limited: bool
+    is_plain: bool
     complaint: str
-
-    @property
-    def is_limited(self) -> bool:
-        """True with any time limit."""
-        soft_ms, hard_ms = self.effective.soft_limit_ms, self.effective.hard_limit_ms
-        return soft_ms is not None or hard_ms is not None
 
 
 class Plans:
@@ -86,10 +85,14 @@ class Plans:
 def _plan(task: AnyTask, given: TaskOptions, defaults: Defaults) -> Plan:
     effective = resolve(given, task.options, defaults)
     isolation = effective.isolation or ("inline" if task.is_async else "thread")
+    in_thread = isolation == "thread"
+    is_limited = effective.soft_limit_ms is not None or effective.hard_limit_ms is not None
     return Plan(
         task=task,
         effective=effective,
-        in_thread=isolation == "thread",
+        in_thread=in_thread,
+        is_limited=is_limited,
+        is_plain=task.is_async and not (in_thread or is_limited or task.wants_context),
         complaint=_complaint(task, given.over(task.options)),
     )
 

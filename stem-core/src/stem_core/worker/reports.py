@@ -18,7 +18,6 @@ from stem_core.worker.outcomes import (
     Stopped,
 )
 from stem_core.worker.run import Run
-from stem_core.worker.settler import Item
 
 __all__ = ["Reports"]
 
@@ -44,17 +43,16 @@ class Reports:
         if self._observers:
             self._emit("task-started", run, {"wait_ms": _waited_ms(run)})
 
-    def settled(self, item: Item, status: SettleStatus) -> None:
+    def settled(self, run: Run, status: SettleStatus) -> None:
         """Tell how a delivery came out, once the store has it."""
         if not self._observers:
             return
-        run = item.run
         if status not in _KEPT:
             self._emit("lease-lost", run, {"settle": status.value})
             return
-        name, detail = _told(item)
+        name, detail = _told(run)
         if run.started_ms:
-            detail["run_ms"] = item.ended_ms - run.started_ms
+            detail["run_ms"] = run.ended_ms - run.started_ms
         self._emit(name, run, detail)
 
     def dropped(self, run: Run) -> None:
@@ -84,8 +82,8 @@ def _waited_ms(run: Run) -> int:
     return max(0, run.started_ms - run.envelope.enqueued_at_ms) if run.envelope else 0
 
 
-def _told(item: Item) -> tuple[str, dict[str, Any]]:
-    outcome, settled = item.outcome, item.settlement.outcome
+def _told(run: Run) -> tuple[str, dict[str, Any]]:
+    outcome, settled = run.outcome, run.settlement and run.settlement.outcome
     if isinstance(settled, DeadLetter):
         return "task-failed", {"reason": settled.reason.value, **_error(outcome)}
     if isinstance(settled, RetryLater):
@@ -101,7 +99,7 @@ def _told(item: Item) -> tuple[str, dict[str, Any]]:
             return "task-succeeded", {}
 
 
-def _error(outcome: Outcome) -> dict[str, Any]:
+def _error(outcome: Outcome | None) -> dict[str, Any]:
     error = outcome.error if isinstance(outcome, Failed | Refused) else None
     if error is None:
         return {}

@@ -4,75 +4,72 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
-
-from stem_core.contracts.messages import Delivery, Message
+from stem_core.contracts.messages import Delivery, Message, Settlement
 from stem_core.model.envelope import Envelope
 from stem_core.producer.context import TaskContext
-from stem_core.worker.outcomes import Cause
+from stem_core.producer.job import Job
+from stem_core.producer.tasks import AnyTask, Call
+from stem_core.worker.outcomes import Cause, Outcome
 from stem_core.worker.plans import Plan
 from stem_core.worker.threads import ThreadCall
 
-__all__ = ["Lease", "Run"]
+if TYPE_CHECKING:
+    from stem_core.worker.sinks import Outlet
+
+__all__ = ["Run"]
 
 
-@define(eq=False)
-class Lease:
-    """What the keeper knows of a lease, in milliseconds of the worker's monotonic clock.
-
-    Attributes:
-        length_ms: as the message asks for.
-        renew_at_ms: when the keeper asks for it anew.
-        ends_at_ms: when it lapses, at the earliest.
-        give_up_at_ms: when it is not renewed any more, whatever the task does.
-    """
-
-    length_ms: int
-    renew_at_ms: float
-    ends_at_ms: float
-    give_up_at_ms: float
-
-    @property
-    def self_fence_at_ms(self) -> float:
-        """When the task must be told to end, because the lease may soon be somebody else's."""
-        return self.ends_at_ms - 0.1 * self.length_ms
-
-
-@define(eq=False)
 class Run:
     """One delivery in this worker. Fields are filled as it goes its way.
 
+    It is also what the task's `TaskContext` talks to (its `ContextSink`).
+
     Attributes:
-        delivery, lease: as fetched.
+        delivery: as fetched.
+        outlet: carries on what the task says while it runs.
+        received_ms: when it came. This and the next two are times of the worker's
+            monotonic clock, written by the lease keeper once it holds the run.
+        renew_at_ms: when the keeper asks for the lease anew.
+        ends_at_ms: when the lease lapses, at the earliest.
         envelope, plan: what was asked and how it is run here; known after decode and
             admission.
         context: what the task is told; made when it starts.
         started_ms: wall time of the start of the task's function; 0 before.
-        job: the asyncio task that takes it through the pipeline.
+        carrier: the asyncio task that takes it through the pipeline.
         is_called: the task's function was called, or queued for a thread.
         call, queued: with a thread, the call and its future.
         cause: set before Stem ends it.
-        is_cancelled: read by `TaskContext.cancelled` from any thread.
+        wants_end: read by `TaskContext.cancelled` from any thread.
         published_now: what the task enqueued for at once and is not known to be there.
-        is_over: its outcome is decided; what it still does counts for nothing.
+        outcome, settlement, ended_ms: how it came out; what it does from then on
+            counts for nothing. *settlement* is None when there is nothing to settle.
     """
 
-    delivery: Delivery
-    lease: Lease
+    # Defaults of the class and not of an attrs field: a worker makes one of these for
+    # each delivery, and most of them stay as they are.
     envelope: Envelope | None = None
     plan: Plan | None = None
     context: TaskContext | None = None
     started_ms: int = 0
-    job: asyncio.Task[None] | None = None
+    carrier: asyncio.Task[None] | None = None
     is_called: bool = False
     call: ThreadCall | None = None
     queued: Future[Any] | None = None
     cause: Cause | None = None
-    is_cancelled: bool = False
-    published_now: dict[str, Message] = field(factory=dict)
-    is_over: bool = False
+    wants_end: bool = False
+    published_now: dict[str, Message] | None = None
+    outcome: Outcome | None = None
+    settlement: Settlement | None = None
+    ended_ms: int = 0
+
+    def __init__(self, delivery: Delivery, outlet: Outlet, now_ms: int) -> None:
+        self.delivery = delivery
+        self.outlet = outlet
+        self.received_ms = now_ms
+        self.renew_at_ms: float = now_ms + delivery.lease_ms / 3
+        self.ends_at_ms: float = now_ms + delivery.lease_ms
 
     @property
     def id(self) -> str:
@@ -80,9 +77,16 @@ class Run:
         return self.delivery.receipt.id
 
     @property
-    def task_name(self) -> str:
-        """The name that the message claims."""
-        return self.delivery.message.task
+    def label(self) -> str:
+        """Who it is, for people."""
+        return f"{self.delivery.message.task} ({self.delivery.receipt.id})"
+
+    @property
+    def lease_ms(self) -> int:
+        """The length of its leases."""
+        return self.delivery.message.lease_ms
+
+    # ── ending it ────────────────────────────────────────────────────────────
 
     def end(self, cause: Cause) -> None:
         """Tell the task to end. To be called in the worker's loop.
@@ -90,14 +94,14 @@ class Run:
         Not before its function is called: the pipeline looks at the cause itself. The
         first cause stands, but for a cancellation, which a thread may ignore.
         """
-        if self.is_over or self.cause not in (None, Cause.CANCEL):
+        if self.outcome is not None or self.cause not in (None, Cause.CANCEL):
             return
-        self.is_cancelled = True
+        self.wants_end = True
         self.cause = cause
         if not self.is_called:
             return
         if self.queued is None or self.call is None:
-            self._cancel_job()
+            self._cancel_carrier()
         elif not self.queued.cancel() and cause is not Cause.CANCEL:
             self.call.interrupt()
 
@@ -106,6 +110,30 @@ class Run:
         if self.queued is not None and self.queued.cancel():
             self.cause = Cause.SHUTDOWN
 
-    def _cancel_job(self) -> None:
-        if self.job is not None:
-            self.job.cancel()
+    def _cancel_carrier(self) -> None:
+        if self.carrier is not None:
+            self.carrier.cancel()
+
+    # ── what its context asks for, from any thread ───────────────────────────
+
+    def progress(self, id: str, fence: int, value: bytes, /) -> None:
+        """Pass on what the task says of itself."""
+        self.outlet.progress(id, fence, value)
+
+    def is_cancelled(self) -> bool:
+        """Say whether the task should end."""
+        return self.wants_end
+
+    def prepare(
+        self, call: Call[Any], /, *, task_id: str, parent: str, root: str, headers: dict[str, str]
+    ) -> Message:
+        """Return the sealed message of a follow-up."""
+        return self.outlet.prepare(call, task_id=task_id, parent=parent, root=root, headers=headers)
+
+    def publish_now(self, message: Message, /) -> None:
+        """Publish a follow-up without waiting for the task's end."""
+        self.outlet.publish_now(self, message)
+
+    def job(self, id: str, task: AnyTask | None, /) -> Job[Any]:
+        """Return the handle of a follow-up."""
+        return self.outlet.job(id, task)

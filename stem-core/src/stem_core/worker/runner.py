@@ -23,15 +23,15 @@ from stem_core.model.errors import (
     UnsupportedVersion,
 )
 from stem_core.model.outcome import Reason
-from stem_core.producer.context import TaskContext
+from stem_core.producer.context import CURRENT, TaskContext
 from stem_core.worker.admission import admit, park, unknown_task
-from stem_core.worker.decide import Case, Retention, decide
+from stem_core.worker.decide import Books, decide
 from stem_core.worker.execution import Executor
 from stem_core.worker.failures import error_of, outcome_of
 from stem_core.worker.outcomes import Failed, Outcome, Refused, Returned
 from stem_core.worker.plans import Plan, Plans
+from stem_core.worker.reports import Reports
 from stem_core.worker.run import Run
-from stem_core.worker.settler import Item
 
 __all__ = ["Runner"]
 
@@ -42,41 +42,34 @@ class Runner:
     """Takes deliveries to their settlements, one call for each.
 
     Args:
-        worker: its name, for records.
-        keeps_records: there is a result backend.
+        books: what is written down.
         park_limit_ms: how long a message that nobody can run is parked.
         max_payload: most bytes of a result.
-        retention: how long records and dead letters are kept.
         open_message: verifies a message and decodes the very bytes that were verified.
-        begin: called when a task's function is about to be called; makes its context.
-        conclude: called once for each run, with its settlement; None for none.
+        conclude: called once for each run, when its outcome and settlement are known.
     """
 
     def __init__(
         self,
+        books: Books,
         *,
-        worker: str,
-        keeps_records: bool,
         park_limit_ms: int,
         max_payload: int,
-        retention: Retention,
         open_message: Callable[[Message], Envelope],
         plans: Plans,
-        begin: Callable[[Run, Plan, Envelope], TaskContext],
         executor: Executor,
-        conclude: Callable[[Run, Item | None], None],
+        reports: Reports,
+        conclude: Callable[[Run], None],
         clock: Clock,
         dice: Dice,
     ) -> None:
-        self._worker = worker
-        self._keeps_records = keeps_records
+        self._books = books
         self._park_limit_ms = park_limit_ms
         self._max_payload = max_payload
-        self._retention = retention
         self._open_message = open_message
         self._plans = plans
-        self._begin = begin
         self._executor = executor
+        self._reports = reports
         self._conclude = conclude
         self._clock = clock
         self._dice = dice
@@ -86,7 +79,7 @@ class Runner:
         try:
             outcome = self._open(run) or self._admit(run) or await self._attempt(run)
         except Exception as error:  # a bug, ours or a plugin's: it costs this task only, for now
-            _log.exception("%s (%s) could not be taken on", run.task_name, run.id)
+            _log.exception("%s could not be taken on", run.label)
             outcome = self._parked(run, Reason.DECODE_ERROR, error)
         self.settle(run, outcome)
 
@@ -136,10 +129,16 @@ class Runner:
             arguments = plan.task.binding.from_wire(envelope.args)
         except InvalidArguments as error:
             return self._refused(run, Reason.ARGUMENTS_MISMATCH, error)
+        run.context = TaskContext(envelope, run.delivery, run)
+        CURRENT.set(run.context)
         run.started_ms = self._clock.wall_ms()
+        self._reports.started(run)
         try:
-            run.context = self._begin(run, plan, envelope)
-            value = await self._executor.call(run, plan, arguments)
+            run.is_called = True
+            if plan.is_plain:
+                value = await plan.task.fn(**arguments)
+            else:
+                value = await self._executor.call(run, plan, arguments)
         except BaseException as error:  # whatever a task raises is its outcome
             if _is_the_end_of_the_loop(run, error):
                 raise
@@ -152,7 +151,7 @@ class Runner:
         return self._returned(run, plan, value)
 
     def _returned(self, run: Run, plan: Plan, value: object) -> Outcome:
-        if plan.effective.ignore_result or not self._keeps_records:
+        if plan.effective.ignore_result or not self._books.keeps_records:
             return Returned(None)
         try:
             plain = plan.task.binding.result_to_wire(value)
@@ -162,30 +161,13 @@ class Runner:
 
     def settle(self, run: Run, outcome: Outcome) -> None:
         """Decide what becomes of *run* and hand it on. Once: later calls change nothing."""
-        if run.is_over:
+        if run.outcome is not None:
             return
-        run.is_over = True
-        now_ms = self._clock.wall_ms()
-        settlement = decide(outcome, self._case(run, outcome, now_ms))
-        item = None if settlement is None else Item(run, outcome, settlement, now_ms)
-        self._conclude(run, item)
-
-    def _case(self, run: Run, outcome: Outcome, now_ms: int) -> Case:
-        effective = run.plan.effective if run.plan is not None else None
-        declined = effective is not None and effective.ignore_result
-        return Case(
-            delivery=run.delivery,
-            envelope=run.envelope,
-            effective=effective,
-            started_ms=run.started_ms,
-            now_ms=now_ms,
-            roll=self._dice.roll() if isinstance(outcome, Failed) else 0.0,
-            worker=self._worker,
-            retention=self._retention,
-            keeps_record=self._keeps_records and not declined,
-            follow_ups=tuple(run.context.follow_ups) if run.context is not None else (),
-            published_now=tuple(run.published_now.values()) if run.published_now else (),
-        )
+        run.outcome = outcome
+        run.ended_ms = now_ms = self._clock.wall_ms()
+        roll = self._dice.roll() if isinstance(outcome, Failed) else 0.0
+        run.settlement = decide(outcome, run, self._books, now_ms=now_ms, roll=roll)
+        self._conclude(run)
 
     def _parked(self, run: Run, reason: Reason, error: Exception) -> Outcome:
         told = error_of(error, 0, self._clock.wall_ms())
@@ -204,4 +186,4 @@ def _is_the_end_of_the_loop(run: Run, error: BaseException) -> bool:
     if isinstance(error, GeneratorExit):
         return True
     cancelled = isinstance(error, asyncio.CancelledError) and run.cause is None
-    return cancelled and run.job is not None and run.job.cancelling() > 0
+    return cancelled and run.carrier is not None and run.carrier.cancelling() > 0

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from attrs import define, evolve
+from attrs import evolve
 
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
@@ -28,10 +28,9 @@ from stem_core.contracts.messages import (
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Reason, State, TaskError
 from stem_core.worker.backoff import Backoff
-from stem_core.worker.outcomes import Outcome
 from stem_core.worker.run import Run
 
-__all__ = ["Item", "Settler", "Store"]
+__all__ = ["Settler", "Store"]
 
 _log = logging.getLogger("stem.worker")
 
@@ -49,35 +48,25 @@ class Store(Protocol):
     def atomic(self) -> bool: ...
 
 
-@define(eq=False)
-class Item:
-    """A settlement on its way, and what it settles."""
-
-    run: Run
-    outcome: Outcome
-    settlement: Settlement
-    ended_ms: int = 0
-
-
 class Settler:
     """Settles what it is given, in the loop that runs it.
 
     Args:
-        done: called with each item when it is over, and what the store said of it.
+        done: called with each run when that is over, and what the store said of it.
     """
 
     def __init__(
-        self, store: Store, backoff: Backoff, done: Callable[[Item, SettleStatus], None]
+        self, store: Store, backoff: Backoff, done: Callable[[Run, SettleStatus], None]
     ) -> None:
         self._store = store
         self._backoff = backoff
         self._done = done
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[Run] = deque()
         self._bell = asyncio.Event()
 
-    def add(self, item: Item) -> None:
-        """Settle *item* soon."""
-        self._waiting.append(item)
+    def add(self, run: Run) -> None:
+        """Settle *run* soon."""
+        self._waiting.append(run)
         self._bell.set()
 
     async def run(self) -> None:
@@ -94,7 +83,7 @@ class Settler:
                     self._bell.set()
                     raise
 
-    async def _settle(self, batch: list[Item]) -> None:
+    async def _settle(self, batch: list[Run]) -> None:
         """Settle *batch*; what is settled is taken out of it at once."""
         while batch:
             try:
@@ -108,15 +97,15 @@ class Settler:
                 continue
             self._backoff.reset()
             again = [
-                item
-                for item, reply in zip(batch, replies, strict=True)
-                if not self._is_over(item, reply)
+                run
+                for run, reply in zip(batch, replies, strict=True)
+                if not self._is_over(run, reply)
             ]
             batch[:] = again
             if again:
                 await self._backoff.wait()
 
-    async def _find_the_bad_one(self, batch: list[Item], error: StoreError) -> None:
+    async def _find_the_bad_one(self, batch: list[Run], error: StoreError) -> None:
         """Something in *batch* cannot be kept, and the store did not say what."""
         if len(batch) == 1:
             if self._is_over(batch[0], Settled(SettleStatus.INVALID, str(error))):
@@ -126,48 +115,53 @@ class Settler:
             await self._settle(batch[:1])
             del batch[:1]
 
-    async def _send(self, batch: Sequence[Item]) -> Sequence[Settled]:
+    async def _send(self, batch: Sequence[Run]) -> Sequence[Settled]:
         if not self._store.atomic:
             await self._save_first(batch)
-        return await self._store.broker.settle([item.settlement for item in batch])
+        return await self._store.broker.settle([_settlement(run) for run in batch])
 
-    async def _save_first(self, batch: Sequence[Item]) -> None:
+    async def _save_first(self, batch: Sequence[Run]) -> None:
         """Save the records in a backend that is another store than the broker.
 
         In this order: hold the leases, save, settle. So a record is written by whoever
         may still settle, and a crash in between is repeated and not lost.
         """
-        items = [item for item in batch if item.settlement.record is not None]
-        if not items or self._store.backend is None:
+        with_record = [run for run in batch if _settlement(run).record is not None]
+        if not with_record or self._store.backend is None:
             return
         held = await self._store.broker.extend(
-            [Extension(item.run.delivery.receipt, item.run.lease.length_ms) for item in items]
+            [Extension(run.delivery.receipt, run.lease_ms) for run in with_record]
         )
         mine = [
-            item
-            for item, reply in zip(items, held, strict=True)
+            run
+            for run, reply in zip(with_record, held, strict=True)
             if reply.status is not ExtendStatus.LOST
         ]
-        records = [item.settlement.record for item in mine]
+        records = [_settlement(run).record for run in mine]
         await self._store.backend.save([record for record in records if record is not None])
-        for item in mine:
-            item.settlement = evolve(item.settlement, record=None)
+        for run in with_record:
+            run.settlement = evolve(_settlement(run), record=None)
 
-    def _is_over(self, item: Item, reply: Settled) -> bool:
+    def _is_over(self, run: Run, reply: Settled) -> bool:
         match reply.status:
             case SettleStatus.FULL:
-                _log.error("no room to settle %s: %s", item.run.delivery.receipt.id, reply.detail)
+                _log.error("no room to settle %s: %s", run.label, reply.detail)
                 return False
-            case SettleStatus.INVALID if not _is_replaced(item.settlement):
-                item.settlement = _unsettleable(item.settlement, reply.detail)
+            case SettleStatus.INVALID if not _is_replaced(_settlement(run)):
+                run.settlement = _unsettleable(_settlement(run), reply.detail)
                 return False
             case _:
-                self._done(item, reply.status)
+                self._done(run, reply.status)
                 return True
 
     def _tell(self, count: int, error: StoreError) -> None:
         if self._backoff.failures == 0:
             _log.error("%d settlements wait: %s", count, error)
+
+
+def _settlement(run: Run) -> Settlement:
+    assert run.settlement is not None  # nothing else is handed to a settler
+    return run.settlement
 
 
 def _is_replaced(settlement: Settlement) -> bool:

@@ -18,34 +18,29 @@ from attrs import frozen
 
 from stem_core.contracts.messages import Delivery, ReleaseWhy, SettleStatus
 from stem_core.contracts.observer import Observer
-from stem_core.model.envelope import Envelope
 from stem_core.model.errors import StoreError
 from stem_core.observe.events import Observers
 from stem_core.producer.client import Stem
-from stem_core.producer.context import CURRENT, TaskContext
 from stem_core.producer.lane import Lane
 from stem_core.worker.backoff import Backoff, supervised
-from stem_core.worker.decide import Retention
+from stem_core.worker.decide import Books
 from stem_core.worker.execution import Executor
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
 from stem_core.worker.fetcher import Fetcher
 from stem_core.worker.keeper import LeaseKeeper
 from stem_core.worker.outcomes import Cause, Handed
-from stem_core.worker.plans import Plan, Plans
+from stem_core.worker.plans import Plans
 from stem_core.worker.reports import Reports
-from stem_core.worker.run import Lease, Run
+from stem_core.worker.run import Run
 from stem_core.worker.runner import Runner
-from stem_core.worker.settler import Item, Settler
-from stem_core.worker.sinks import Outbox, ProgressBoard, RunSink
+from stem_core.worker.settler import Settler
+from stem_core.worker.sinks import Outbox, Outlet, ProgressBoard
 from stem_core.worker.slots import Slots
 from stem_core.worker.threads import Threads
 
 __all__ = ["Shift", "Terms"]
 
 _log = logging.getLogger("stem.worker")
-
-_LONGEST_RUN_MS: Final = 3_600_000
-"""How long the lease of a task without a hard time limit is renewed."""
 
 _FAREWELL_MS: Final = 1_000
 """How long tasks may take to end when they are told to at a shutdown."""
@@ -91,21 +86,24 @@ class Shift:
         self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
         self._outbox = Outbox(lane.publish, self._slots.wake)
         self._settler = Settler(lane, Backoff(clock, dice), self._settled)
-        self._keeper = LeaseKeeper(lane.broker.sibling, clock, self._must_end)
+        self._outlet = Outlet(stem, self._board, self._outbox)
+        self._keeper = LeaseKeeper(
+            lane.broker.sibling, clock, grace_ms=terms.grace_ms, ended=self._must_end
+        )
         self._runner = Runner(
-            worker=terms.worker,
-            keeps_records=lane.backend is not None,
-            park_limit_ms=config.park_limit_ms,
-            max_payload=config.max_payload,
-            retention=Retention(
+            Books(
+                worker=terms.worker,
+                keeps_records=lane.backend is not None,
                 success_ms=config.result_ttl_ms,
                 failure_ms=config.failure_ttl_ms,
                 dead_ms=config.dead_letter_ttl_ms,
             ),
+            park_limit_ms=config.park_limit_ms,
+            max_payload=config.max_payload,
             open_message=stem.pipeline.open_message,
-            plans=Plans(stem.registry, stem.defaults),
-            begin=self._begin,
+            plans=Plans(stem.registry, stem.pipeline.defaults),
             executor=self._executor,
+            reports=self._reports,
             conclude=self._conclude,
             clock=clock,
             dice=dice,
@@ -233,7 +231,7 @@ class Shift:
             await self._first_of(self._nothing_runs(), self._after(_FAREWELL_MS))
             for run in list(self._runs):
                 # It does not end. Its fence keeps whatever it still does from counting.
-                _log.error("%s (%s) does not end; it is handed back", run.task_name, run.id)
+                _log.error("%s does not end; it is handed back", run.label)
                 self._runner.settle(run, Handed(ReleaseWhy.SHUTDOWN))
         await self._first_of(self._idle(), self._after(_LAST_SETTLE_MS))
         if not self._slots.is_idle:
@@ -269,15 +267,10 @@ class Shift:
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         now_ms = self._clock.monotonic_ms()
-        give_up_at_ms = now_ms + _LONGEST_RUN_MS + self._terms.grace_ms
+        self._slots.start(len(deliveries))
         for delivery in deliveries:
-            left_ms = delivery.lease_ms
-            lease = Lease(
-                delivery.message.lease_ms, now_ms + left_ms / 3, now_ms + left_ms, give_up_at_ms
-            )
-            run = Run(delivery, lease)
+            run = Run(delivery, self._outlet, now_ms)
             self._runs.add(run)
-            self._slots.start()
             self._keeper.hold(run)
             if self._jobs < self._terms.concurrency:
                 self._start(run)
@@ -286,50 +279,29 @@ class Shift:
 
     def _start(self, run: Run) -> None:
         self._jobs += 1
-        run.job = self._loop.create_task(self._work(run))
+        run.carrier = asyncio.Task(self._runner.run(run), loop=self._loop)
 
-    async def _work(self, run: Run) -> None:
-        try:
-            await self._runner.run(run)
-        finally:
-            self._jobs -= 1
-        if self._unstarted:
-            self._start(self._unstarted.popleft())
-
-    def _begin(self, run: Run, plan: Plan, envelope: Envelope) -> TaskContext:
-        """The task's function is about to be called."""
-        hard_limit_ms = plan.effective.hard_limit_ms
-        if hard_limit_ms is not None:
-            now_ms = self._clock.monotonic_ms()
-            run.lease.give_up_at_ms = now_ms + hard_limit_ms + self._terms.grace_ms
-        sink = RunSink(run, self._stem, self._board, self._outbox)
-        context = TaskContext(envelope, run.delivery, sink)
-        CURRENT.set(context)
-        self._reports.started(run)
-        return context
-
-    def _conclude(self, run: Run, item: Item | None) -> None:
-        """Its outcome is decided; None when there is nothing to settle."""
+    def _conclude(self, run: Run) -> None:
+        """Its outcome is known."""
         self._runs.discard(run)
         self._slots.end()
-        if item is not None:
-            self._settler.add(item)
+        if run.settlement is not None:
+            self._settler.add(run)
         else:
             self._keeper.drop(run)
             self._slots.settled()
             self._reports.dropped(run)
+        if run.carrier is not None:
+            self._jobs -= 1
+            if self._unstarted:
+                self._start(self._unstarted.popleft())
 
-    def _settled(self, item: Item, status: SettleStatus) -> None:
-        self._keeper.drop(item.run)
+    def _settled(self, run: Run, status: SettleStatus) -> None:
+        self._keeper.drop(run)
         self._slots.settled()
-        self._reports.settled(item, status)
-        if status not in (SettleStatus.DONE, SettleStatus.ALREADY):
-            _log.warning(
-                "%s (%s) was not settled by this worker: %s",
-                item.run.task_name,
-                item.run.id,
-                status.value,
-            )
+        self._reports.settled(run, status)
+        if status is not SettleStatus.DONE and status is not SettleStatus.ALREADY:
+            _log.warning("%s was not settled by this worker: %s", run.label, status.value)
 
     # ── what goes wrong ──────────────────────────────────────────────────────
 
@@ -340,7 +312,7 @@ class Shift:
 
     def _end(self, run: Run, cause: Cause) -> None:
         run.end(cause)
-        if cause is Cause.LEASE_LOST and not run.is_over:
+        if cause is Cause.LEASE_LOST and run.outcome is None:
             watch = self._loop.create_task(self._executor.expect_the_end(run))
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
@@ -348,10 +320,9 @@ class Shift:
     def _stuck(self, run: Run) -> None:
         """A task was told to end and does not: this process cannot be trusted any more."""
         _log.error(
-            "%s (%s) was told to end (%s) and does not; this worker hands the rest back and "
+            "%s was told to end (%s) and does not; this worker hands the rest back and "
             "stops with exit code %d",
-            run.task_name,
-            run.id,
+            run.label,
             run.cause.value if run.cause else "",
             STUCK,
         )

@@ -17,10 +17,10 @@ from stem_core.contracts.messages import Message, Published, PublishStatus
 from stem_core.model.errors import StemError, StoreError
 from stem_core.producer.client import Stem
 from stem_core.producer.job import Job
-from stem_core.producer.tasks import AnyTask, Call
+from stem_core.producer.tasks import AnyTask
 from stem_core.worker.run import Run
 
-__all__ = ["Outbox", "ProgressBoard", "RunSink"]
+__all__ = ["Outbox", "Outlet", "ProgressBoard"]
 
 _log = logging.getLogger("stem.worker")
 
@@ -82,6 +82,8 @@ class Outbox:
 
     def put(self, run: Run, message: Message) -> None:
         """Publish *message* soon. From any thread."""
+        if run.published_now is None:
+            run.published_now = {}
         run.published_now[message.id] = message
         self._loop.call_soon_threadsafe(self._start, run, message)
 
@@ -102,35 +104,20 @@ class Outbox:
             return
         if reply.status in (PublishStatus.CONFLICT, PublishStatus.REFUSED):
             _log.error("%s of %s was not published: %s", message.id, run.id, reply.reason)
-        run.published_now.pop(message.id, None)
+        if run.published_now is not None:
+            run.published_now.pop(message.id, None)
 
 
-class RunSink:
-    """What one run's `TaskContext` talks to: its `ContextSink`."""
+class Outlet:
+    """Where all runs of a worker send what their tasks say."""
 
-    __slots__ = ("_board", "_outbox", "_run", "_stem")
-
-    def __init__(self, run: Run, stem: Stem, board: ProgressBoard, outbox: Outbox) -> None:
-        self._run = run
+    def __init__(self, stem: Stem, board: ProgressBoard, outbox: Outbox) -> None:
         self._stem = stem
-        self._board = board
         self._outbox = outbox
+        self.prepare = stem.pipeline.prepare
+        self.progress = board.put
+        self.publish_now = outbox.put
 
-    def progress(self, id: str, fence: int, value: bytes, /) -> None:
-        self._board.put(id, fence, value)
-
-    def is_cancelled(self) -> bool:
-        return self._run.is_cancelled
-
-    def prepare(
-        self, call: Call[Any], /, *, task_id: str, parent: str, root: str, headers: dict[str, str]
-    ) -> Message:
-        return self._stem.pipeline.prepare(
-            call, task_id=task_id, parent=parent, root=root, headers=headers
-        )
-
-    def publish_now(self, message: Message, /) -> None:
-        self._outbox.put(self._run, message)
-
-    def job(self, id: str, task: AnyTask | None, /) -> Job[Any]:
+    def job(self, id: str, task: AnyTask | None) -> Job[Any]:
+        """Return the handle of a follow-up."""
         return Job(id, self._stem, task)

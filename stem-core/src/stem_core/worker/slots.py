@@ -31,9 +31,9 @@ class Slots:
         """True when nothing runs and nothing waits to be settled."""
         return not (self.running or self.unsettled)
 
-    def start(self) -> None:
-        """A delivery was taken."""
-        self.running += 1
+    def start(self, count: int) -> None:
+        """Deliveries were taken."""
+        self.running += count
 
     def end(self) -> None:
         """Its task ended; its settlement is on the way."""

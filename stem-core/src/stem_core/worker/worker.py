@@ -55,9 +55,9 @@ class Worker:
         config = stem.config
         self.name: Final = name or _own_name()
         self._stem = stem
-        self._weights = weights_of(queues or config.worker_queues or _queues_of(stem))
-        plugged = stem.plugins.observers(_info(stem, tuple(self._weights)))
-        self._terms = Terms(
+        self.weights = weights_of(queues or config.worker_queues or _queues_of(stem))
+        plugged = stem.plugins.observers(_info(stem, tuple(self.weights)))
+        self.terms = Terms(
             worker=self.name,
             concurrency=_positive(concurrency, config.worker_concurrency, "concurrency"),
             prefetch=config.prefetch_multiplier,
@@ -72,12 +72,12 @@ class Worker:
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues that it serves."""
-        return tuple(self._weights)
+        return tuple(self.weights)
 
     @property
     def concurrency(self) -> int:
         """How many tasks it runs at a time."""
-        return self._terms.concurrency
+        return self.terms.concurrency
 
     @property
     def running(self) -> int:
@@ -105,8 +105,8 @@ class Worker:
         """
         if self._main is not None:
             raise UsageError(f"worker {self.name} was started before", way_out="Make another one.")
-        shift = self._shift = Shift(self._stem, await self._stem.lane(), self._terms)
-        self._main = asyncio.create_task(shift.serve(self._weights), name=self.name)
+        shift = self._shift = Shift(self._stem, await self._stem.lane(), self.terms)
+        self._main = asyncio.create_task(shift.serve(self.weights), name=self.name)
 
     async def run(self) -> int:
         """Start, and return the exit code once somebody has stopped it; see `exits`."""
