@@ -1,4 +1,4 @@
-"""What one call says beside its arguments and its options: when, under which id, with what beside it.
+"""What a call says beside arguments and options: when, under which id, and what travels along.
 
 Rule of this module: everything is checked here, once, where the caller can see it.
 """

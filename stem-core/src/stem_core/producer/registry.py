@@ -82,13 +82,11 @@ class TaskDecorator:
 
     def task(
         self,
-        fn: Callable[..., Any] | None = None,
-        /,
-        *,
+        *fn: Callable[..., Any],
         name: str | None = None,
         aliases: Sequence[str] = (),
         context: bool = False,
-        **options: Unpack[TaskOptionsDict],
+        **options: Any,
     ) -> Any:
         """Make a task of a function: ``@stem.task`` or ``@stem.task(queue="billing")``.
 
@@ -97,6 +95,7 @@ class TaskDecorator:
             aliases: earlier names that it still answers to.
             context: the first parameter is the `TaskContext`; no caller gives it.
             options: see `TaskOptions`.
+            fn: the function, when there is nothing else to say.
 
         Raises:
             InvalidTask: a nested function, a method, ``*args``, a type without a JSON form.
@@ -111,7 +110,7 @@ class TaskDecorator:
             self._keep(made)
             return made
 
-        return decorate if fn is None else decorate(fn)
+        return decorate(*fn) if fn else decorate
 
     def _keep(self, task: AnyTask) -> None:
         raise NotImplementedError
@@ -231,7 +230,8 @@ def _check_function(fn: Callable[..., Any]) -> None:
         raise InvalidTask(f"{given.name!r} is a task already", way_out="Decorate it once.")
     if not inspect.isfunction(given):
         raise InvalidTask(
-            f"{given!r:.80} is not a function", way_out="Decorate a def or an async def."
+            f"{given!r:.80} is not a function",
+            way_out="Write @stem.task, or @stem.task(name=…), above a def or an async def.",
         )
     qualname = given.__qualname__
     if "<lambda>" in qualname:
