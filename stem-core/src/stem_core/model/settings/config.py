@@ -302,10 +302,14 @@ def _contradictions(config: StemConfig, variables: Variables) -> Iterator[Config
                 check_tls(url, config.tls, source=name)
         except ConfigError as error:
             yield error
-    signing = sorted(name for name in variables.texts if name.startswith("STEM_SIGNING_"))
+    signing = [
+        origin.rsplit(" ", 1)[-1]  # the variable
+        for field, origin in config.origins.items()
+        if field.startswith("signing.") and origin != "default"
+    ]
     if config.signer_url is not None and signing:
         yield ConfigError(
             f"STEM_SIGNER_URL and {signing[0]} are both set", way_out="Unset one of them."
         )
-    elif signing and variables.refused.isdisjoint(signing):
+    elif signing and not any(name.startswith("STEM_SIGNING_") for name in variables.refused):
         yield from signing_contradictions(config.signing)

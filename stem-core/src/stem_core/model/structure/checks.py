@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc as abc
 import dataclasses
+import difflib
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +35,7 @@ import attrs
 from stem_core.model.duration import to_ms
 from stem_core.model.errors import InvalidOption
 
-__all__ = ["PLAIN", "Check", "Mismatch", "NoJsonForm", "check_for", "shown"]
+__all__ = ["PLAIN", "Check", "Mismatch", "NoJsonForm", "check_for", "shown", "unknown_field"]
 
 Check: TypeAlias = Callable[[Any], Any]
 """Takes a JSON value, returns it as a Python type; raises `Mismatch` when it does not fit."""
@@ -66,6 +67,12 @@ def shown(value: object) -> str:
         return "an enormous int"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """Return what is wrong with a field *name* that is not among the *known*."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"has an unknown field {name!r:.80}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
 def _wrong(expected: str, value: object) -> Mismatch:
@@ -241,6 +248,10 @@ def _composed(hint: Any) -> Check:
         return _choice_check({_key(arg): arg for arg in get_args(hint)})
     if isinstance(origin, type) and issubclass(origin, Enum):
         return _choice_check({_key(member): member for member in origin})
+    if is_typeddict(origin):
+        from stem_core.model.structure.typeddicts import typeddict_check
+
+        return typeddict_check(origin)
     if _has_fields(origin):
         # Here and not above: see the rule of this package.
         from stem_core.model.structure.classes import class_check
@@ -257,20 +268,21 @@ def _inner(hint: Any) -> Any:
 
 
 def _has_fields(origin: Any) -> bool:
-    return isinstance(origin, type) and (
-        attrs.has(origin) or dataclasses.is_dataclass(origin) or is_typeddict(origin)
-    )
+    return isinstance(origin, type) and (attrs.has(origin) or dataclasses.is_dataclass(origin))
 
 
-def _each(items: Iterable[tuple[str, Check, Any]]) -> list[Any]:
-    """Return every item checked, or raise all their problems together."""
+def _each(check: Check, items: Iterable[Any]) -> list[Any]:
+    """Return every item checked, or raise all their problems together.
+
+    One pass: a second one to find the places would double at every level of nesting.
+    """
     good: list[Any] = []
     problems: list[tuple[str, str]] = []
-    for place, check, value in items:
+    for place, item in enumerate(items):
         try:
-            good.append(check(value))
+            good.append(check(item))
         except Mismatch as error:
-            problems += error.under(place)
+            problems += error.under(f"[{place}]")
     if problems:
         raise Mismatch(*problems)
     return good
@@ -280,11 +292,7 @@ def _array_check(build: Callable[[Iterable[Any]], Any], element: Any = Any) -> C
     check_element = check_for(element)
 
     def check(value: Any) -> Any:
-        try:
-            items = [check_element(item) for item in _array(value)]
-        except Mismatch:  # once more, now for the places of all problems
-            places = enumerate(_array(value))
-            items = _each((f"[{place}]", check_element, item) for place, item in places)
+        items = _each(check_element, _array(value))
         try:
             return build(items)
         except TypeError:  # a set of what cannot be in a set
@@ -303,8 +311,8 @@ def _tuple_check(hints: tuple[Any, ...]) -> Check:
     def check(value: Any) -> Any:
         if len(_array(value)) != len(checks):
             raise _wrong(f"an array of exactly {len(checks)}", value)
-        items = enumerate(zip(checks, value, strict=True))
-        return tuple(_each((f"[{place}]", item_check, item) for place, (item_check, item) in items))
+        pairs = zip(checks, value, strict=True)
+        return tuple(_each(lambda pair: pair[0](pair[1]), pairs))
 
     return check
 
@@ -313,10 +321,16 @@ def _object_check(key: Any = Any, value: Any = Any) -> Check:
     check_key, check_value = check_for(key), check_for(value)
 
     def check(given: Any) -> Any:
-        names = list(_object(given))
-        keys = _each((f"[{name!r}] (key)", check_key, name) for name in names)
-        values = _each((f"[{name!r}]", check_value, given[name]) for name in names)
-        return dict(zip(keys, values, strict=True))
+        good: dict[Any, Any] = {}
+        problems: list[tuple[str, str]] = []
+        for name, item in _object(given).items():
+            try:
+                good[check_key(name)] = check_value(item)
+            except Mismatch as error:
+                problems += error.under(f"[{name!r}]")
+        if problems:
+            raise Mismatch(*problems)
+        return good
 
     return check
 
@@ -386,7 +400,7 @@ def _kinds(hint: Any) -> frozenset[type] | None:
         return frozenset({types.NoneType})
     if origin in _ARRAYS or origin is tuple:
         return frozenset({list})
-    if origin in _OBJECTS or _has_fields(origin):
+    if origin in _OBJECTS or is_typeddict(origin) or _has_fields(origin):
         return frozenset({dict})
     # A timedelta may also be a number.
     return frozenset({str}) if origin in _TEXTS and origin is not timedelta else None

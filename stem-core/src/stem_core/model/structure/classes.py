@@ -1,4 +1,4 @@
-"""User classes through cattrs: attrs classes, dataclasses and TypedDicts.
+"""User classes through cattrs: attrs classes and dataclasses.
 
 Rule of this module: the only one that imports cattrs. Fields go back through
 `check_for`, so that a value inside a class is judged like one outside.
@@ -7,7 +7,6 @@ Rule of this module: the only one that imports cattrs. Fields go back through
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,17 +14,16 @@ from enum import Enum
 from functools import cache
 from pathlib import Path, PurePath
 from types import NoneType
-from typing import Any, Final, NoReturn, get_origin, is_typeddict
+from typing import Any, Final, NoReturn, get_origin
 from uuid import UUID
 
 import attrs
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn
-from cattrs.gen.typeddicts import make_dict_structure_fn as make_typeddict_structure_fn
 
 from stem_core.model.errors import NotEncodable
 from stem_core.model.secrets import Secret
-from stem_core.model.structure.checks import Check, Mismatch, check_for, shown
+from stem_core.model.structure.checks import Check, Mismatch, check_for, shown, unknown_field
 
 __all__ = ["class_check", "to_json"]
 
@@ -33,8 +31,9 @@ __all__ = ["class_check", "to_json"]
 def class_check(hint: Any) -> Check:
     """Return the check of a class with fields; unknown fields are refused."""
     converter, origin = _converter(), get_origin(hint) or hint
-    make = make_typeddict_structure_fn if is_typeddict(origin) else make_dict_structure_fn
-    build = make(hint, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True)
+    build = make_dict_structure_fn(
+        hint, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
+    )
 
     def check(value: Any) -> Any:
         if type(value) is not dict:
@@ -78,19 +77,11 @@ def _problems(error: ClassValidationError) -> Iterator[tuple[str, str]]:
 
 
 def _unknown_fields(error: ForbiddenExtraKeysError) -> Iterator[tuple[str, str]]:
-    known = _field_names(get_origin(error.cl) or error.cl)
+    kind: Any = get_origin(error.cl) or error.cl
+    fields = attrs.fields(kind) if attrs.has(kind) else dataclasses.fields(kind)
+    known = [field.name for field in fields]
     for name in sorted(error.extra_fields):
-        near = difflib.get_close_matches(name, known, n=1)
-        guess = f" (did you mean {near[0]!r}?)" if near else ""
-        yield "", f"has an unknown field {name!r:.80}{guess}"
-
-
-def _field_names(kind: Any) -> list[str]:
-    if attrs.has(kind):
-        return [field.name for field in attrs.fields(kind)]
-    if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind)]
-    return list(getattr(kind, "__annotations__", ()))
+        yield "", unknown_field(name, known)
 
 
 def _told(problem: Exception) -> str:
