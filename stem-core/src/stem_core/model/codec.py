@@ -1,26 +1,18 @@
 """Between values and bytes: the one codec of envelopes, results and records.
 
-Strict JSON in both directions, by one rule set: what `encode` accepts `decode`
-gives back equal, and what `decode` refuses `encode` never writes. Rule of this
-module: bytes come from strangers, so every failure is one error of our own tree,
-and no input costs more than time linear in its size.
+Strict JSON in both directions, by the one rule set of `strict_json`: what `encode`
+accepts `decode` gives back equal, and what `decode` refuses `encode` never writes. Rule
+of this module: bytes come from strangers, so every failure is one error of our own tree.
 
 msgspec does the work on structs rather than straight on the attrs classes: only
-structs refuse unknown fields and leave out defaults. What it would let pass
-(NaN as null, bytes as base64, sets as lists, the last of two equal keys) is
-caught by an exact walk before encoding and a comparison after decoding.
+structs refuse unknown fields and leave out defaults.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from math import isfinite
 from operator import attrgetter
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
 
 import msgspec
 from attrs import evolve
@@ -37,12 +29,23 @@ from stem_core.model.errors import (
     InvalidOption,
     MalformedEnvelope,
     NotEncodable,
-    PayloadTooLarge,
     ResultCorrupt,
     UnsupportedVersion,
 )
 from stem_core.model.options import TaskOptions
 from stem_core.model.outcome import Record, State, TaskError
+from stem_core.model.strict_json import (
+    JSON,
+    MAX_BODY,
+    MAX_DEPTH,
+    UNREADABLE,
+    check_json,
+    check_object,
+    duplicate_key,
+    fault_of_bytes,
+    too_large,
+    unwritable,
+)
 
 __all__ = [
     "JSON",
@@ -57,15 +60,6 @@ __all__ = [
     "encode_value",
     "options_of",
 ]
-
-JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
-"""What strict JSON can carry."""
-
-MAX_BODY: Final = 1_048_576
-"""Default limit of an encoded envelope or result, in bytes."""
-
-MAX_DEPTH: Final = 64
-"""Most objects and lists inside each other; the outermost counts as one."""
 
 _RECORD_VERSION: Final = 1
 
@@ -153,9 +147,6 @@ _read_any: Final = msgspec.json.Decoder().decode
 
 _instants_of: Final = attrgetter("enqueued_at_ms", "started_at_ms", "finished_at_ms")
 
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-"""All that reading hostile bytes can raise: bad syntax, bad UTF-8, enormous integers, depth."""
-
 
 # ── envelopes ────────────────────────────────────────────────────────────────
 
@@ -173,9 +164,9 @@ def encode(envelope: Envelope, *, max_bytes: int = MAX_BODY) -> bytes:
     try:
         body = _write(_with_reserved(envelope, values) if envelope.reserved else _Wire(*values))
     except ValueError as error:
-        raise _unwritable(error, dict(zip(_FIELDS, values, strict=True))) from None
+        raise unwritable(error, dict(zip(_FIELDS, values, strict=True))) from None
     if len(body) > max_bytes:
-        raise _too_large(len(body), max_bytes)
+        raise too_large(len(body), max_bytes)
     return body
 
 
@@ -186,11 +177,11 @@ def decode(body: bytes, *, max_bytes: int = MAX_BODY) -> Envelope:
         UnsupportedVersion: a newer release wrote it; park it.
         MalformedEnvelope: anything else is wrong with it.
     """
-    if fault := _fault_of_bytes(body, max_bytes):
+    if fault := fault_of_bytes(body, max_bytes):
         raise MalformedEnvelope(fault)
     try:
         wire = _read(body)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         _refuse(body, error)
     if wire.version != WIRE_VERSION:
         _refuse(body, None)
@@ -201,7 +192,7 @@ def decode(body: bytes, *, max_bytes: int = MAX_BODY) -> Envelope:
         raise MalformedEnvelope(f"not an envelope: {error}") from error
     if envelope.options:
         _read_options(_write(envelope.options))
-    if _write(wire) != body and (key := _duplicate_key(body)) is not None:
+    if _write(wire) != body and (key := duplicate_key(body)) is not None:
         raise MalformedEnvelope(f"the key {key!a:.60} occurs twice in one object")
     return envelope
 
@@ -259,7 +250,7 @@ def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
     """Raise what says most about a *body* that is no envelope of our version."""
     try:
         version = _read_version(body).version
-    except _UNREADABLE:
+    except UNREADABLE:
         version = 0
     if version > WIRE_VERSION:
         raise UnsupportedVersion(
@@ -272,11 +263,11 @@ def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
 
 
 def _check_contents(envelope: Envelope, max_bytes: int) -> None:
-    _check_object(envelope.args, "args", max_bytes)
+    check_object(envelope.args, "args", max_bytes)
     if envelope.meta:
-        _check_object(envelope.meta, "meta", max_bytes)
+        check_object(envelope.meta, "meta", max_bytes)
     if envelope.options:
-        _check_object(envelope.options, "options", max_bytes)
+        check_object(envelope.options, "options", max_bytes)
         try:
             options_of(envelope)
         except MalformedEnvelope as error:
@@ -285,14 +276,7 @@ def _check_contents(envelope: Envelope, max_bytes: int) -> None:
         raise NotEncodable("continuations: a tuple is needed")
     for place, message in enumerate(envelope.continuations):
         # One deeper: they stand in a list of their own.
-        _check_object(message, f"continuations[{place}]", max_bytes, depth=3)
-
-
-def _check_object(value: object, path: str, max_bytes: int, *, depth: int = 2) -> None:
-    if type(value) is not dict:
-        raise NotEncodable(f"{path}: an object (dict) is needed, got {type(value).__name__}")
-    if not _is_flat(value, max_bytes):
-        check_json(value, path, max_bytes=max_bytes, depth=depth)
+        check_object(message, f"continuations[{place}]", max_bytes, depth=3)
 
 
 # ── values and records ───────────────────────────────────────────────────────
@@ -309,9 +293,9 @@ def encode_value(value: object, *, max_bytes: int = MAX_BODY) -> bytes:
     try:
         data = _write(value)
     except ValueError as error:
-        raise _unwritable(error, {"result": value}) from None
+        raise unwritable(error, {"result": value}) from None
     if len(data) > max_bytes:
-        raise _too_large(len(data), max_bytes)
+        raise too_large(len(data), max_bytes)
     return data
 
 
@@ -321,13 +305,13 @@ def decode_value(data: bytes) -> JSON:
     Raises:
         ResultCorrupt: *data* is anything else.
     """
-    if fault := _fault_of_bytes(data, None):
+    if fault := fault_of_bytes(data, None):
         raise ResultCorrupt(fault)
     try:
         value: JSON = _read_any(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ResultCorrupt(f"not a result: {error}") from error
-    if _write(value) != data and (key := _duplicate_key(data)) is not None:
+    if _write(value) != data and (key := duplicate_key(data)) is not None:
         raise ResultCorrupt(f"the key {key!a:.60} occurs twice in one object")
     return value
 
@@ -345,7 +329,7 @@ def encode_record(record: Record) -> bytes:
     if record.value is not None:
         decode_value(record.value)
     if record.meta:
-        _check_object(record.meta, "meta", MAX_BODY)
+        check_object(record.meta, "meta", MAX_BODY)
     try:
         return _write(_to_wire_record(record))
     except UnicodeEncodeError:
@@ -358,7 +342,7 @@ def encode_record(record: Record) -> bytes:
     try:
         return _write(_to_wire_record(printable))
     except ValueError as error:
-        raise _unwritable(
+        raise unwritable(
             error, {"meta": record.meta, "record": [record.id, record.task, record.queue]}
         ) from None
 
@@ -369,18 +353,18 @@ def decode_record(data: bytes) -> Record:
     Raises:
         ResultCorrupt: *data* is anything else.
     """
-    if fault := _fault_of_bytes(data, None):
+    if fault := fault_of_bytes(data, None):
         raise ResultCorrupt(fault)
     try:
         wire = _read_record(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ResultCorrupt(f"not a record: {error}") from error
     if wire.version != _RECORD_VERSION:
         raise ResultCorrupt(
             f"a record of version {wire.version!s:.20}, this release reads {_RECORD_VERSION}",
             way_out="Upgrade this process.",
         )
-    if _write(wire) != data and (key := _duplicate_key(data)) is not None:
+    if _write(wire) != data and (key := duplicate_key(data)) is not None:
         raise ResultCorrupt(f"the key {key!a:.60} occurs twice in one object")
     if not all(0 <= instant <= MAX_INSTANT_MS for instant in _instants_of(wire)):
         raise ResultCorrupt("a record with an instant outside the years 1970 to 9999")
@@ -432,195 +416,3 @@ def _printable(error: TaskError) -> TaskError:
 
 def _escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-# ── the walk before encoding ─────────────────────────────────────────────────
-
-_Trail: TypeAlias = "tuple[_Trail | None, str | int]"
-"""A path, from its end: joined only when there is something to say about it."""
-
-_Container: TypeAlias = dict[str, Any] | list[Any] | tuple[Any, ...]
-
-_PLAIN: Final = frozenset({int, bool, type(None)})
-
-
-def check_json(value: object, path: str, *, max_bytes: int = MAX_BODY, depth: int = 1) -> None:
-    """Return if *value* is exactly what JSON can carry and give back equal.
-
-    Exact types only: dict with str keys, list, str, int, finite float, bool, None.
-    Never recurses, so no depth and no self-reference can hurt it, and stops as
-    soon as the encoded value must be longer than *max_bytes*. *depth* is the level
-    at which *value* will stand.
-
-    Raises:
-        NotEncodable: names the path, starting with *path*.
-        PayloadTooLarge: the value cannot fit.
-    """
-    if type(value) is not dict and type(value) is not list:
-        if not _is_leaf(value):
-            raise _not_encodable((None, path), value)
-        return
-    size = 0  # never more than the encoded length: quotes, separators, one byte a character
-    todo: list[tuple[Any, _Trail, int]] = [(value, (None, path), depth)]
-    while todo:
-        container, trail, level = todo.pop()
-        size += 2 * len(container)
-        if level > MAX_DEPTH:
-            raise _too_deep(trail)
-        if size > max_bytes:
-            raise _too_large(size, max_bytes, at_least=True)
-        is_object = type(container) is dict
-        for key, item in container.items() if is_object else enumerate(container):
-            if is_object:
-                if type(key) is not str:
-                    raise _not_encodable(trail, key, as_key=True)
-                size += len(key) + 3
-            kind = type(item)
-            if kind is str:
-                size += len(item)
-            elif kind is dict or kind is list:
-                todo.append((item, (trail, key), level + 1))
-            elif kind not in _PLAIN and not _is_leaf(item):
-                raise _not_encodable((trail, key), item)
-    if size > max_bytes:
-        raise _too_large(size, max_bytes, at_least=True)
-
-
-def _is_flat(value: dict[Any, Any], max_bytes: int) -> bool:
-    """True for what `check_json` surely accepts: a small object of plain values. Twice as fast."""
-    size = 0
-    for key, item in value.items():
-        if type(key) is not str:
-            return False
-        kind = type(item)
-        if kind is str:
-            size += len(key) + len(item)
-        elif kind in _PLAIN:
-            size += len(key)
-        else:
-            return False
-    return size + 6 * len(value) <= max_bytes
-
-
-def _is_leaf(value: object) -> bool:
-    kind = type(value)
-    return kind is str or kind in _PLAIN or (type(value) is float and isfinite(value))
-
-
-def _path(trail: _Trail) -> str:
-    parts: list[str | int] = []
-    rest: _Trail | None = trail
-    while rest is not None:
-        rest, part = rest
-        parts.append(part)
-    parts.reverse()
-    text = "".join(f"[{part}]" if type(part) is int else f".{part:.60}" for part in parts)
-    return ascii(text[1:])[1:-1]
-
-
-_WAYS_OUT: Final[dict[str, str]] = {
-    "tuple": "Make it a list.",
-    "set": "Make it a list.",
-    "frozenset": "Make it a list.",
-    "bytes": "Send text: base64.b64encode(…).decode(), or the place where the data lies.",
-    "bytearray": "Send text: base64.b64encode(…).decode(), or the place where the data lies.",
-    "datetime": "Send value.isoformat(), or annotate the task's parameter with the type.",
-    "date": "Send value.isoformat(), or annotate the task's parameter with the type.",
-    "Decimal": "Send str(value), or annotate the task's parameter with the type.",
-    "UUID": "Send str(value), or annotate the task's parameter with the type.",
-    "float": "Send None or a text: JSON has no infinity and no NaN.",
-}
-
-
-def _not_encodable(trail: _Trail, value: object, *, as_key: bool = False) -> NotEncodable:
-    name = type(value).__name__
-    if as_key:
-        return NotEncodable(
-            f"{_path(trail)}: the key {value!r:.60} is of type {name}",
-            way_out="Keys of a JSON object are text: write str(key).",
-        )
-    shown = f"the float {value!r}" if name == "float" else f"a value of type {name}"
-    return NotEncodable(
-        f"{_path(trail)}: JSON cannot carry {shown}",
-        way_out=_WAYS_OUT.get(name, "Send dict, list, str, int, float, bool or None, exactly."),
-    )
-
-
-def _too_deep(trail: _Trail) -> NotEncodable:
-    return NotEncodable(
-        f"{_path(trail):.200}: nested deeper than {MAX_DEPTH} levels",
-        way_out="Flatten it; a container that holds itself never ends.",
-    )
-
-
-def _too_large(size: int, max_bytes: int, *, at_least: bool = False) -> PayloadTooLarge:
-    return PayloadTooLarge(
-        f"{'at least ' * at_least}{size} bytes, and the limit is {max_bytes}",
-        way_out="Send the place where the data lies instead of the data.",
-    )
-
-
-def _unwritable(error: ValueError, root: dict[str, Any]) -> NotEncodable:
-    """Return *error* with the path of the text or integer in *root* that caused it."""
-    for trail, leaf in _leaves(root, None):
-        try:
-            _write(leaf)
-        except ValueError as cause:
-            return NotEncodable(
-                f"{_path(trail)}: {cause}",
-                way_out="Replace what is no character; send an enormous integer as text.",
-            )
-    return NotEncodable(str(error))
-
-
-def _leaves(container: _Container, trail: _Trail | None) -> Iterator[tuple[_Trail, object]]:
-    pairs: Iterable[tuple[str | int, Any]]
-    pairs = container.items() if isinstance(container, dict) else enumerate(container)
-    for key, item in pairs:
-        here = (trail, key)
-        yield here, key
-        if isinstance(item, (dict, list, tuple)):
-            yield from _leaves(item, here)
-        else:
-            yield here, item
-
-
-# ── the looks before and after decoding ──────────────────────────────────────
-
-# Linear on any input: nothing is tried twice, and a text without an end reaches to the end.
-_strings: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-
-
-def _fault_of_bytes(data: bytes, max_bytes: int | None) -> str | None:
-    """Return why *data* is not even worth parsing, or None."""
-    if max_bytes is not None and len(data) > max_bytes:
-        return f"{len(data)} bytes, and the limit is {max_bytes}"
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_too_deep(data):
-        return f"nested deeper than {MAX_DEPTH} levels, or its brackets do not match"
-    return None
-
-
-def _is_too_deep(data: bytes) -> bool:
-    brackets = _strings.sub(b"", data).translate(_ONE_KIND, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"")  # takes away the innermost level, and only that
-        if not brackets:
-            return False
-    return True
-
-
-def _duplicate_key(data: bytes) -> str | None:
-    """Return a key that occurs twice in one object of *data*, which is valid JSON.
-
-    Slow; only for bytes that differ from what we would have written.
-    """
-    found: list[str] = []
-
-    def look(pairs: list[tuple[str, object]]) -> None:
-        if len(dict(pairs)) < len(pairs):
-            found.append(max(counts := Counter(key for key, _ in pairs), key=counts.__getitem__))
-
-    json.loads(data.decode(), object_pairs_hook=look, parse_int=len, parse_float=len)
-    return found[0] if found else None

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from stem_core.model.errors import InvalidName, InvalidOption, NotEncodable
 from stem_core.model.ids import check_id, check_name
-from stem_core.model.options import shown
+from stem_core.model.option_values import shown
 
 __all__ = ["MAX_INSTANT_MS", "RESERVED", "WIRE_VERSION", "Envelope", "check_envelope"]
 

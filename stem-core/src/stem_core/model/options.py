@@ -8,19 +8,36 @@ beats a registration's 5, and a producer without task code overrides nothing.
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from enum import Enum
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack, get_args
+from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack
 
 from attrs import Attribute, field, fields_dict, frozen
 
-from stem_core.model.duration import Duration, to_ms
+from stem_core.model.duration import Duration
 from stem_core.model.errors import InvalidName, InvalidOption, MalformedEnvelope
-from stem_core.model.ids import check_name
+from stem_core.model.option_values import (
+    MAX_RETRIES,
+    UNSET,
+    Isolation,
+    Unset,
+    instant_ms,
+    int_up_to,
+    is_bool,
+    is_isolation,
+    is_policy,
+    is_rate_limit,
+    span_ms,
+    to_expires,
+    to_hard_limit,
+    to_queue,
+    to_soft_limit,
+    to_visibility_timeout,
+)
+from stem_core.model.option_wire import option_to_wire, read_options
 from stem_core.model.retry import RetryPolicy
+from stem_core.model.unique import Unique, Until, to_unique
 
 __all__ = [
     "MAX_RETRIES",
@@ -36,231 +53,9 @@ __all__ = [
     "Unset",
     "Until",
     "resolve",
-    "shown",
 ]
 
 T = TypeVar("T")
-
-Isolation: TypeAlias = Literal["inline", "thread", "process"]
-"""Where a task runs: in the event loop, in a thread, in a child process of its own."""
-
-Until: TypeAlias = Literal["finished", "started", "window"]
-"""What frees a unique key: the end of the task, its first start, or only time."""
-
-MAX_RETRIES: Final = 1_000_000
-"""Most retries that can be asked for: beyond it a task is not retried but immortal."""
-
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_is_rate: Final = re.compile(r"[1-9][0-9]{0,8}/[smhd]").fullmatch
-
-
-class Unset(Enum):
-    """The type of `UNSET`, so that checkers can tell "not given" from every value."""
-
-    UNSET = "unset"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-    def __bool__(self) -> Literal[False]:
-        return False
-
-
-UNSET: Final = Unset.UNSET
-"""Not given."""
-
-
-# ── uniqueness ───────────────────────────────────────────────────────────────
-
-
-def _names(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    given: object = value  # callers without a type checker, and the wire
-    usable = isinstance(given, (tuple, list)) and all(
-        type(name) is str and name.isidentifier() for name in given
-    )
-    if not usable or not value or len(set(value)) < len(value):
-        raise InvalidOption(
-            f"unique: by={value!r:.80} is not a tuple of different argument names",
-            way_out='Write by=("customer_id",), or leave it out to compare all arguments.',
-        )
-    return tuple(value)
-
-
-def _window(value: Duration | None) -> timedelta | None:
-    return None if value is None else _span(value, "window", minimum_ms=1)
-
-
-def _is_until(_: object, __: Attribute[Any], value: object) -> None:
-    _one_of("unique: until", value, get_args(Until))
-
-
-def _fits_until(unique: Unique, _: Attribute[Any], window: timedelta | None) -> None:
-    if (window is None) == (unique.until == "window"):
-        raise InvalidOption(
-            f"unique: until={unique.until!r} with window={window}",
-            way_out='Give a window together with until="window", and only then.',
-        )
-
-
-@frozen(kw_only=True)
-class Unique:
-    """At most one live task with these arguments.
-
-    Attributes:
-        by: the arguments that are compared; None for all of them.
-        until: what ends it: the task is ``finished`` in whatever way, has
-            ``started``, or the ``window`` of time is over.
-        window: with ``until="window"``, and only then: how long, from the enqueue.
-    """
-
-    by: tuple[str, ...] | None = field(default=None, converter=_names)
-    until: Until = field(default="finished", validator=_is_until)
-    window: timedelta | None = field(default=None, converter=_window, validator=_fits_until)
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return it as a JSON object, every field in it."""
-        return {
-            "by": None if self.by is None else list(self.by),
-            "until": self.until,
-            "window_ms": None if self.window is None else _ms(self.window),
-        }
-
-
-# ── converters and validators: what may be given ─────────────────────────────
-
-
-def _span(value: Duration, name: str, *, minimum_ms: int) -> timedelta:
-    return timedelta(milliseconds=to_ms(value, field=name, minimum_ms=minimum_ms))
-
-
-def _ms(span: timedelta) -> int:
-    return span // _MILLISECOND
-
-
-def shown(value: object) -> str:
-    """Return *value* for a message, short; enormous integers refuse to be printed."""
-    enormous = isinstance(value, int) and abs(value) >> 64
-    return "an enormous number" if enormous else f"{value!r:.60}"
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if type(value) is str and value in allowed:
-        return
-    near = difflib.get_close_matches(str(value), allowed, n=1) if isinstance(value, str) else []
-    guess = f"Did you mean {near[0]!r}? " if near else ""
-    raise InvalidOption(
-        f"{name}={shown(value)} is not known", way_out=f"{guess}Choose one of {', '.join(allowed)}."
-    )
-
-
-def _queue(value: str | Unset) -> str | Unset:
-    return value if value is UNSET else check_name(value, kind="queue")
-
-
-def _visibility_timeout(value: Duration | Unset) -> timedelta | Unset:
-    return value if value is UNSET else _span(value, "visibility_timeout", minimum_ms=1)
-
-
-def _limit(value: Duration | Unset | None, name: str) -> timedelta | Unset | None:
-    return value if value is UNSET or value is None else _span(value, name, minimum_ms=1)
-
-
-def _soft_time_limit(value: Duration | Unset | None) -> timedelta | Unset | None:
-    return _limit(value, "soft_time_limit")
-
-
-def _hard_time_limit(value: Duration | Unset | None) -> timedelta | Unset | None:
-    return _limit(value, "hard_time_limit")
-
-
-def _expires(value: Duration | datetime | Unset | None) -> timedelta | datetime | Unset | None:
-    if value is UNSET or value is None:
-        return value
-    if not isinstance(value, datetime):
-        return _span(value, "expires", minimum_ms=1)
-    if value.utcoffset() is None:
-        raise InvalidOption(
-            f"expires={value!r} has no time zone",
-            way_out="Use datetime.now(UTC) + …, or give a duration from the enqueue.",
-        )
-    # Whole milliseconds, as on the wire: equal before and after the journey.
-    return _EPOCH + (value - _EPOCH) // _MILLISECOND * _MILLISECOND
-
-
-def _unique(value: bool | tuple[str, ...] | Unique | Unset) -> Unique | Literal[False] | Unset:
-    match value:
-        case Unset() | Unique():
-            return value
-        case True:
-            return Unique()
-        case False:
-            return False
-        case tuple() | list():
-            return Unique(by=value)
-    raise InvalidOption(
-        f"unique={shown(value)} says nothing",
-        way_out='Write True, False, a tuple of argument names ("customer_id",) or Unique(…).',
-    )
-
-
-def _is_bool(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not UNSET and type(value) is not bool:
-        raise InvalidOption(f"{attribute.name}={shown(value)} is neither True nor False")
-
-
-def _int_up_to(limit: int) -> Callable[[object, Attribute[Any], object], None]:
-    def check(_: object, attribute: Attribute[Any], value: object) -> None:
-        if value is UNSET or (type(value) is int and 0 <= value <= limit):
-            return
-        raise InvalidOption(
-            f"{attribute.name}={shown(value)} is not a whole number from 0 to {limit}",
-            way_out=_INT_HELP[attribute.name],
-        )
-
-    return check
-
-
-_INT_HELP: Final = {
-    "max_retries": "It counts retries after the first run: 0 means run once.",
-    "priority": "9 runs first, 0 last.",
-}
-
-
-def _is_policy(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not UNSET and not isinstance(value, RetryPolicy):
-        raise InvalidOption(
-            f"{attribute.name}={shown(value)} is not a RetryPolicy",
-            way_out='Write retry_policy=RetryPolicy(base="1s", cap="5m").',
-        )
-
-
-def _is_isolation(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not UNSET:
-        _one_of(attribute.name, value, get_args(Isolation))
-
-
-def _is_rate_limit(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is UNSET or value is None or (type(value) is str and _is_rate(value)):
-        return
-    raise InvalidOption(
-        f"{attribute.name}={shown(value)} is not a rate",
-        way_out='Write a count per second, minute, hour or day: "10/s", "100/m", "5000/h", "9/d".',
-    )
-
-
-def _after_soft(options: TaskOptions, _: Attribute[Any], hard: timedelta | Unset | None) -> None:
-    soft = options.soft_time_limit
-    if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft >= hard:
-        raise InvalidOption(
-            f"soft_time_limit={soft} is not before hard_time_limit={hard}",
-            way_out="Leave the task some time between the two to clean up.",
-        )
-
-
-# ── the options ──────────────────────────────────────────────────────────────
 
 
 class TaskOptionsDict(TypedDict, total=False):
@@ -292,6 +87,15 @@ class PublishDict(TaskOptionsDict, total=False):
     task_id: str
 
 
+def _after_soft(options: TaskOptions, _: Attribute[Any], hard: timedelta | Unset | None) -> None:
+    soft = options.soft_time_limit
+    if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft >= hard:
+        raise InvalidOption(
+            f"soft_time_limit={soft} is not before hard_time_limit={hard}",
+            way_out="Leave the task some time between the two to clean up.",
+        )
+
+
 @frozen(slots=False, kw_only=True, repr=False)
 class TaskOptions:
     """What was asked of a task. A field that was not given is `UNSET`.
@@ -315,21 +119,21 @@ class TaskOptions:
         ignore_result: remember no value.
     """
 
-    queue: str | Unset = field(default=UNSET, converter=_queue)
-    max_retries: int | Unset = field(default=UNSET, validator=_int_up_to(MAX_RETRIES))
-    retry_policy: RetryPolicy | Unset = field(default=UNSET, validator=_is_policy)
-    priority: int | Unset = field(default=UNSET, validator=_int_up_to(9))
-    isolation: Isolation | Unset = field(default=UNSET, validator=_is_isolation)
-    visibility_timeout: timedelta | Unset = field(default=UNSET, converter=_visibility_timeout)
-    soft_time_limit: timedelta | Unset | None = field(default=UNSET, converter=_soft_time_limit)
+    queue: str | Unset = field(default=UNSET, converter=to_queue)
+    max_retries: int | Unset = field(default=UNSET, validator=int_up_to(MAX_RETRIES))
+    retry_policy: RetryPolicy | Unset = field(default=UNSET, validator=is_policy)
+    priority: int | Unset = field(default=UNSET, validator=int_up_to(9))
+    isolation: Isolation | Unset = field(default=UNSET, validator=is_isolation)
+    visibility_timeout: timedelta | Unset = field(default=UNSET, converter=to_visibility_timeout)
+    soft_time_limit: timedelta | Unset | None = field(default=UNSET, converter=to_soft_limit)
     hard_time_limit: timedelta | Unset | None = field(
-        default=UNSET, converter=_hard_time_limit, validator=_after_soft
+        default=UNSET, converter=to_hard_limit, validator=_after_soft
     )
-    expires: timedelta | datetime | Unset | None = field(default=UNSET, converter=_expires)
-    unique: Unique | Literal[False] | Unset = field(default=UNSET, converter=_unique)
-    rate_limit: str | Unset | None = field(default=UNSET, validator=_is_rate_limit)
-    ack_early: bool | Unset = field(default=UNSET, validator=_is_bool)
-    ignore_result: bool | Unset = field(default=UNSET, validator=_is_bool)
+    expires: timedelta | datetime | Unset | None = field(default=UNSET, converter=to_expires)
+    unique: Unique | Literal[False] | Unset = field(default=UNSET, converter=to_unique)
+    rate_limit: str | Unset | None = field(default=UNSET, validator=is_rate_limit)
+    ack_early: bool | Unset = field(default=UNSET, validator=is_bool)
+    ignore_result: bool | Unset = field(default=UNSET, validator=is_bool)
 
     @classmethod
     def of(cls, **given: Unpack[TaskOptionsDict]) -> TaskOptions:
@@ -378,7 +182,7 @@ class TaskOptions:
         if not wire:
             return NOTHING_GIVEN
         try:
-            return cls(**_read_options(wire))
+            return cls(**read_options(wire))
         except (InvalidOption, InvalidName, OverflowError) as error:
             raise MalformedEnvelope(f"options: {error}") from error
 
@@ -392,7 +196,7 @@ class TaskOptions:
 
     @cached_property
     def _wire(self) -> dict[str, Any]:
-        return dict(_to_wire(name, value) for name, value in self._set.items())
+        return dict(option_to_wire(name, value) for name, value in self._set.items())
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self._set.items())
@@ -417,92 +221,6 @@ def _unknown_option(name: str) -> InvalidOption:
     return InvalidOption(
         f"{name!r:.60} is no option", way_out=f"{guess}The options are {', '.join(_FIELDS)}."
     )
-
-
-# ── the wire form ────────────────────────────────────────────────────────────
-
-
-def _to_wire(name: str, value: Any) -> tuple[str, Any]:
-    match value:
-        case timedelta():
-            return f"{name}_ms", _ms(value)
-        case datetime():
-            return f"{name}_at_ms", (value - _EPOCH) // _MILLISECOND
-        case RetryPolicy() | Unique():
-            return name, value.to_wire()
-        case None if name in _SPANS:
-            return f"{name}_ms", None
-    return name, value
-
-
-_SPANS: Final = frozenset({"visibility_timeout", "soft_time_limit", "hard_time_limit", "expires"})
-
-
-def _read_options(wire: dict[str, Any]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for key, value in wire.items():
-        reader = _READERS.get(key)
-        if reader is None:
-            raise MalformedEnvelope(f"options: {key!r:.60} is not known to this release")
-        name, read = reader
-        if name in given:
-            raise MalformedEnvelope(f"options: {name} is given twice")
-        given[name] = read(value)
-    return given
-
-
-def _as_it_is(value: object) -> object:
-    return value
-
-
-def _read_text(value: object) -> str:
-    if type(value) is not str:
-        raise MalformedEnvelope(f"options: expected a text, got {type(value).__name__}")
-    return value
-
-
-def _read_span(value: object) -> timedelta:
-    return timedelta(milliseconds=_exactly_int(value))
-
-
-def _read_limit(value: object) -> timedelta | None:
-    return None if value is None else _read_span(value)
-
-
-def _read_instant(value: object) -> datetime:
-    return _EPOCH + timedelta(milliseconds=_exactly_int(value))
-
-
-def _exactly_int(value: object) -> int:
-    if type(value) is not int:
-        raise MalformedEnvelope(f"options: expected milliseconds, got {type(value).__name__}")
-    return value
-
-
-def _read_unique(value: object) -> Unique | Literal[False]:
-    if value is False:
-        return False
-    if type(value) is not dict or value.keys() != {"by", "until", "window_ms"}:
-        raise MalformedEnvelope("options: unique is false, or an object of by, until, window_ms")
-    return Unique(by=value["by"], until=value["until"], window=_read_limit(value["window_ms"]))
-
-
-_READERS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
-    "queue": ("queue", _read_text),
-    "max_retries": ("max_retries", _as_it_is),
-    "retry_policy": ("retry_policy", RetryPolicy.from_wire),
-    "priority": ("priority", _as_it_is),
-    "isolation": ("isolation", _as_it_is),
-    "visibility_timeout_ms": ("visibility_timeout", _read_span),
-    "soft_time_limit_ms": ("soft_time_limit", _read_limit),
-    "hard_time_limit_ms": ("hard_time_limit", _read_limit),
-    "expires_ms": ("expires", _read_limit),
-    "expires_at_ms": ("expires", _read_instant),
-    "unique": ("unique", _read_unique),
-    "rate_limit": ("rate_limit", _as_it_is),
-    "ack_early": ("ack_early", _as_it_is),
-    "ignore_result": ("ignore_result", _as_it_is),
-}
 
 
 # ── who wins ─────────────────────────────────────────────────────────────────
@@ -576,11 +294,11 @@ def resolve(
         retry_policy=_or(asked.retry_policy, defaults.retry_policy),
         priority=_or(asked.priority, defaults.priority),
         isolation=_or(asked.isolation, defaults.isolation),
-        lease_ms=defaults.lease_ms if lease is UNSET else _ms(lease),
+        lease_ms=defaults.lease_ms if lease is UNSET else span_ms(lease),
         soft_limit_ms=_limit_ms(asked.soft_time_limit),
         hard_limit_ms=_limit_ms(asked.hard_time_limit),
-        expires_ms=_ms(expires) if isinstance(expires, timedelta) else None,
-        expires_at_ms=(expires - _EPOCH) // _MILLISECOND if isinstance(expires, datetime) else None,
+        expires_ms=span_ms(expires) if isinstance(expires, timedelta) else None,
+        expires_at_ms=instant_ms(expires) if isinstance(expires, datetime) else None,
         unique=asked.unique or None,
         rate_limit=_or(asked.rate_limit, None),
         ack_early=_or(asked.ack_early, False),
@@ -593,4 +311,4 @@ def _or(value: T | Unset, fallback: T) -> T:
 
 
 def _limit_ms(value: timedelta | Unset | None) -> int | None:
-    return None if value is UNSET or value is None else _ms(value)
+    return None if value is UNSET or value is None else span_ms(value)
