@@ -226,6 +226,19 @@ def test_an_always_on_plugin_that_fails_is_a_warning_said_once(
     assert "plugin stem-always 1.0 (always) failed to load: ModuleNotFoundError" in record.message
 
 
+def test_an_always_on_plugin_that_fails_is_not_tried_for_every_url(site: Site) -> None:
+    site.module("counted", "tried = []")
+    site.module("always", "import counted\ncounted.tried.append(1)\nraise RuntimeError")
+    site.distribution("stem-always", groups={"stem.plugins": {"always": "always"}})
+    site.broker("fake")
+    host = site.host()
+    open_broker(host, "fake://h")
+    open_broker(host, "fake://h")
+    import counted  # type: ignore[import-not-found]  # written by the first line
+
+    assert counted.tried == [1]
+
+
 def test_strict_makes_an_error_of_an_always_on_plugin_that_fails(site: Site) -> None:
     site.module("always", "import nonexistent_driver")
     site.distribution("stem-always", groups={"stem.plugins": {"always": "always"}})
@@ -247,6 +260,30 @@ def test_one_unreadable_distribution_does_not_hide_the_others(
     assert isinstance(open_broker(host, "fake://h"), FakeBroker)
     assert host.offers("broker", "memory")
     assert "the entry points of garbled cannot be read: UnicodeDecodeError" in caplog.text
+
+
+def test_beside_an_unreadable_distribution_the_first_on_the_path_still_wins(
+    site: Site, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.distribution("garbled")
+    (site.path / "garbled-1.0.dist-info" / "entry_points.txt").write_bytes(b"\xff\xfe[x]\n")
+    site.broker("fake", version="2.0")
+    shadowed = Site(tmp_path_factory.mktemp("later"))
+    shadowed.distribution("stem-fake", "1.0", {"stem.brokers": {"fake": "old", "gone": "old"}})
+    monkeypatch.setattr(sys, "path", [*sys.path, str(shadowed.path)])
+    host = PluginHost()
+    assert isinstance(open_broker(host, "fake://h"), FakeBroker)
+    assert not host.offers("broker", "gone")
+
+
+def test_a_module_that_is_not_there_is_no_fault_of_a_line_of_code(site: Site) -> None:
+    site.distribution("stem-gone", "0.1", {"stem.brokers": {"fake": "gone_plugin"}})
+    with pytest.raises(PluginBroken) as caught:
+        open_broker(site.host(), "fake://h")
+    assert caught.value.message == (
+        "plugin stem-gone 0.1 (gone_plugin) failed to load: "
+        "ModuleNotFoundError: No module named 'gone_plugin'"
+    )
 
 
 def test_a_distribution_without_metadata_can_still_be_used(site: Site) -> None:

@@ -157,6 +157,27 @@ def test_one_that_watches_and_fails_is_a_warning_and_the_others_go_on(
         getattr(strict, hook)(INFO)
 
 
+def test_what_fails_every_time_is_said_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    host = site.host()
+    host.register(Fails(), name="bad")
+    host.observers(INFO)
+    host.observers(INFO)
+    assert len(caplog.records) == 1
+
+
+def test_a_wrapper_around_a_collected_hook_is_no_answer_to_it(site: Site) -> None:
+    class Wraps:
+        STEM_PLUGIN_API = (1, 0)
+
+        @hookimpl(wrapper=True)
+        def stem_observers(self) -> Any:
+            return (yield)
+
+    host = site.host(strict=True)
+    host.register(Wraps())
+    assert host.observers(INFO) == ()
+
+
 # ── commands ─────────────────────────────────────────────────────────────────
 
 

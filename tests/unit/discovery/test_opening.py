@@ -235,6 +235,17 @@ def test_a_drivers_error_is_hidden_where_it_may_hold_a_secret(site: Site, url: s
     assert caught.value.__suppress_context__
 
 
+def test_a_signers_error_is_always_hidden_for_it_has_read_keys(site: Site) -> None:
+    _signer(
+        site,
+        "class Factory:\n    @classmethod\n    def open(cls, *a): raise ValueError('hunter2')",
+    )
+    with pytest.raises(PluginBroken, match=r"vow:// could not be opened .* ValueError") as caught:
+        open_signer(site.host(), "vow://")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_our_own_errors_pass_unchanged(site: Site) -> None:
     _failing(site, 'StoreMisconfigured("wrong password", way_out="ask")')
     with pytest.raises(StoreMisconfigured, match=r"^wrong password\n  ask$"):

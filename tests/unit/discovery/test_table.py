@@ -135,13 +135,21 @@ def test_a_check_finds_the_driver_that_is_missing(site: Site) -> None:
             return [
                 BrokerSpec(schemes=("one",), factory="no_such_driver:Broker"),
                 BrokerSpec(schemes=("two",), factory="builtins:int"),
+                BrokerSpec(
+                    schemes=("zoo",),
+                    factory="unit.discovery.fakes:FakeBroker",
+                    options="no_such_options:Options",
+                ),
             ]
         """,
     )
-    site.distribution("stem-thin", groups={"stem.brokers": {"one": "thin", "two": "thin"}})
-    one, two = site.host().check()
+    site.distribution(
+        "stem-thin", groups={"stem.brokers": {"one": "thin", "two": "thin", "zoo": "thin"}}
+    )
+    one, two, zoo = site.host().check()
     assert "No module named 'no_such_driver'" in one.detail
     assert two.detail.endswith("builtins:int has no open()")
+    assert "No module named 'no_such_options'" in zoo.detail
 
 
 def test_a_check_tells_of_a_plugin_that_prints(
