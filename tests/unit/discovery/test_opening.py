@@ -24,7 +24,9 @@ from stem_core.model.errors import (
     PluginBroken,
     StoreMisconfigured,
     StoreUnavailable,
+    UnknownScheme,
 )
+from stem_core.model.urls import StemURL
 
 OPTIONS = """
     from attrs import field, frozen
@@ -126,6 +128,19 @@ def test_other_spellings_of_postgresql_reach_it_under_its_own_name(site: Site, a
     host = site.host()
     assert host.offers("broker", alias)
     assert open_broker(host, f"{alias}://h/db").url.scheme == "postgresql"
+
+
+def test_a_url_can_be_checked_without_opening_it(site: Site) -> None:
+    site.module("fake_options", OPTIONS)
+    site.broker("fake", spec='options="fake_options:Options"')
+    site.broker("thin", distribution="stem-thin", module="thin", spec="variants=('unix',)")
+    host = site.host()
+    host.check_url("broker", StemURL.parse("fake://h?size=3"))
+    for url in ("fake://h?size=x", "fake+unix://h", "thin+unix://h?size=3"):
+        with pytest.raises(ConfigError):
+            host.check_url("broker", StemURL.parse(url))
+    with pytest.raises(UnknownScheme):
+        host.check_url("backend", StemURL.parse("fake://h"))
 
 
 # ── what is opened must be what was promised ─────────────────────────────────

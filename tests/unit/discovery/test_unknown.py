@@ -52,6 +52,10 @@ def test_a_distribution_that_is_there_without_the_scheme_is_to_be_upgraded(site:
         match=r"stem-redis 0\.0\.1 is installed and does not offer it: upgrade stem-redis",
     ):
         open_broker(PluginHost(), "redis://h")
+    with pytest.raises(
+        UnknownScheme, match=r"did you mean 'redis'\? \(stem-redis 0\.0\.1 is installed"
+    ):
+        open_broker(PluginHost(), "redsi://h")
 
 
 def test_sqlite_is_said_to_come_later(site: Site) -> None:

@@ -93,7 +93,12 @@ def first_party_hint(kind: Kind, scheme: str, version_of: Callable[[str], str | 
 
 
 def nearest_scheme(
-    kind: Kind, scheme: str, *, installed: Sequence[str], elsewhere: Sequence[Kind]
+    kind: Kind,
+    scheme: str,
+    version_of: Callable[[str], str | None],
+    *,
+    installed: Sequence[str],
+    elsewhere: Sequence[Kind],
 ) -> str:
     """Return what was probably meant by *scheme*; empty if nothing is near."""
     if elsewhere:
@@ -103,8 +108,8 @@ def nearest_scheme(
     near = difflib.get_close_matches(scheme, [*spelled, *ours, *ALIASES], n=1, cutoff=0.6)
     if not near:
         return ""
-    missing = near[0] not in spelled and _FIRST_PARTY.get((kind, ALIASES.get(near[0], near[0])))
-    return f"did you mean {near[0]!r}?" + (f" (pip install {missing})" if missing else "")
+    missing = "" if near[0] in spelled else first_party_hint(kind, near[0], version_of)
+    return f"did you mean {near[0]!r}?" + (f" ({missing})" if missing else "")
 
 
 def disabled(kind: Kind, scheme: str, origin: Origin, variable: str) -> PluginDisabled:

@@ -112,6 +112,17 @@ class PluginHost:
         base, _, variant = scheme.lower().partition("+")
         return self._resolver.is_offered(kind, base, variant)
 
+    def check_url(self, kind: Kind, url: StemURL) -> None:
+        """Refuse at once what opening *url* would refuse: scheme, variant, parameters.
+
+        Imports its plugin and options, not its factory, and connects to nothing.
+
+        Raises:
+            PluginError: its plugin is absent, ambiguous or broken.
+            ConfigError: a variant or a parameter is wrong.
+        """
+        self._prepare(kind, url)
+
     # ── always-on hooks ──────────────────────────────────────────────────────
 
     def middleware(self, info: AppInfo) -> tuple[Middleware, ...]:

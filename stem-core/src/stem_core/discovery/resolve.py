@@ -237,7 +237,9 @@ class Resolver:
         elsewhere: list[Kind] = [
             other for other in KINDS if other != kind and scheme in self.schemes(other)
         ]
-        return explain.nearest_scheme(kind, scheme, installed=installed, elsewhere=elsewhere)
+        return explain.nearest_scheme(
+            kind, scheme, self.index.version_of, installed=installed, elsewhere=elsewhere
+        )
 
 
 def _names(scheme: str, variant: str) -> tuple[str, ...]:
