@@ -163,12 +163,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def forget_what_is_over(self) -> None:
         for id, known in list(self.known.items()):
-            if known.dies_at_ms > -1 and known.dies_at_ms <= self.now_ms:
+            is_over = -1 < known.dies_at_ms <= self.now_ms
+            if is_over and id not in self.machine.entries:
                 # Swept a little after its time, and its id is known for a while from then on:
-                # ask the store when, for the contract leaves it open.
-                if id not in self.machine.entries:
-                    known.known_until_ms = self.machine._stones.by_id[id][0]
-                    known.dies_at_ms = -1
+                # ask the store until when, for the contract leaves it open.
+                known.known_until_ms = self.machine._stones.by_id[id][0]
+                known.dies_at_ms = -1
             if -1 < known.known_until_ms <= self.now_ms:
                 del self.known[id]
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING
 
-from attrs import evolve
 
 from stem_core.contracts.admin import (
     BrokerAdmin,
@@ -171,7 +170,7 @@ def _requeue_record(now_ms: int, store: MemoryStore, entry: Entry) -> None:
     old = store.records.get(entry.message.id, now_ms)
     if old is not None:
         # The one way out of a terminal state: this record replaces it by decree.
-        queued = evolve(old, state=State.QUEUED, value=None, reason="", finished_at_ms=0)
+        queued = replace(old, state=State.QUEUED, value=None, reason="", finished_at_ms=0)
         store.records.put(queued, now_ms)
 
 

@@ -64,7 +64,7 @@ class InMemoryResultBackend(Handle, ResultBackend):
                     return record
                 await nap.sleep(clock, until_ms)
         finally:
-            store.dismiss_from(nap, id)
+            store.dismiss(nap, result_of=id)
         return None
 
     async def list(

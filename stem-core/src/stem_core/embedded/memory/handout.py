@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import Final
-
 from stem_core.contracts.messages import Delivery, Located, Place, Receipt
 from stem_core.embedded.memory.queues import Entry
 
 __all__ = ["delivery_of", "locate"]
 
-_NO_INPUTS: Final = MappingProxyType[str, bytes]({})
-
 
 def delivery_of(entry: Entry, now_ms: int) -> Delivery:
     """Return *entry*, which was leased in this step, as a delivery."""
-    # Fields are written past the generated __init__: a third of its time, once per message.
-    # A test compares them with the fields of the classes.
     message, parked_at_ms = entry.message, entry.parked_at_ms
-    receipt = Receipt.__new__(Receipt)
-    fields = receipt.__dict__
-    fields["id"] = message.id
-    fields["queue"] = message.queue
-    fields["fence"] = entry.fence
-    delivery = Delivery.__new__(Delivery)
-    fields = delivery.__dict__
-    fields["message"] = message
-    fields["receipt"] = receipt
-    fields["attempt"] = entry.failed + 1
-    fields["lapses"] = entry.lapses
-    fields["releases"] = entry.releases
-    fields["parked_ms"] = 0 if parked_at_ms < 0 else max(1, now_ms - parked_at_ms)
-    fields["lease_ms"] = message.lease_ms
-    fields["cancel_requested"] = entry.cancel_requested
-    fields["inputs"] = _NO_INPUTS
-    fields["errors"] = entry.errors
-    return delivery
+    return Delivery(
+        message=message,
+        receipt=Receipt(message.id, message.queue, entry.fence),
+        attempt=entry.failed + 1,
+        lapses=entry.lapses,
+        releases=entry.releases,
+        parked_ms=0 if parked_at_ms < 0 else max(1, now_ms - parked_at_ms),
+        lease_ms=message.lease_ms,
+        cancel_requested=entry.cancel_requested,
+        errors=entry.errors,
+    )
 
 
 def locate(entry: Entry, now_ms: int, wall_ms: int) -> Located:

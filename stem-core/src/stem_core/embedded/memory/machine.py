@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import evolve
 
 from stem_core.contracts.messages import (
     Ack,
@@ -392,7 +391,7 @@ class Machine:
         self._leave(entry)
         self._end(entry, now_ms)
         if record is not None:
-            own = evolve(record, id=entry.message.id, fence=entry.fence)
+            own = replace(record, id=entry.message.id, fence=entry.fence)
             self._records.offer(own, now_ms)
 
     def lookup(self, now_ms: int, ids: Sequence[str]) -> Sequence[Located | None]:

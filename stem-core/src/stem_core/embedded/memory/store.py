@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from os import getpid
@@ -65,6 +66,7 @@ class MemoryStore:
         serial = next(self._serials)
         self.store_id = f"memory:{getpid()}.{serial}:{self.namespace}:{self.name}"
         self.sleepers = Sleepers()
+        self._leaving: deque[tuple[Sleeper, str | None]] = deque()
         self.records = Records(self.sleepers)
         self.machine = Machine(self.records, self.sleepers, self.clock.wall_ms)
         self.heartbeats = Heartbeats()
@@ -154,15 +156,26 @@ class MemoryStore:
 
         return self.step(verb)
 
-    def dismiss(self, sleeper: Sleeper) -> None:
-        """Forget who waited for work."""
-        with self.lock:
-            self.sleepers.dismiss(sleeper)
+    def dismiss(self, sleeper: Sleeper, result_of: str | None = None) -> None:
+        """Forget who waited for work, or for the record of *result_of*.
 
-    def dismiss_from(self, sleeper: Sleeper, id: str) -> None:
-        """Forget who waited for the record of *id*."""
-        with self.lock:
-            self.sleepers.dismiss_from(sleeper, id)
+        Never blocks: a waiter of a dead loop is thrown away by the garbage collector,
+        which may run in the middle of a step of this very thread.
+        """
+        self._leaving.append((sleeper, result_of))
+        if self.lock.acquire(blocking=False):
+            try:
+                self._let_leave()
+            finally:
+                self.lock.release()
+
+    def _let_leave(self) -> None:
+        while self._leaving:
+            sleeper, result_of = self._leaving.popleft()
+            if result_of is None:
+                self.sleepers.dismiss(sleeper)
+            else:
+                self.sleepers.dismiss_from(sleeper, result_of)
 
     # ── the control channel ──────────────────────────────────────────────────
 
@@ -185,6 +198,7 @@ class MemoryStore:
     # ── housekeeping ─────────────────────────────────────────────────────────
 
     def _sweep(self, now_ms: int) -> None:
+        self._let_leave()
         # Bounded, so that no step pays for all; far more than what can expire meanwhile.
         self.machine.sweep(now_ms, _SWEEP_BUDGET)
         self.records.sweep(now_ms, _SWEEP_BUDGET)

@@ -45,7 +45,8 @@ class Nap:
         try:
             await self.wait()
         finally:
-            alarm.cancel()
+            if not self._loop.is_closed():  # else this is the garbage collector's last word
+                alarm.cancel()
 
 
 async def _sleep_until(clock: Clock, until_ms: int) -> None:
