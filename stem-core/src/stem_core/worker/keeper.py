@@ -21,7 +21,7 @@ from typing import Final
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.clock import Clock
 from stem_core.contracts.messages import Extended, ExtendStatus, Extension
-from stem_core.model.errors import StemError
+from stem_core.model.errors import StoreError
 from stem_core.worker.outcomes import Cause
 from stem_core.worker.run import Run
 
@@ -184,7 +184,7 @@ class LeaseKeeper:
         try:
             async with asyncio.timeout(max(0.05, shortest_ms / 3000)):
                 replies = await broker.extend(wishes)
-        except (StemError, TimeoutError) as error:
+        except (StoreError, TimeoutError) as error:
             self._not_renewed(runs, error)
             return
         for run, reply in zip(runs, replies, strict=True):

@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from attrs import evolve
-
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.messages import (
@@ -27,6 +25,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Reason, State, TaskError
+from stem_core.model.value import replace
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.run import Run
 
@@ -140,7 +139,7 @@ class Settler:
         records = [_settlement(run).record for run in mine]
         await self._store.backend.save([record for record in records if record is not None])
         for run in with_record:
-            run.settlement = evolve(_settlement(run), record=None)
+            run.settlement = replace(_settlement(run), record=None)
 
     def _is_over(self, run: Run, reply: Settled) -> bool:
         match reply.status:
@@ -173,7 +172,7 @@ def _unsettleable(settlement: Settlement, detail: str) -> Settlement:
     """Return what is settled instead of something that the store cannot keep."""
     reason = Reason.RESULT_ENCODE_ERROR
     error = TaskError(type="stem.unsettleable", message=f"the store refused what it left: {detail}")
-    record = settlement.record and evolve(
+    record = settlement.record and replace(
         settlement.record, state=State.DEAD, value=None, reason=reason.value, error=error
     )
     return Settlement(receipt=settlement.receipt, outcome=DeadLetter(reason, error), record=record)

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+from unit.worker.given import a_message, a_plan
+from unit.worker.stores import FaultyBroker, a_name
+
+from stem_core.contracts.messages import Cancellation, Settlement
+from stem_core.embedded.memory.broker import InMemoryBroker
+from stem_core.testing.clock import FakeClock
+from stem_core.worker.keeper import LeaseKeeper
+from stem_core.worker.outcomes import Cause
+from stem_core.worker.run import Run
+
+
+class Scene:
+    """A keeper over a memory store, both on a clock that the test turns."""
+
+    def __init__(self, broker: type[InMemoryBroker] = InMemoryBroker) -> None:
+        self.kind = broker
+        self.clock = FakeClock()
+        self.name = a_name()
+        self.broker = broker(self.name, clock=self.clock)
+        self.ended: list[tuple[str, Cause]] = []
+        self.handles: list[InMemoryBroker] = []
+        self.faults = 0
+        self.keeper = LeaseKeeper(
+            self.handle,
+            self.clock,
+            grace_ms=0,
+            ended=lambda run, cause: self.ended.append((run.id, cause)),
+        )
+
+    def handle(self) -> InMemoryBroker:
+        handle = self.kind(self.name, clock=self.clock)
+        if isinstance(handle, FaultyBroker):
+            handle.before["extend"] = self.faults
+        self.handles.append(handle)
+        return handle
+
+    async def leased(self, *ids: str, lease_ms: int = 30_000) -> list[Run]:
+        await self.broker.publish([a_message(id=id, lease_ms=lease_ms) for id in ids])
+        came = await self.broker.fetch(["default"], limit=len(ids), wait_ms=0, worker="w")
+        return [Run(each, None, self.clock.monotonic_ms()) for each in came]  # type: ignore[arg-type]
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let time pass in small steps, each seen by the keeper."""
+        for _ in range(int(seconds)):
+            await self.asleep()
+            self.clock.advance(1)
+        await self.asleep()
+
+    async def asleep(self) -> None:
+        async with asyncio.timeout(10):
+            while not self.clock.sleepers:
+                await asyncio.sleep(0)
+
+    async def lease_left_ms(self, id: str) -> int:
+        (located,) = await self.broker.lookup([id])
+        assert located is not None
+        return located.lease_ms
+
+
+def keeping(body, scene: Scene) -> None:
+    async def main():
+        scene.keeper.start()
+        try:
+            await body()
+        finally:
+            await scene.keeper.stop()
+
+    asyncio.run(main())
+
+
+def test_a_held_lease_never_lapses():
+    scene = Scene()
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        await scene.pass_by(95)
+        assert await scene.lease_left_ms("a") > 15_000
+        assert not await scene.broker.fetch(["default"], limit=1, wait_ms=0, worker="other")
+
+    keeping(body, scene)
+    assert scene.ended == []
+
+
+def test_a_dropped_lease_is_left_to_lapse():
+    scene = Scene()
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        await scene.pass_by(15)
+        scene.keeper.drop(run)
+        await scene.pass_by(31)
+        (taken,) = await scene.broker.fetch(["default"], limit=1, wait_ms=0, worker="other")
+        assert taken.lapses == 1
+
+    keeping(body, scene)
+
+
+def test_a_short_lease_is_kept_beside_a_long_one():
+    scene = Scene()
+
+    async def body():
+        (long,) = await scene.leased("long", lease_ms=600_000)
+        scene.keeper.hold(long)
+        await scene.pass_by(2)
+        (short,) = await scene.leased("short", lease_ms=6_000)
+        scene.keeper.hold(short)
+        await scene.pass_by(30)
+        assert await scene.lease_left_ms("short") > 1_000
+
+    keeping(body, scene)
+    assert scene.ended == []
+
+
+def test_a_lost_lease_is_reported():
+    scene = Scene()
+
+    async def body():
+        (run,) = await scene.leased("a")
+        await scene.broker.settle([Settlement(receipt=run.delivery.receipt)])
+        scene.keeper.hold(run)
+        await scene.pass_by(12)
+
+    keeping(body, scene)
+    assert scene.ended == [("a", Cause.LEASE_LOST)]
+
+
+def test_a_request_to_cancel_is_reported_and_the_lease_kept():
+    scene = Scene()
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        await scene.broker.cancel([Cancellation(id="a")])
+        await scene.pass_by(12)
+        assert run.wants_end
+        run.cause = Cause.CANCEL  # as the worker's loop notes it
+        await scene.pass_by(40)
+        assert await scene.lease_left_ms("a") > 0
+
+    keeping(body, scene)
+    assert scene.ended == [("a", Cause.CANCEL)]
+
+
+def test_a_store_that_is_away_ends_the_run_before_its_lease_does():
+    scene = Scene(FaultyBroker)
+    scene.faults = 1_000_000
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        await scene.pass_by(26)
+        assert scene.ended == []
+        await scene.pass_by(3)
+        assert scene.ended == [("a", Cause.LEASE_LOST)]
+        assert await scene.lease_left_ms("a") > 0
+
+    keeping(body, scene)
+
+
+def test_a_store_that_comes_back_in_time_costs_nothing():
+    scene = Scene(FaultyBroker)
+    scene.faults = 5
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        await scene.pass_by(60)
+
+    keeping(body, scene)
+    assert scene.ended == []
+
+
+@pytest.mark.parametrize(
+    ("options", "longest_s"), [({}, 3600), ({"hard_time_limit": "100s"}, 100)]
+)
+def test_a_lease_is_not_renewed_for_ever(options, longest_s, caplog):
+    scene = Scene()
+
+    async def body():
+        (run,) = await scene.leased("a", lease_ms=600_000)
+        run.plan = a_plan(**options)
+        scene.keeper.hold(run)
+        await scene.pass_by(longest_s - 90 if longest_s > 3000 else 0)
+        assert scene.ended == []
+        await scene.pass_by(250)
+
+    keeping(body, scene)
+    assert scene.ended == [("a", Cause.LEASE_LOST)]
+    assert "longest time" in caplog.text
+
+
+def test_a_blocked_event_loop_is_named(caplog):
+    scene = Scene()
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        blocks_the_loop(scene.clock, caplog)
+
+    keeping(body, scene)
+    assert "blocks_the_loop" in caplog.text
+    assert caplog.text.count("event loop is blocked") == 1
+
+
+def blocks_the_loop(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Stand still until the keeper has complained."""
+    caplog.set_level(logging.WARNING)
+    deadline = time.monotonic() + 10
+    while "event loop is blocked" not in caplog.text and time.monotonic() < deadline:
+        if clock.sleepers:
+            clock.advance(1)
+        time.sleep(0.001)
+
+
+class Broken(InMemoryBroker):
+    """Fails once with what no adapter may raise."""
+
+    has_failed = False
+
+    async def extend(self, extensions):
+        if not Broken.has_failed:
+            Broken.has_failed = True
+            raise ZeroDivisionError
+        return await super().extend(extensions)
+
+
+def test_a_keeper_that_fails_starts_again(caplog):
+    scene = Scene(Broken)
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        await scene.pass_by(40)
+        assert await scene.lease_left_ms("a") > 15_000
+
+    keeping(body, scene)
+    assert "the lease keeper failed" in caplog.text
+    assert len(scene.handles) == 2

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from attrs import frozen
+from unit.worker.given import a_message
+from unit.worker.stores import FaultyBroker, a_name
+
+from stem_core.contracts.clock import SYSTEM_CLOCK
+from stem_core.contracts.messages import (
+    ACK,
+    Place,
+    Settled,
+    Settlement,
+    SettleStatus,
+)
+from stem_core.embedded.memory.backend import InMemoryResultBackend
+from stem_core.model.errors import Fault, StoreError
+from stem_core.model.outcome import Record, State
+from stem_core.testing.clock import LoadedDice
+from stem_core.worker.backoff import Backoff
+from stem_core.worker.outcomes import Returned
+from stem_core.worker.run import Run
+from stem_core.worker.settler import Settler
+
+
+@frozen(kw_only=True)
+class TwoStores:
+    broker: FaultyBroker
+    backend: InMemoryResultBackend | None
+    atomic: bool
+
+
+class Scene:
+    """A settler over a broker with faults, and what it said was done."""
+
+    def __init__(self, *, atomic: bool = True) -> None:
+        name = a_name()
+        self.broker = FaultyBroker(name)
+        self.backend = InMemoryResultBackend(name if atomic else a_name())
+        store = TwoStores(broker=self.broker, backend=self.backend, atomic=atomic)
+        self.done: list[tuple[str, SettleStatus]] = []
+        self.settler = Settler(
+            store,
+            Backoff(SYSTEM_CLOCK, LoadedDice([0.0])),
+            lambda run, status: self.done.append((run.id, status)),
+        )
+
+    async def leased(self, count: int) -> list[Run]:
+        messages = [a_message(id=f"id-{n}") for n in range(count)]
+        await self.broker.publish(messages)
+        deliveries = await self.broker.fetch(["default"], limit=count, wait_ms=0, worker="w")
+        runs = [Run(each, None, 0) for each in deliveries]  # type: ignore[arg-type]
+        for run in runs:
+            fence = run.delivery.receipt.fence
+            record = Record(id=run.id, state=State.SUCCEEDED, fence=fence, value=b"1")
+            run.outcome = Returned(b"1")
+            run.settlement = Settlement(
+                receipt=run.delivery.receipt, outcome=ACK, record=record
+            )
+        return runs
+
+    async def settle(self, runs: list[Run]) -> None:
+        settling = asyncio.create_task(self.settler.run())
+        for run in runs:
+            self.settler.add(run)
+        async with asyncio.timeout(10):
+            while len(self.done) < len(runs):
+                await asyncio.sleep(0.001)
+        settling.cancel()
+        await asyncio.wait([settling])
+
+
+def settle(scene: Scene, count: int = 3) -> list[tuple[str, SettleStatus]]:
+    async def main():
+        await scene.settle(await scene.leased(count))
+        return scene.done
+
+    return asyncio.run(main())
+
+
+def test_settlements_that_come_together_share_one_call():
+    scene = Scene()
+    assert {status for _, status in settle(scene, 50)} == {SettleStatus.DONE}
+    assert scene.broker.calls == [("settle", 50)]
+
+
+def test_a_store_that_is_away_is_asked_again_until_it_answers():
+    scene = Scene()
+    scene.broker.before["settle"] = 4
+    assert {status for _, status in settle(scene)} == {SettleStatus.DONE}
+
+
+def test_a_lost_reply_is_sent_again_and_settles_nothing_twice():
+    scene = Scene()
+    scene.broker.after["settle"] = 1
+    assert {status for _, status in settle(scene)} == {SettleStatus.ALREADY}
+
+
+def test_two_stores_hold_the_lease_save_and_only_then_settle():
+    scene = Scene(atomic=False)
+    scene.broker.before["extend"] = 1
+    scene.broker.after["settle"] = 1
+
+    async def main():
+        await scene.settle(await scene.leased(2))
+        return await scene.backend.load(["id-0", "id-1"])
+
+    records = asyncio.run(main())
+    assert [record and record.value for record in records] == [b"1", b"1"]
+    assert [verb for verb, _ in scene.broker.calls] == ["extend", "extend", "settle", "settle"]
+
+
+def test_with_two_stores_a_lost_lease_saves_no_record():
+    scene = Scene(atomic=False)
+
+    async def main():
+        (run,) = await scene.leased(1)
+        await scene.broker.settle([Settlement(receipt=run.delivery.receipt)])
+        await scene.settle([run])
+        return await scene.backend.load([run.id])
+
+    assert asyncio.run(main()) == [None]
+
+
+class OneBadApple(FaultyBroker):
+    """Refuses whole batches for one message in them, without saying which."""
+
+    async def settle(self, settlements):
+        self.calls.append(("settle", len(settlements)))
+        if any(each.record and each.receipt.id == "id-1" for each in settlements):
+            raise StoreError("a value with a NUL in it", fault=Fault.DATA)
+        return await super().settle(settlements)
+
+
+def test_one_settlement_that_cannot_be_kept_does_not_harm_its_neighbours():
+    scene = Scene()
+    scene.broker.__class__ = OneBadApple
+
+    async def main():
+        runs = await scene.leased(3)
+        runs[1].settlement = Settlement(
+            receipt=runs[1].delivery.receipt,
+            record=Record(id="id-1", state=State.SUCCEEDED, fence=1, value=b"bad"),
+        )
+        await scene.settle(runs)
+
+    asyncio.run(main())
+    assert dict(scene.done)["id-0"] is SettleStatus.DONE
+    assert dict(scene.done)["id-2"] is SettleStatus.DONE
+
+
+class Picky(FaultyBroker):
+    """Answers `invalid` to every acknowledgement with a record."""
+
+    async def settle(self, settlements):
+        return [
+            Settled(SettleStatus.INVALID, "too wide for a column")
+            if each.outcome == ACK
+            else (await super(Picky, self).settle([each]))[0]
+            for each in settlements
+        ]
+
+
+def test_what_the_store_cannot_keep_ends_in_the_dead_letters_with_its_reason():
+    scene = Scene()
+    scene.broker.__class__ = Picky
+
+    async def main():
+        await scene.settle(await scene.leased(1))
+        (located,) = await scene.broker.lookup(["id-0"])
+        (record,) = await scene.backend.load(["id-0"])
+        return located, record
+
+    located, record = asyncio.run(main())
+    assert located is not None
+    assert (located.place, located.reason) == (Place.DEAD, "result-encode-error")
+    assert record is not None
+    assert record.state is State.DEAD
+    assert record.error is not None
+    assert "too wide for a column" in record.error.message
+
+
+def test_a_settler_that_is_stopped_midway_forgets_nothing():
+    scene = Scene()
+
+    async def main():
+        runs = await scene.leased(2)
+        scene.broker.before["settle"] = 1
+        settling = asyncio.create_task(scene.settler.run())
+        for run in runs:
+            scene.settler.add(run)
+        while not scene.broker.calls:
+            await asyncio.sleep(0)
+        settling.cancel()  # while it waits to ask again
+        await asyncio.wait([settling])
+        again = asyncio.create_task(scene.settler.run())
+        async with asyncio.timeout(10):
+            while len(scene.done) < 2:
+                await asyncio.sleep(0.001)
+        again.cancel()
+        await asyncio.wait([again])
+
+    asyncio.run(main())
+    assert {status for _, status in scene.done} == {SettleStatus.DONE}
+
+
+@pytest.mark.parametrize("count", [1, 501, 1200])
+def test_large_batches_are_cut(count):
+    scene = Scene()
+
+    async def main():
+        runs: list[Run] = []
+        for start in range(0, count, 500):
+            size = min(500, count - start)
+            ids = [f"id-{n}" for n in range(start, start + size)]
+            await scene.broker.publish([a_message(id=id) for id in ids])
+            came = await scene.broker.fetch(["default"], limit=size, wait_ms=0, worker="w")
+            runs += [Run(each, None, 0) for each in came]  # type: ignore[arg-type]
+        for run in runs:
+            run.settlement = Settlement(receipt=run.delivery.receipt)
+        await scene.settle(runs)
+
+    asyncio.run(main())
+    assert max(size for _, size in scene.broker.calls) <= 500
+    assert len(scene.done) == count
