@@ -125,7 +125,10 @@ def ratio(samples: Samples, name: str, *, higher_is_better: bool) -> str:
 def table(samples: Samples, rows: dict[str, str], *, digits: int, higher: bool) -> list[str]:
     """Draw one table: a row a figure, a column a system."""
     columns = [*SYSTEMS, *(["limit"] if higher else [])]
-    lines = [f"| | {' | '.join(columns)} | Stem to the best peer |", "|---|" + "---:|" * (len(columns) + 1)]
+    lines = [
+        f"| | {' | '.join(columns)} | Stem to the best peer |",
+        "|---|" + "---:|" * (len(columns) + 1),
+    ]
     for name, title in rows.items():
         cells = " | ".join(cell(samples[s].get(name), digits) for s in columns)
         lines.append(f"| {title} | {cells} | {ratio(samples, name, higher_is_better=higher)} |")

@@ -55,9 +55,7 @@ def throughput(count: int) -> None:
 
 
 def latency(count: int) -> None:
-    consumer = huey.create_consumer(
-        workers=1, periodic=False, initial_delay=0.001, max_delay=0.001
-    )
+    consumer = huey.create_consumer(workers=1, periodic=False, initial_delay=0.001, max_delay=0.001)
     consumer.start()
     seconds = []
     for _ in range(count):

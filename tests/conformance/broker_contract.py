@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from attrs import evolve
 from conformance.stage import Stage, message, promise
 
 from stem_core.contracts.messages import (
@@ -29,6 +28,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.model.errors import WrongLoop
 from stem_core.model.outcome import Reason, Record, State, TaskError
+from stem_core.model.value import replace
 
 NASTY = [b"\x00\x01\xff", "🌱\u0000é".encode(), b"x" * 65_536, b""]
 
@@ -456,7 +456,7 @@ class BrokerContract:
         after = await stage.where("m")
         assert before is not None
         assert after is not None
-        assert evolve(before, lease_ms=0) == evolve(after, lease_ms=0)
+        assert replace(before, lease_ms=0) == replace(after, lease_ms=0)
 
     @promise("EXTEND-3")
     async def test_a_lease_that_is_not_mine_any_more_is_lost(self, stage):

@@ -19,9 +19,7 @@ from attrs import frozen
 from stem_core.model.lifecycle import mermaid
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [ROOT / "README.md", *ROOT.glob("stem-*/README.md"), *(ROOT / "docs").rglob("*.md")]
-)
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("stem-*/README.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = re.compile(r"<!-- needs: (\S+) -->")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
@@ -43,9 +41,7 @@ def blocks() -> Iterator[Block]:
         for found in FENCE.finditer(text):
             marks = NEEDS.findall(text, end, found.start())
             line = text.count("\n", 0, found.start()) + 2
-            yield Block(
-                f"{page.relative_to(ROOT)}:{line}", found[1], marks[-1] if marks else ""
-            )
+            yield Block(f"{page.relative_to(ROOT)}:{line}", found[1], marks[-1] if marks else "")
             end = found.end()
 
 
@@ -71,9 +67,7 @@ def test_the_pages_hold_blocks_to_run() -> None:
     assert len([block for block in BLOCKS if not block.needs]) >= 5
 
 
-@pytest.mark.parametrize(
-    "block", [b for b in BLOCKS if not b.needs], ids=lambda b: b.name
-)
+@pytest.mark.parametrize("block", [b for b in BLOCKS if not b.needs], ids=lambda b: b.name)
 def test_a_block_on_a_page_runs(block: Block, tmp_path: Path) -> None:
     done = run(block, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -97,6 +97,7 @@ from stem_core.model.seal import Seal, pae
 from stem_core.model.secrets import Secret
 from stem_core.model.settings import TlsConfig
 from stem_core.model.urls import Host, StemURL
+from stem_core.model.value import replace
 
 __all__ = [
     "ACK",
@@ -191,4 +192,5 @@ __all__ = [
     "encode_record",
     "hookimpl",
     "pae",
+    "replace",
 ]

@@ -8,7 +8,6 @@ import sys
 from datetime import timedelta
 
 import pytest
-from attrs import fields
 
 from stem_core.contracts.backend import Progress
 from stem_core.contracts.hookspecs import PluginContext
@@ -86,7 +85,7 @@ def test_the_plugin_module_imports_no_store():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_delivery_and_its_receipt_have_all_their_fields():
+def test_a_first_delivery_says_nothing_but_its_message_and_receipt():
     async def fetch() -> Delivery:
         broker = InMemoryBroker("fields", clock=FakeClock())
         await broker.publish([Message(id="m", queue="q", task="t", body=b"")])
@@ -95,8 +94,6 @@ def test_a_delivery_and_its_receipt_have_all_their_fields():
 
     delivery = asyncio.run(fetch())
     MemoryStore.forget("fields")
-    assert set(vars(delivery)) == {field.name for field in fields(Delivery)}
-    assert set(vars(delivery.receipt)) == {field.name for field in fields(Receipt)}
     assert delivery == Delivery(message=delivery.message, receipt=Receipt("m", "q", 1))
 
 

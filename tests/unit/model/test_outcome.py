@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 
 from stem_core.model.outcome import MAX_ERROR_TEXT, Record, State, TaskError, when
+from stem_core.model.value import replace
 
 SUCCEEDED = Record(id="a", state=State.SUCCEEDED, fence=3)
 RUNNING = Record(id="a", state=State.RUNNING, fence=3)
@@ -16,10 +16,10 @@ RUNNING = Record(id="a", state=State.RUNNING, fence=3)
     [
         (SUCCEEDED, None, True),
         (SUCCEEDED, RUNNING, True),
-        (evolve(SUCCEEDED, state=State.DEAD), SUCCEEDED, False),
-        (evolve(SUCCEEDED, fence=2), RUNNING, False),
-        (evolve(SUCCEEDED, fence=2), SUCCEEDED, False),
-        (evolve(RUNNING, fence=4), SUCCEEDED, True),
+        (replace(SUCCEEDED, state=State.DEAD), SUCCEEDED, False),
+        (replace(SUCCEEDED, fence=2), RUNNING, False),
+        (replace(SUCCEEDED, fence=2), SUCCEEDED, False),
+        (replace(RUNNING, fence=4), SUCCEEDED, True),
     ],
 )
 def test_a_record_replaces_an_older_fence_or_an_unfinished_equal(

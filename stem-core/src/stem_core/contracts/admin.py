@@ -70,9 +70,7 @@ class BrokerAdmin(ABC):
         """
 
     @abstractmethod
-    async def peek(
-        self, queue: str, *, limit: int = 20, cursor: str | None = None
-    ) -> LocatedPage:
+    async def peek(self, queue: str, *, limit: int = 20, cursor: str | None = None) -> LocatedPage:
         """Show live messages of *queue* in the order of their ids. [ADMIN-2] Leases nothing."""
 
     @abstractmethod

@@ -52,8 +52,7 @@ class RecordFilter:
             and (not self.tasks or record.task in self.tasks)
             and (not self.queues or record.queue in self.queues)
             and all(
-                key in record.meta and record.meta[key] == value
-                for key, value in self.meta.items()
+                key in record.meta and record.meta[key] == value for key, value in self.meta.items()
             )
         )
 
@@ -123,7 +122,10 @@ class ResultBackend(ABC):
         limit: int = 50,
         cursor: str | None = None,
     ) -> RecordPage:
-        """List records, the latest id first. [LIST-1] Paged by a keyset: none twice, none skipped."""
+        """List records, the latest id first.
+
+        [LIST-1] Paged by a keyset: none twice, none skipped.
+        """
 
     @abstractmethod
     async def progress(self, updates: Sequence[Progress]) -> None:

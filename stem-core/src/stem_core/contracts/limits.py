@@ -12,7 +12,7 @@ __all__ = ["Limit", "LimitDecision", "LimitStore"]
 
 @frozen(kw_only=True)
 class Limit:
-    """One limit: at most *rate* starts per *per_ms*, and at most *concurrent* at once; 0 for no bound."""
+    """At most *rate* starts per *per_ms*, and at most *concurrent* at once; 0 for no bound."""
 
     key: str
     rate: int = 0

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, Literal, TypeAlias
-
-from attrs import field, frozen
+from types import MappingProxyType
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from stem_core.model.outcome import Reason, Record, TaskError
+from stem_core.model.value import Value
 
 __all__ = [
     "ACK",
     "Ack",
+    "CancelStatus",
     "Cancellation",
     "Cancelled",
-    "CancelStatus",
     "DeadLetter",
     "Delivery",
     "ExtendStatus",
@@ -43,9 +43,10 @@ __all__ = [
     "UniqueKey",
 ]
 
+NO_INPUTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
-@frozen(kw_only=True)
-class UniqueKey:
+
+class UniqueKey(Value, frozen=True, gc=False, kw_only=True):
     """A claim that no second live message may share.
 
     Attributes:
@@ -60,8 +61,7 @@ class UniqueKey:
     window_ms: int = 0
 
 
-@frozen(slots=False, kw_only=True)
-class Message:
+class Message(Value, frozen=True, gc=False, kw_only=True):
     """All that a broker sees of one task.
 
     Attributes:
@@ -86,10 +86,12 @@ class Message:
         key_id, algorithm, signature: the detached signature; empty when unsigned.
     """
 
+    _hidden: ClassVar[frozenset[str]] = frozenset({"body", "signature"})
+
     id: str
     queue: str
     task: str
-    body: bytes = field(repr=False)
+    body: bytes
     priority: int = 0
     delay_ms: int = 0
     not_before_ms: int = 0
@@ -103,11 +105,10 @@ class Message:
     content_type: str = "application/json"
     key_id: str = ""
     algorithm: str = ""
-    signature: bytes = field(default=b"", repr=False)
+    signature: bytes = b""
 
 
-@frozen(slots=False)
-class Receipt:
+class Receipt(Value, frozen=True, gc=False):
     """The right to settle one delivery, for as long as its lease holds.
 
     Attributes:
@@ -122,8 +123,7 @@ class Receipt:
     fence: int
 
 
-@frozen(slots=False, kw_only=True)
-class Delivery:
+class Delivery(Value, frozen=True, gc=False, kw_only=True):
     """A message handed to one worker under a lease.
 
     Attributes:
@@ -142,6 +142,8 @@ class Delivery:
         errors: earlier failures, oldest first, at most 20.
     """
 
+    _hidden: ClassVar[frozenset[str]] = frozenset({"inputs"})
+
     message: Message
     receipt: Receipt
     attempt: int = 1
@@ -150,7 +152,7 @@ class Delivery:
     parked_ms: int = 0
     lease_ms: int = 30_000
     cancel_requested: bool = False
-    inputs: Mapping[str, bytes] = field(factory=dict, repr=False)
+    inputs: Mapping[str, bytes] = NO_INPUTS
     errors: tuple[TaskError, ...] = ()
 
 
@@ -167,8 +169,7 @@ class PublishStatus(Enum):
     REFUSED = "refused"  # this message cannot be kept here
 
 
-@frozen
-class Published:
+class Published(Value, frozen=True, gc=False):
     """The reply for one message. *id* is the message that exists now: the
     published one, or for `UNIQUE` the holder of the key."""
 
@@ -180,8 +181,7 @@ class Published:
 # ── extend ───────────────────────────────────────────────────────────────────
 
 
-@frozen
-class Extension:
+class Extension(Value, frozen=True, gc=False):
     """A wish that a lease run anew for *lease_ms* from the broker's now."""
 
     receipt: Receipt
@@ -196,8 +196,7 @@ class ExtendStatus(Enum):
     CANCEL_REQUESTED = "cancel_requested"  # held, and somebody wants the task to stop
 
 
-@frozen
-class Extended:
+class Extended(Value, frozen=True, gc=False):
     """The reply for one extension; *remaining_ms* is what is left of the lease, 0 if lost."""
 
     status: ExtendStatus
@@ -218,21 +217,18 @@ class ReleaseWhy(Enum):
     EARLY = "early"
 
 
-@frozen
-class Ack:
+class Ack(Value, frozen=True, gc=False):
     """The message has ended; forget it but for its id."""
 
 
-@frozen
-class RetryLater:
+class RetryLater(Value, frozen=True, gc=False):
     """The task failed and may try again: attempt + 1, ready after *after_ms*."""
 
     after_ms: int
     error: TaskError | None = None
 
 
-@frozen
-class DeadLetter:
+class DeadLetter(Value, frozen=True, gc=False):
     """The message ends in the dead letters, whole, with its signature and history."""
 
     reason: Reason
@@ -240,8 +236,7 @@ class DeadLetter:
     keep_ms: int = 30 * 86_400_000
 
 
-@frozen
-class Release:
+class Release(Value, frozen=True, gc=False):
     """Hand the message back, ready after *after_ms*; its attempt stays the same."""
 
     after_ms: int
@@ -253,8 +248,7 @@ SettleOutcome: TypeAlias = Ack | RetryLater | DeadLetter | Release
 ACK: Final = Ack()
 
 
-@frozen(slots=False, kw_only=True)
-class Settlement:
+class Settlement(Value, frozen=True, gc=False, kw_only=True):
     """The one step that ends a delivery.
 
     Attributes:
@@ -282,8 +276,7 @@ class SettleStatus(Enum):
     INVALID = "invalid"  # something in it cannot be kept; nothing was changed
 
 
-@frozen
-class Settled:
+class Settled(Value, frozen=True, gc=False):
     """The reply for one settlement; *detail* says more about `FULL` and `INVALID`."""
 
     status: SettleStatus
@@ -293,8 +286,7 @@ class Settled:
 # ── cancel and lookup ────────────────────────────────────────────────────────
 
 
-@frozen(kw_only=True)
-class Cancellation:
+class Cancellation(Value, frozen=True, gc=False, kw_only=True):
     """A wish that a task does not run, or stops.
 
     Attributes:
@@ -318,8 +310,7 @@ class CancelStatus(Enum):
     UNKNOWN = "unknown"
 
 
-@frozen
-class Cancelled:
+class Cancelled(Value, frozen=True, gc=False):
     """The reply for one cancellation; *message* and *fence* are given with `CANCELLED`."""
 
     status: CancelStatus
@@ -337,8 +328,7 @@ class Place(Enum):
     DEAD = "dead"
 
 
-@frozen(kw_only=True)
-class Located:
+class Located(Value, frozen=True, gc=False, kw_only=True):
     """Where a message is, with all its counters.
 
     Attributes:

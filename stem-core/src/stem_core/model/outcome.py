@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+import msgspec
 from attrs import field, frozen
+
+from stem_core.model.value import Value
 
 __all__ = [
     "MAX_ERROR_TEXT",
@@ -91,8 +94,7 @@ class TaskError:
     at_ms: int = 0
 
 
-@frozen(slots=False, kw_only=True)
-class Record:
+class Record(Value, frozen=True, gc=False, kw_only=True):
     """What a result backend keeps for one task.
 
     Attributes:
@@ -110,6 +112,8 @@ class Record:
         ttl_ms: how long the backend keeps it, counted from the save.
     """
 
+    _hidden: ClassVar[frozenset[str]] = frozenset({"value", "meta"})
+
     id: str
     state: State
     fence: int = 0
@@ -119,7 +123,7 @@ class Record:
     value: bytes | None = None
     error: TaskError | None = None
     reason: str = ""
-    meta: dict[str, Any] = field(factory=dict)
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)
     enqueued_at_ms: int = 0
     started_at_ms: int = 0
     finished_at_ms: int = 0

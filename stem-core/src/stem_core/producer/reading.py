@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from attrs import evolve
-
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.messages import Cancellation, CancelStatus, Located, Place
 from stem_core.model.codec import decode, decode_value
@@ -25,6 +23,7 @@ from stem_core.model.errors import (
     TaskFailed,
 )
 from stem_core.model.outcome import Record, State, TaskStatus, when
+from stem_core.model.value import replace
 from stem_core.producer.lane import Lane
 
 __all__ = ["cancel", "status_of", "value_of", "wait_for"]
@@ -210,7 +209,7 @@ async def cancel(lane: Lane, id: str, reason: str, *, now_ms: int, ttl_ms: int) 
     is_ours = reply.status is CancelStatus.CANCELLED and not lane.atomic
     if is_ours and lane.backend is not None and record is not None:
         # Another store: whoever waits for the result learns it from here.
-        await lane.backend.save([evolve(record, fence=reply.fence)])
+        await lane.backend.save([replace(record, fence=reply.fence)])
     return reply.status
 
 

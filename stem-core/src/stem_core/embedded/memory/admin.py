@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING
 
-
 from stem_core.contracts.admin import (
     BrokerAdmin,
     Health,
@@ -22,6 +21,7 @@ from stem_core.contracts.messages import Place
 from stem_core.embedded.memory.handout import locate
 from stem_core.embedded.memory.queues import Entry, Queue
 from stem_core.model.outcome import Record, State
+from stem_core.model.value import replace
 
 if TYPE_CHECKING:
     from stem_core.embedded.memory.handle import Handle

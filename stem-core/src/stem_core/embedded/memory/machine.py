@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-
 from stem_core.contracts.messages import (
     Ack,
     Cancellation,
@@ -43,6 +42,7 @@ from stem_core.embedded.memory.queues import Entry, Queue, Spot
 from stem_core.embedded.memory.records import Records, objection_to
 from stem_core.embedded.memory.sleepers import Sleepers
 from stem_core.model.outcome import Record, TaskError
+from stem_core.model.value import replace
 
 __all__ = ["MAX_BATCH", "MAX_BATCH_BYTES", "MAX_DELAY_MS", "MAX_PAYLOAD", "Machine"]
 
