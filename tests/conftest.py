@@ -1,4 +1,4 @@
-"""One profile for Hypothesis: a slow machine is no bug, and a failure prints how to see it again."""
+"""One profile for Hypothesis: a slow machine is no bug, and a failure says how to see it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""taskiq's InMemoryBroker: a call becomes an asyncio task at once; there is no queue to lease from."""
+"""taskiq's InMemoryBroker: a call becomes an asyncio task at once; nothing waits in a queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Python block of every page runs, as a program of its own, and the generated parts are current.
+"""Every Python block of every page runs, as a program of its own; generated parts are current.
 
 A block behind `<!-- needs: stem-x -->` needs a package that does not exist yet: it
 must compile, and must end with the error that names the package.
