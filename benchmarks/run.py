@@ -144,8 +144,9 @@ def report(samples: Samples, rounds: int, count: int) -> str:
             "",
             "Written by `nox -s bench`; how to read it stands in [README.md](README.md).",
             f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()};"
-            f" {versions}. Medians (lowest–highest) of {rounds} interleaved rounds of {count:,} calls"
-            " with one text and one integer, a task that does nothing. Only ratios travel to another machine.",
+            f" {versions}. Medians (lowest–highest) of {rounds} interleaved rounds of {count:,}"
+            " calls with one text and one integer, a task that does nothing."
+            " Only ratios travel to another machine.",
             "",
             "## Memory brokers, per second",
             "",

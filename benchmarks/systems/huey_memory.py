@@ -1,4 +1,4 @@
-"""huey's MemoryHuey: pop, then run; one thread; nothing is leased, results kept when there are any."""
+"""huey's MemoryHuey: pop, then run; one thread; nothing is leased; results that exist are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stem on memory://, the whole path: validate, encode, seal, lease, verify, decode, fence, settle."""
+"""Stem on memory://, the whole path: check, encode, seal, lease, verify, decode, fence, settle."""
 
 from __future__ import annotations
 
