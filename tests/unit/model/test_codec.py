@@ -30,7 +30,7 @@ from stem_core.model.codec import (
     encode_value,
     options_of,
 )
-from stem_core.model.envelope import RESERVED, Envelope
+from stem_core.model.envelope import FIELDS, RESERVED, Envelope
 from stem_core.model.errors import (
     DecodeError,
     EnqueueError,
@@ -45,6 +45,7 @@ from stem_core.model.errors import (
 from stem_core.model.options import UNSET, TaskOptions
 from stem_core.model.outcome import Record, State, TaskError
 from stem_core.model.retry import RetryPolicy
+from stem_core.model.wire import Wire
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -131,6 +132,11 @@ def test_a_decoded_envelope_is_made_of_nothing_but_its_fields() -> None:
     assert vars(received) == attrs.asdict(received, recurse=False)
     assert received == envelope(reserved={"issuer": "me"})
     assert hash(received.id) == hash(attrs.evolve(received, priority=1).id)
+
+
+def test_the_fields_that_are_checked_are_those_that_are_written() -> None:
+    assert Wire.__struct_fields__ == FIELDS
+    assert {*FIELDS, "reserved"} == {field.name for field in attrs.fields(Envelope)}
 
 
 def test_the_body_holds_only_what_was_asked_in_a_fixed_order() -> None:
@@ -322,6 +328,10 @@ def is_strict(value: object) -> bool:
     return type(value) in (bool, int, type(None)) or (type(value) is float and math.isfinite(value))
 
 
+class Name(str):
+    """A text that is more than a text: msgspec does not write it."""
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "said"),
     [
@@ -332,6 +342,14 @@ def is_strict(value: object) -> bool:
         ({"options": {"max_retries": True}}, InvalidOption, "max_retries=True"),
         ({"options": {"hard_time_limit_ms": math.nan}}, NotEncodable, "options.hard_time_limit_ms"),
         ({"continuations": [{}]}, NotEncodable, "continuations: a tuple is needed"),
+        ({"continuations": []}, NotEncodable, "continuations: a tuple is needed"),
+        ({"headers": None}, NotEncodable, "headers: a dict is needed, got NoneType"),
+        ({"headers": []}, NotEncodable, "headers: a dict is needed, got list"),
+        ({"meta": None}, NotEncodable, "meta: an object (dict) is needed, got NoneType"),
+        ({"options": ()}, NotEncodable, "options: an object (dict) is needed, got tuple"),
+        ({"reserved": None}, NotEncodable, "reserved: a dict is needed, got NoneType"),
+        ({"id": Name("a")}, NotEncodable, "id: Encoding objects of type Name"),
+        ({"headers": {"a": "b"}, "root": Name("a")}, NotEncodable, "root: Encoding objects"),
         ({"continuations": ("x",)}, NotEncodable, "continuations[0]: an object"),
         ({"headers": {"a": "\ud800"}}, NotEncodable, "headers.a: 'utf-8' codec"),
         ({"queue": "a b"}, InvalidName, "queue 'a b'"),
@@ -623,7 +641,10 @@ def test_an_error_with_a_lone_surrogate_is_stored_all_the_same() -> None:
         (Record(id="a", state=State.SUCCEEDED, value=b""), ResultCorrupt),
         (Record(id="a", state=State.SUCCEEDED, meta={"x": {1}}), NotEncodable),
         (Record(id="a", state=State.SUCCEEDED, meta={"x": "\ud800"}), NotEncodable),
+        (Record(id="a", state=State.SUCCEEDED, meta={"x": 10**5000}), NotEncodable),
+        (Record(id="a", state=State.SUCCEEDED, meta=[]), NotEncodable),  # type: ignore[arg-type]
         (Record(id="\ud800", state=State.SUCCEEDED), NotEncodable),
+        (Record(id=Name("a"), state=State.SUCCEEDED), NotEncodable),
     ],
 )
 def test_a_record_that_could_not_be_read_back_is_not_written(

@@ -3,26 +3,25 @@
 Strict JSON in both directions, by the one rule set of `strict_json`: what `encode`
 accepts `decode` gives back equal, and what `decode` refuses `encode` never writes. Rule
 of this module: bytes come from strangers, so every failure is one error of our own tree.
-
-msgspec does the work on structs rather than straight on the attrs classes: only
-structs refuse unknown fields and leave out defaults.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
-from attrs import evolve
 
 from stem_core.model.envelope import (
+    FIELDS,
     MAX_INSTANT_MS,
     RESERVED,
     WIRE_VERSION,
     Envelope,
-    check_envelope,
+    Fields,
+    check_fields,
+    fields_in,
 )
 from stem_core.model.errors import (
     EnqueueError,
@@ -33,7 +32,7 @@ from stem_core.model.errors import (
     UnsupportedVersion,
 )
 from stem_core.model.options import TaskOptions
-from stem_core.model.outcome import Record, State, TaskError
+from stem_core.model.outcome import Record, TaskError
 from stem_core.model.strict_json import (
     JSON,
     MAX_BODY,
@@ -46,6 +45,7 @@ from stem_core.model.strict_json import (
     too_large,
     unwritable,
 )
+from stem_core.model.wire import AnyVersion, Wire, WireError, WireRecord, WireWithReserved
 
 __all__ = [
     "JSON",
@@ -63,88 +63,17 @@ __all__ = [
 
 _RECORD_VERSION: Final = 1
 
-
-# ── the wire ─────────────────────────────────────────────────────────────────
-
-
-class _Wire(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """An envelope as it is written: these names, this order, defaults left out."""
-
-    version: int
-    id: str
-    task: str
-    namespace: str
-    queue: str
-    enqueued_at_ms: int
-    args: dict[str, Any] = {}
-    headers: dict[str, str] = {}
-    meta: dict[str, Any] = {}
-    not_before_ms: int | None = None
-    delay_ms: int | None = None
-    expires_at_ms: int | None = None
-    priority: int = 0
-    options: dict[str, Any] = {}
-    parent: str | None = None
-    root: str | None = None
-    continuations: tuple[dict[str, Any], ...] = ()
-
-
-class _WireWithReserved(_Wire, forbid_unknown_fields=True, omit_defaults=True):
-    """The names that version 1 keeps free, in a type of their own: absent, they cost nothing."""
-
-    key_id: str | None = None
-    issuer: str | None = None
-    schema: str | None = None
-    partition: str | None = None
-    content_type: str | None = None
-    compression: str | None = None
-    reference: str | None = None
-
-
-class _AnyVersion(msgspec.Struct):
-    """As much of an envelope as every version will have."""
-
-    version: int
-
-
-class _WireError(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    type: str
-    message: str = ""
-    traceback: str = ""
-    attempt: int = 0
-    at_ms: int = 0
-
-
-class _WireRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A record as it is written. The value is embedded as the JSON that it is."""
-
-    version: int
-    id: str
-    state: State
-    ttl_ms: int
-    fence: int = 0
-    attempt: int = 0
-    task: str = ""
-    queue: str = ""
-    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error: _WireError | None = None
-    reason: str = ""
-    meta: dict[str, Any] = {}
-    enqueued_at_ms: int = 0
-    started_at_ms: int = 0
-    finished_at_ms: int = 0
-    worker: str = ""
-
-
-_FIELDS: Final = _Wire.__struct_fields__
-_fields_of: Final = attrgetter(*_FIELDS)
 _write: Final = msgspec.json.Encoder().encode
-_read_envelope: Final = msgspec.json.Decoder(_Wire).decode
-_read_reserved: Final = msgspec.json.Decoder(_WireWithReserved).decode
-_read_version: Final = msgspec.json.Decoder(_AnyVersion).decode
-_read_record: Final = msgspec.json.Decoder(_WireRecord).decode
+_read_envelope: Final = msgspec.json.Decoder(Wire).decode
+_read_reserved: Final = msgspec.json.Decoder(WireWithReserved).decode
+_read_version: Final = msgspec.json.Decoder(AnyVersion).decode
+_read_record: Final = msgspec.json.Decoder(WireRecord).decode
 _read_any: Final = msgspec.json.Decoder().decode
 
+_as_tuple: Final = msgspec.structs.astuple
+_as_dict: Final = msgspec.structs.asdict
+_new: Final = object.__new__
+_set_attribute: Final = object.__setattr__
 _instants_of: Final = attrgetter("enqueued_at_ms", "started_at_ms", "finished_at_ms")
 
 
@@ -158,13 +87,13 @@ def encode(envelope: Envelope, *, max_bytes: int = MAX_BODY) -> bytes:
         EnqueueError: `NotEncodable` with the path of the value, `PayloadTooLarge`,
             `InvalidName` or `InvalidOption`.
     """
-    check_envelope(envelope)
-    _check_contents(envelope, max_bytes)
-    values = _fields_of(envelope)
+    fields, reserved = fields_in(envelope.__dict__), envelope.reserved
+    check_fields(fields, reserved)
+    _check_contents(fields, max_bytes)
     try:
-        body = _write(_with_reserved(envelope, values) if envelope.reserved else _Wire(*values))
-    except ValueError as error:
-        raise unwritable(error, dict(zip(_FIELDS, values, strict=True))) from None
+        body = _write(_with_reserved(fields, reserved) if reserved else Wire(*fields))
+    except (TypeError, ValueError) as error:
+        raise unwritable(error, dict(zip(FIELDS, fields, strict=True))) from None
     if len(body) > max_bytes:
         raise too_large(len(body), max_bytes)
     return body
@@ -180,14 +109,14 @@ def decode(body: bytes, *, max_bytes: int = MAX_BODY) -> Envelope:
     if fault := fault_of_bytes(body, max_bytes):
         raise MalformedEnvelope(fault)
     try:
-        wire = _read(body)
+        wire = _read_envelope(body)
     except UNREADABLE as error:
-        _refuse(body, error)
+        wire = _read_again(body, error)
     if wire.version != WIRE_VERSION:
         _refuse(body, None)
     envelope = _to_envelope(wire)
     try:
-        check_envelope(envelope)
+        check_fields(_as_tuple(wire)[: len(FIELDS)], envelope.reserved)
     except (EnqueueError, ValueError) as error:
         raise MalformedEnvelope(f"not an envelope: {error}") from error
     if envelope.options:
@@ -218,31 +147,33 @@ def _parse_options(data: bytes) -> TaskOptions:
 _remembered_options: Final = lru_cache(maxsize=1024)(_parse_options)
 
 
-def _with_reserved(envelope: Envelope, values: tuple[Any, ...]) -> _WireWithReserved:
-    wire = _WireWithReserved(*values)
-    for name, value in envelope.reserved.items():
+def _with_reserved(fields: Fields, reserved: dict[str, str]) -> WireWithReserved:
+    wire = WireWithReserved(*fields)
+    for name, value in reserved.items():
         setattr(wire, name, value)
     return wire
 
 
-def _read(body: bytes) -> _Wire:
+def _read_again(body: bytes, cause: Exception) -> Wire:
+    """Return what is in a *body* that has reserved names, or refuse it."""
+    if not isinstance(cause, msgspec.ValidationError):
+        _refuse(body, cause)
     try:
-        return _read_envelope(body)
-    except msgspec.ValidationError:
         return _read_reserved(body)
+    except UNREADABLE as error:
+        _refuse(body, error)
 
 
-def _to_envelope(wire: _Wire) -> Envelope:
-    values = msgspec.structs.asdict(wire)
-    reserved = {}
-    if type(wire) is not _Wire:
+def _to_envelope(wire: Wire) -> Envelope:
+    values = _as_dict(wire)
+    values["reserved"] = {}
+    if type(wire) is not Wire:
         taken = [(name, values.pop(name)) for name in RESERVED]
-        reserved = {name: value for name, value in taken if value is not None}
-    values["reserved"] = reserved
+        values["reserved"] = {name: value for name, value in taken if value is not None}
     # The class has neither converters nor validators, so its __init__ would do the
     # same, field by field, in twice the time.
-    envelope = object.__new__(Envelope)
-    object.__setattr__(envelope, "__dict__", values)
+    envelope = _new(Envelope)
+    _set_attribute(envelope, "__dict__", values)
     return envelope
 
 
@@ -262,19 +193,25 @@ def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
     raise MalformedEnvelope(f"not an envelope: {cause}") from cause
 
 
-def _check_contents(envelope: Envelope, max_bytes: int) -> None:
-    check_object(envelope.args, "args", max_bytes)
-    if envelope.meta:
-        check_object(envelope.meta, "meta", max_bytes)
-    if envelope.options:
-        check_object(envelope.options, "options", max_bytes)
+def _check_contents(fields: Fields, max_bytes: int) -> None:
+    _, _, _, _, _, _, args, _, meta, _, _, _, _, options, _, _, continuations = fields
+    check_object(args, "args", max_bytes)
+    if meta or type(meta) is not dict:
+        check_object(meta, "meta", max_bytes)
+    if options or type(options) is not dict:
+        check_object(options, "options", max_bytes)
         try:
-            options_of(envelope)
+            _read_options(_write(options))
         except MalformedEnvelope as error:
             raise InvalidOption(error.message) from error
-    if type(envelope.continuations) is not tuple:
+    if continuations or type(continuations) is not tuple:
+        _check_continuations(continuations, max_bytes)
+
+
+def _check_continuations(messages: object, max_bytes: int) -> None:
+    if type(messages) is not tuple:
         raise NotEncodable("continuations: a tuple is needed")
-    for place, message in enumerate(envelope.continuations):
+    for place, message in enumerate(messages):
         # One deeper: they stand in a list of their own.
         check_object(message, f"continuations[{place}]", max_bytes, depth=3)
 
@@ -328,20 +265,15 @@ def encode_record(record: Record) -> bytes:
     """
     if record.value is not None:
         decode_value(record.value)
-    if record.meta:
-        check_object(record.meta, "meta", MAX_BODY)
+    check_object(record.meta, "meta", MAX_BODY)
+    wire = _to_wire_record(record)
     try:
-        return _write(_to_wire_record(record))
-    except UnicodeEncodeError:
-        printable = evolve(
-            record,
-            error=record.error and _printable(record.error),
-            reason=_escaped(record.reason),
-            worker=_escaped(record.worker),
-        )
+        return _write(wire)
+    except (TypeError, ValueError):
+        _escape(wire)
     try:
-        return _write(_to_wire_record(printable))
-    except ValueError as error:
+        return _write(wire)
+    except (TypeError, ValueError) as error:
         raise unwritable(
             error, {"meta": record.meta, "record": [record.id, record.task, record.queue]}
         ) from None
@@ -371,9 +303,9 @@ def decode_record(data: bytes) -> Record:
     return _from_wire_record(wire)
 
 
-def _to_wire_record(record: Record) -> _WireRecord:
+def _to_wire_record(record: Record) -> WireRecord:
     error = record.error
-    return _WireRecord(
+    return WireRecord(
         version=_RECORD_VERSION,
         id=record.id,
         state=record.state,
@@ -393,11 +325,11 @@ def _to_wire_record(record: Record) -> _WireRecord:
     )
 
 
-def _to_wire_error(error: TaskError) -> _WireError:
-    return _WireError(error.type, error.message, error.traceback, error.attempt, error.at_ms)
+def _to_wire_error(error: TaskError) -> WireError:
+    return WireError(error.type, error.message, error.traceback, error.attempt, error.at_ms)
 
 
-def _from_wire_record(wire: _WireRecord) -> Record:
+def _from_wire_record(wire: WireRecord) -> Record:
     values = msgspec.structs.asdict(wire)
     del values["version"]
     values["value"] = None if wire.value is msgspec.UNSET else bytes(wire.value)
@@ -405,13 +337,14 @@ def _from_wire_record(wire: _WireRecord) -> Record:
     return Record(**values)
 
 
-def _printable(error: TaskError) -> TaskError:
-    return evolve(
-        error,
-        type=_escaped(error.type),
-        message=_escaped(error.message),
-        traceback=_escaped(error.traceback),
-    )
+def _escape(wire: WireRecord) -> None:
+    """Make the texts that a failing task or its host chose such that they can be written."""
+    wire.reason = _escaped(wire.reason)
+    wire.worker = _escaped(wire.worker)
+    if wire.error is not None:
+        wire.error.type = _escaped(wire.error.type)
+        wire.error.message = _escaped(wire.error.message)
+        wire.error.traceback = _escaped(wire.error.traceback)
 
 
 def _escaped(text: str) -> str:

@@ -154,6 +154,7 @@ def is_bool(_: object, attribute: Attribute[Any], value: object) -> None:
 
 def int_up_to(limit: int) -> Callable[[object, Attribute[Any], object], None]:
     """Return the validator of whole numbers from 0 to *limit*; True is no number."""
+
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
         if value is UNSET or (type(value) is int and 0 <= value <= limit):
             return
