@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from stem_core.cli.parameters import DURATION, HEADER, INSTANT, JSON_OBJECT
+from stem_core.cli.parameters import (
+    read_duration,
+    read_header,
+    read_instant,
+    read_object,
+    read_queues,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,17 +25,17 @@ from stem_core.cli.parameters import DURATION, HEADER, INSTANT, JSON_OBJECT
     ],
 )
 def test_a_duration_is_read_with_its_units(text: str, value: timedelta) -> None:
-    assert DURATION.convert(text, None, None) == value
+    assert read_duration(text) == value
 
 
 @pytest.mark.parametrize("text", ["5", "", "-1s", "soon"])
 def test_a_text_that_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"duration|range"):
-        DURATION.convert(text, None, None)
+        read_duration(text)
 
 
 def test_an_instant_is_read_with_its_zone() -> None:
-    read = INSTANT.convert("2030-01-31T10:30:00+01:00", None, None)
+    read = read_instant("2030-01-31T10:30:00+01:00")
     assert read == datetime(2030, 1, 31, 9, 30, tzinfo=UTC)
 
 
@@ -38,11 +44,11 @@ def test_an_instant_is_read_with_its_zone() -> None:
 )
 def test_an_instant_without_a_meaning_is_refused(text: str, why: str) -> None:
     with pytest.raises(click.BadParameter, match=why):
-        INSTANT.convert(text, None, None)
+        read_instant(text)
 
 
 def test_arguments_are_a_json_object() -> None:
-    assert JSON_OBJECT.convert('{"n": 1, "deep": [null]}', None, None) == {"n": 1, "deep": [None]}
+    assert read_object('{"n": 1, "deep": [null]}') == {"n": 1, "deep": [None]}
 
 
 @pytest.mark.parametrize(
@@ -59,14 +65,24 @@ def test_arguments_are_a_json_object() -> None:
 )
 def test_what_is_no_json_object_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(click.BadParameter, match=why):
-        JSON_OBJECT.convert(text, None, None)
+        read_object(text)
 
 
 def test_a_header_is_split_at_its_first_equals_sign() -> None:
-    assert HEADER.convert("trace=a=b", None, None) == ("trace", "a=b")
+    assert read_header("trace=a=b") == ("trace", "a=b")
 
 
 @pytest.mark.parametrize("text", ["trace", "=x", ""])
 def test_a_header_without_a_name_or_value_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="name=value"):
-        HEADER.convert(text, None, None)
+        read_header(text)
+
+
+def test_queues_have_weights() -> None:
+    assert read_queues("billing:8, default") == {"billing": 8, "default": 1}
+
+
+@pytest.mark.parametrize("text", ["", "a,,b", "a:0", "a:-1", "a:x", ":3", "a:"])
+def test_a_queue_without_a_name_or_a_weight_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="billing:8"):
+        read_queues(text)

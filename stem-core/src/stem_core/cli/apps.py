@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from importlib import import_module
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Final
 
 from attrs import frozen
@@ -78,7 +78,7 @@ def load_app(text: str) -> Stem:
 def _meant(text: str) -> str:
     """Say what a path to a file was meant to be."""
     path, _, attribute = text.partition(":")
-    if not path.endswith(".py") and "/" not in path:
+    if ".." in path or not (path.endswith(".py") or "/" in path):
         return ""
     dotted = path.removesuffix(".py").strip("./").replace("/", ".")
     if _ADDRESS.fullmatch(dotted) is None:
@@ -113,7 +113,7 @@ def _modules_beside(name: str) -> Iterator[str]:
     from pkgutil import iter_modules
 
     package, _, _ = name.rpartition(".")
-    places = sys.modules[package].__path__ if package else [os.getcwd()]
+    places = getattr(sys.modules[package], "__path__", ()) if package else [os.getcwd()]
     prefix = f"{package}." if package else ""
     return (found.name for found in iter_modules(places, prefix))
 
@@ -174,7 +174,7 @@ def _called(factory: object, where: str) -> object:
 def _as_stem(found: object, where: str, module: ModuleType) -> Stem:
     if isinstance(found, Stem):
         return found
-    if callable(found) and not isinstance(found, type) and hasattr(found, "__code__"):
+    if isinstance(found, FunctionType):
         way_out = f"If it makes the Stem, write '{module.__name__}:{found.__name__}()'."
     else:
         way_out = _write_one_of(module) or _FORM

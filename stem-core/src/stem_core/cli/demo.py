@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = ["demo"]
 _QUEUE: Final = "demo"
 _DELIBERATE_FAILURES: Final = 2
 _LOOK_AGAIN_S: Final = 2.0
+_ENDS: Final = frozenset({"task-succeeded", "task-failed", "task-cancelled"})
 
 
 @click.command(short_help="Run one task for each file of a folder, and watch.")
@@ -81,6 +83,8 @@ def demo(folder: Path | None, concurrency: int, show_all: bool, as_json: bool) -
     found = files_of(place)
     if not found.files:
         raise click.BadParameter(f"there is no file in {str(place)!r}", param_hint="FOLDER")
+    # memory:// warns that it ends with this process; here that is the point.
+    logging.getLogger("stem").setLevel(logging.ERROR)
     # For a program standard output holds the results and nothing else.
     stage = sys.stderr if as_json else sys.stdout
     outcomes = asyncio.run(_perform(place, found, concurrency, stage))
@@ -157,15 +161,14 @@ class _Watcher:
         file = self._files.get(event.task_id)
         if file is None:
             return
-        match event.name:
-            case "task-retried":
-                self._failed.add(event.task_id)
-                again = f"again in {format_ms(event.detail['after_ms'])}"
-                self._say(event, file, f"failed: {event.detail['error']}; {again}")
-            case "task-succeeded" | "task-failed" | "task-cancelled":
-                if event.task_id in self._failed:
-                    self._say(event, file, event.name.removeprefix("task-"))
-                self._end(event.task_id, file)
+        if event.name == "task-retried":
+            self._failed.add(event.task_id)
+            again = f"again in {format_ms(event.detail['after_ms'])}"
+            self._say(event, file, f"failed: {event.detail['error']}; {again}")
+        elif event.name in _ENDS:
+            if event.task_id in self._failed:
+                self._say(event, file, event.name.removeprefix("task-"))
+            self._end(event.task_id, file)
 
     def _say(self, event: Event, file: str, what: str) -> None:
         self._progress.say(f"  attempt {event.attempt} of {visible(file)} {visible(what)}")

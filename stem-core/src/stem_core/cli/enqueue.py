@@ -12,13 +12,13 @@ from attrs import frozen
 
 from stem_core.cli.failures import nearest, warn
 from stem_core.cli.parameters import (
-    DURATION,
-    HEADER,
-    INSTANT,
-    JSON_OBJECT,
     app_option,
     json_option,
     option,
+    read_duration,
+    read_header,
+    read_instant,
+    read_object,
 )
 from stem_core.cli.stores import open_stem, refuse_private
 from stem_core.model.options import TaskOptions
@@ -40,7 +40,7 @@ class _Wish:
 
 @click.command(short_help="Enqueue one task by its name.")
 @click.argument("name")
-@click.argument("arguments", metavar="[JSON]", type=JSON_OBJECT, default="{}")
+@click.argument("arguments", metavar="[JSON]", type=read_object, default="{}")
 @option("-q", "--queue", metavar="NAME", variable="STEM_ENQUEUE_QUEUE", help="Where it waits.")
 @option(
     "--priority",
@@ -60,14 +60,14 @@ class _Wish:
     "--delay",
     metavar="DURATION",
     variable="STEM_ENQUEUE_DELAY",
-    type=DURATION,
+    type=read_duration,
     help="Start this much later: 90s, 5m, 1h30m.",
 )
 @option(
     "--not-before",
     metavar="INSTANT",
     variable="STEM_ENQUEUE_NOT_BEFORE",
-    type=INSTANT,
+    type=read_instant,
     help="Start at this instant: 2030-01-31T09:30:00+00:00.",
 )
 @option(
@@ -75,7 +75,7 @@ class _Wish:
     "headers",
     metavar="NAME=VALUE",
     variable="STEM_ENQUEUE_HEADER",
-    type=HEADER,
+    type=read_header,
     multiple=True,
     help="A header for the handler; can be given several times.",
 )
@@ -83,7 +83,7 @@ class _Wish:
     "--meta",
     metavar="JSON",
     variable="STEM_ENQUEUE_META",
-    type=JSON_OBJECT,
+    type=read_object,
     help="A JSON object that is stored with the result.",
 )
 @option(
@@ -97,7 +97,7 @@ class _Wish:
     "--wait",
     metavar="DURATION",
     variable="STEM_ENQUEUE_WAIT",
-    type=DURATION,
+    type=read_duration,
     help="Wait this long for the result and print it.",
 )
 @app_option

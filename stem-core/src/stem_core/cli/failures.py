@@ -6,13 +6,14 @@ exception that is none of ours is a bug, and keeps its traceback.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 
 from stem_core.cli.terminal import Paint, Shade
 from stem_core.model.errors import StemError
 
-__all__ = ["complain", "nearest", "warn"]
+__all__ = ["complain", "nearest", "tell_warnings", "warn"]
 
 
 def complain(error: StemError) -> None:
@@ -23,6 +24,20 @@ def complain(error: StemError) -> None:
 def warn(text: str) -> None:
     """Print a warning; further lines of *text* say more."""
     _print("Warning", "warn", text)
+
+
+class _Telling(logging.Handler):
+    """Tells what the rooms below log, in the voice of the program."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
+def tell_warnings() -> None:
+    """Print what Stem logs as a warning or worse; for commands that keep no log."""
+    logger = logging.getLogger("stem")
+    if not any(isinstance(handler, _Telling) for handler in logger.handlers):
+        logger.addHandler(_Telling(logging.WARNING))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The parameters that commands share: options with their variables, and types of values.
+"""The parameters that commands share: options with their variables, and readers of values.
 
 Rule of this module: every option of the program is made by `option`, so none is
 without a variable, and none is without help.
@@ -7,9 +7,10 @@ without a variable, and none is without help.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -17,14 +18,14 @@ from stem_core.model.duration import to_ms
 from stem_core.model.errors import InvalidOption
 
 __all__ = [
-    "DURATION",
-    "HEADER",
-    "INSTANT",
-    "JSON_OBJECT",
-    "QUEUES",
     "app_option",
     "json_option",
     "option",
+    "read_duration",
+    "read_header",
+    "read_instant",
+    "read_object",
+    "read_queues",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,106 +47,57 @@ def json_option(command: str) -> Callable[[F], F]:
     )
 
 
-class _Duration(click.ParamType):
-    """A span of time; received as a timedelta."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return timedelta(milliseconds=to_ms(value, field=_label(param)))
-        except InvalidOption as error:
-            self.fail(str(error), param, ctx)
+def read_duration(text: str) -> timedelta:
+    """Return a span of time, written with its units."""
+    try:
+        return timedelta(milliseconds=to_ms(text, field="it"))
+    except InvalidOption:
+        raise click.BadParameter(f"{text!r} is not a duration; write 250ms, 90s or 1h30m") from None
 
 
-class _Instant(click.ParamType):
-    """An instant with its time zone; received as an aware datetime."""
-
-    name = "instant"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            instant = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not an ISO 8601 instant; {_INSTANT_EXAMPLE}", param, ctx)
-        if instant.tzinfo is None:
-            self.fail(f"{value!r} has no time zone; {_INSTANT_EXAMPLE}", param, ctx)
-        return instant
+def read_instant(text: str) -> datetime:
+    """Return an instant, written with its time zone."""
+    example = "write 2030-01-31T09:30:00+00:00"
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an ISO 8601 instant; {example}") from None
+    if instant.tzinfo is None:
+        raise click.BadParameter(f"{text!r} has no time zone; {example}")
+    return instant
 
 
-class _JsonObject(click.ParamType):
-    """A JSON object, strictly read; ``-`` reads it from standard input."""
-
-    name = "json"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return value
-        text = click.get_text_stream("stdin").read() if value == "-" else value
-        try:
-            found = json.loads(text, object_pairs_hook=_unrepeated, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            self.fail(f"this is not JSON: {error}; {_OBJECT_EXAMPLE}", param, ctx)
-        if not isinstance(found, dict):
-            self.fail(f"expected a JSON object, got {found!r:.40}; {_OBJECT_EXAMPLE}", param, ctx)
-        return found
+def read_object(text: str) -> dict[str, Any]:
+    """Return a JSON object, strictly read; ``-`` reads it from standard input."""
+    example = """write '{"name": "Stem"}', in single quotes"""
+    if text == "-":
+        text = sys.stdin.read()
+    try:
+        found = json.loads(text, object_pairs_hook=_unrepeated, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"this is not JSON: {error}; {example}") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"expected a JSON object, got {found!r:.40}; {example}")
+    return found
 
 
-class _Header(click.ParamType):
-    """``name=value``; received as a pair."""
-
-    name = "name=value"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = value.partition("=")
-        if not name or not equals:
-            self.fail(f"{value!r} is not name=value", param, ctx)
-        return name, text
+def read_header(text: str) -> tuple[str, str]:
+    """Return the name and the value of ``name=value``."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{text!r} is not name=value")
+    return name, value
 
 
-class _Queues(click.ParamType):
-    """``billing:8,default``; received as weights by queue, 1 where none is given."""
-
-    name = "queues"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, int]:
-        if isinstance(value, dict):
-            return value
-        weights: dict[str, int] = {}
-        for piece in value.split(","):
-            name, colon, weight = piece.strip().partition(":")
-            if not name or (colon and not (weight.isascii() and weight.isdigit() and int(weight))):
-                self.fail(f"{piece!r} is not a queue; write default or billing:8", param, ctx)
-            weights[name] = int(weight) if colon else 1
-        return weights
-
-
-DURATION: Final = _Duration()
-INSTANT: Final = _Instant()
-JSON_OBJECT: Final = _JsonObject()
-HEADER: Final = _Header()
-QUEUES: Final = _Queues()
-
-_INSTANT_EXAMPLE: Final = "write 2030-01-31T09:30:00+00:00"
-_OBJECT_EXAMPLE: Final = """write '{"name": "Stem"}', in single quotes"""
-
-
-def _label(param: click.Parameter | None) -> str:
-    return "value" if param is None else param.name or "value"
+def read_queues(text: str) -> dict[str, int]:
+    """Return the weights of ``billing:8,default`` by queue, 1 where none is given."""
+    weights: dict[str, int] = {}
+    for piece in text.split(","):
+        name, colon, weight = piece.strip().partition(":")
+        if not name or (colon and not (weight.isascii() and weight.isdigit() and int(weight))):
+            raise click.BadParameter(f"{piece!r} is not a queue; write default or billing:8")
+        weights[name] = int(weight) if colon else 1
+    return weights
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -89,9 +89,9 @@ def program(ctx: click.Context, version: bool) -> None:
     Enqueue one of them:  stem enqueue billing.charge '{"customer_id": "cust_123"}'
     """
     if version:
-        from stem_core.cli.version import own_version
+        from importlib.metadata import version as version_of
 
-        click.echo(f"stem-core {own_version()}")
+        click.echo(f"stem-core {version_of('stem-core')}")
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -7,6 +7,7 @@ Rule of this module: it adds no fact; what the page says stands beside the optio
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import cleandoc
 from typing import Final
 
 import click
@@ -61,9 +62,11 @@ def _sections(command: click.Command, parent: click.Context, name: str) -> Itera
 
 def _help(command: click.Command) -> str:
     """Return the help text as Markdown: what must not be rewrapped is code."""
-    paragraphs = (command.help or "").split("\n\n")
+    paragraphs = cleandoc(command.help or "").split("\n\n")
     return "\n\n".join(
-        "```sh\n{}\n```".format("\n".join(part.splitlines()[1:])) if part[:1] == "\b" else part
+        "```sh\n{}\n```".format("\n".join(part.splitlines()[1:]))
+        if part[:1] == "\b"
+        else part.strip()
         for part in paragraphs
     )
 

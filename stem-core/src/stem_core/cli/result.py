@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.parameters import DURATION, app_option, json_option, option
+from stem_core.cli.parameters import app_option, json_option, option, read_duration
 from stem_core.cli.stores import open_stem, refuse_private
 from stem_core.cli.terminal import Paint, Shade, visible
 from stem_core.model.errors import NoResultBackend, ResultExpired
@@ -36,7 +36,7 @@ _SHADES: Final[dict[State, Shade]] = {
     "--wait",
     metavar="DURATION",
     variable="STEM_RESULT_WAIT",
-    type=DURATION,
+    type=read_duration,
     help="Wait this long for the end of the task: 30s, 5m.",
 )
 @app_option

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Final, Literal
 
 from stem_core.cli.apps import load_app
+from stem_core.cli.failures import tell_warnings
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.model.errors import ConfigError
@@ -18,10 +19,16 @@ from stem_core.producer.client import Stem
 
 __all__ = ["open_stem", "refuse_private"]
 
+_IN_VAIN: Final = {
+    "broker": "no worker could ever see this task",
+    "result backend": "it holds no result of any other process",
+}
+
 
 @asynccontextmanager
 async def open_stem(app: str | None) -> AsyncIterator[Stem]:
     """Give the Stem of *app*, or else of the environment, and close it at the end."""
+    tell_warnings()
     async with load_app(app) if app else Stem.from_environment() as stem:
         yield stem
 
@@ -32,7 +39,6 @@ def refuse_private(
     """Raise unless other processes see what is in *store*."""
     if not store.capabilities.multiprocess:
         raise ConfigError(
-            f"the {what} of {at} lives in this process only: "
-            "no worker could ever see this task, and no other process its result",
+            f"the {what} of {at} lives in this process only: {_IN_VAIN[what]}",
             way_out="Set STEM_BROKER_URL to a store that processes share.",
         )

@@ -27,6 +27,7 @@ _CODES: Final[Mapping[Shade, str]] = {
 }
 _CLEAR_LINE: Final = "\r\x1b[K"
 _GAP: Final = "  "
+_REDRAWS: Final = 200
 
 
 @frozen
@@ -120,13 +121,17 @@ class Progress:
         self._total: Final = total
         self._live: Final = live
         self._shown = ""
+        self._drawn = 0
         self._tenth = 0
 
     def show(self, done: int, note: str = "") -> None:
         """Say that *done* of the total are done; *note* is about the moment."""
         text = f"{done}/{self._total}"
         if self._live:
-            self._draw(f"  {_bar(done, self._total)} {text}  {visible(note)}")
+            # More often than this nobody can read, and a remote terminal falls behind.
+            if done == self._total or done - self._drawn >= self._total // _REDRAWS:
+                self._drawn = done
+                self._draw(f"  {_bar(done, self._total)} {text}  {visible(note)}")
             return
         tenth = done * 10 // self._total if self._total else 10
         if tenth > self._tenth:

@@ -13,15 +13,10 @@ import click
 from stem_core.cli.parameters import json_option
 from stem_core.contracts.hookspecs import PLUGIN_API
 
-__all__ = ["own_version", "version"]
+__all__ = ["version"]
 
 _GROUPS: Final = ("stem.brokers", "stem.backends", "stem.signers", "stem.plugins", "stem.commands")
 _LIBRARIES: Final = ("pluggy", "attrs", "cattrs", "msgspec", "click")
-
-
-def own_version() -> str:
-    """Return the version of the installed stem-core."""
-    return version_of("stem-core")
 
 
 @click.command(short_help="Show the versions of Stem and its plugins.")
@@ -42,7 +37,7 @@ def version(as_json: bool) -> None:
 
 def _facts() -> dict[str, Any]:
     return {
-        "stem-core": own_version(),
+        "stem-core": version_of("stem-core"),
         "plugin_api": ".".join(map(str, PLUGIN_API)),
         "plugins": _plugins(),
         "python": platform.python_version(),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
 from stem_core.cli.apps import load_app
-from stem_core.cli.failures import warn
-from stem_core.cli.parameters import DURATION, QUEUES, option
+from stem_core.cli.exits import ExitCode
+from stem_core.cli.parameters import option, read_duration, read_queues
 from stem_core.cli.terminal import Paint, count_of, visible
 from stem_core.contracts.capabilities import Durability
 from stem_core.model.errors import ConfigError
@@ -33,10 +34,10 @@ _DURABILITY: Final = {
     Durability.SYNCED: "what it holds survives a power cut",
 }
 _ALONE: Final = (
-    "the broker of this application lives in this process only: no other process can send "
-    "work to this worker\n  Good for an application that enqueues by itself; "
-    "else set STEM_BROKER_URL to a store that processes share."
+    "this broker lives in this process only: no other process can send work to this worker. "
+    "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL"
 )
+_log: Final = logging.getLogger("stem.worker")
 
 
 @click.command(short_help="Run the tasks of an application.")
@@ -46,7 +47,7 @@ _ALONE: Final = (
     "--queues",
     metavar="QUEUE[:WEIGHT],...",
     variable="STEM_WORKER_QUEUES",
-    type=QUEUES,
+    type=read_queues,
     help="Queues to serve; one with a higher weight is asked first more often.",
 )
 @option(
@@ -68,7 +69,7 @@ _ALONE: Final = (
     "--grace",
     metavar="DURATION",
     variable="STEM_WORKER_GRACE",
-    type=DURATION,
+    type=read_duration,
     help="How long running tasks may go on after a signal.",
 )
 @option(
@@ -76,13 +77,6 @@ _ALONE: Final = (
     metavar="NAME",
     variable="STEM_WORKER_NAME",
     help="What this worker is called in logs and records.",
-)
-@option(
-    "--burst",
-    "until_empty",
-    variable="STEM_WORKER_BURST",
-    is_flag=True,
-    help="Run until nothing is ready, then end.",
 )
 @option(
     "--log-level",
@@ -98,9 +92,7 @@ _ALONE: Final = (
     type=click.Choice(_FORMATS),
     help="text, json, or auto: text on a terminal and JSON elsewhere.",
 )
-def worker(
-    app: str, until_empty: bool, log_level: str | None, log_format: str | None, **how: Any
-) -> int:
+def worker(app: str, log_level: str | None, log_format: str | None, **how: Any) -> int:
     """Run the tasks of the application APP until a signal says to stop.
 
     APP is module:attr, such as shop.tasks:stem; without an attribute its app, then
@@ -109,9 +101,13 @@ def worker(
     SIGTERM or Ctrl-C drains: nothing new is taken, and what runs may finish within
     the grace. A second signal hands it back at once, to another worker.
 
+    APP can also be given as STEM_APP.
+
     Exit code 0 if it drained, 75 if unfinished tasks were handed back, 70 if a
     task would not end.
     """
+    # Twice: the application may say something while it is imported, and have settings of its own.
+    configure_logging(log_level or "info", _log_form(log_format or "auto"))
     stem = load_app(app)
     if not stem.registry.names():
         raise ConfigError(
@@ -121,45 +117,49 @@ def worker(
         )
     form = _log_form(log_format or stem.config.log_format)
     configure_logging(log_level or stem.config.log_level, form)
-    return asyncio.run(_serve(stem, app, how, until_empty=until_empty, banner=form == "text"))
+    code = asyncio.run(_serve(stem, app, how, is_for_people=form == "text"))
+    if code != ExitCode.OK:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now: Python would wait for the thread of a task that does not end."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _log_form(wish: str) -> Literal["text", "json"]:
-    """Decide between text and JSON as `configure_logging` would, for the banner too."""
+    """Decide for the log what `auto` means, and with it whether there is a banner."""
     if wish == "auto":
         return "text" if sys.stderr.isatty() else "json"
     return "text" if wish == "text" else "json"
 
 
-async def _serve(
-    stem: Stem, app: str, how: dict[str, Any], *, until_empty: bool, banner: bool
-) -> int:
-    """Run a worker until it is told to stop; return its exit code."""
+async def _serve(stem: Stem, app: str, how: dict[str, Any], *, is_for_people: bool) -> int:
+    """Run a worker until a signal stops it; return its exit code."""
     async with stem:
         lane = await stem.lane()
-        if not lane.broker.capabilities.multiprocess:
-            warn(_ALONE)
         runs = Worker(stem, observers=[LogObserver()], **how)
-        if banner:
-            at_once = how["concurrency"] or stem.config.worker_concurrency
-            for line in _banner(stem, lane, app, runs, at_once, Paint.of(sys.stderr)):
-                click.echo(line, err=True)
-        runs.install_signals()
-        if until_empty:
-            await runs.run_until_idle()
-            return await runs.ended()
-        return await runs.run()
+        await runs.start()
+        runs.install_signals()  # before, there was nothing to drain
+        if is_for_people:
+            click.echo("\n".join(_banner(stem, lane, app, runs)), err=True)
+        if not lane.capabilities.multiprocess:
+            _log.warning(_ALONE)
+        return await runs.ended()
 
 
-def _banner(
-    stem: Stem, lane: Lane, app: str, runs: Worker, concurrency: int, paint: Paint
-) -> Iterator[str]:
+def _banner(stem: Stem, lane: Lane, app: str, runs: Worker) -> Iterator[str]:
     """Say what has started, with what, and how it is ended."""
+    paint = Paint.of(sys.stderr)
     facts = {
         "app": f"{app}, {count_of(len(stem.registry.names()), 'task')}",
         "broker": f"{lane.at} ({_DURABILITY[lane.capabilities.durability]})",
         "backend": _backend_of(lane),
-        "queues": f"{', '.join(runs.queues)} × {concurrency} at a time",
+        "queues": f"{', '.join(runs.queues)} × {runs.concurrency} at a time",
         "signer": _signer_of(stem),
         "worker": f"{runs.name}, pid {os.getpid()}",
     }

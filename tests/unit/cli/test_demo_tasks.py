@@ -1,0 +1,51 @@
+"""The task of the demo, called as the plain function that it is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stem_core.cli import demo_tasks
+from stem_core.cli.demo_tasks import DeliberateFailure, FileFacts, measure
+from stem_core.model.errors import Discard
+from stem_core.producer.context import TaskContext
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=40), chunk=st.integers(1, 9))
+def test_a_file_is_measured_the_same_however_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, chunk: int
+) -> None:
+    monkeypatch.setattr(demo_tasks, "_CHUNK", chunk)
+    (tmp_path / "file").write_bytes(content)
+    assert measure(TaskContext.for_testing(), str(tmp_path / "file")) == FileFacts(
+        size=len(content),
+        lines=content.count(b"\n"),
+        words=len(content.split()),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+@pytest.mark.parametrize(("attempt", "fails"), [(1, True), (2, True), (3, False)])
+def test_it_fails_as_often_as_it_is_told_to(tmp_path: Path, attempt: int, fails: bool) -> None:
+    (tmp_path / "file").touch()
+    context = TaskContext.for_testing(attempt=attempt)
+    if fails:
+        with pytest.raises(DeliberateFailure, match=f"attempt {attempt} fails on purpose"):
+            measure(context, str(tmp_path / "file"), failures=2)
+    else:
+        assert measure(context, str(tmp_path / "file"), failures=2).size == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("gone", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_file_that_cannot_be_read_is_an_end_and_no_failure(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    with pytest.raises(Discard, match=why):
+        measure(TaskContext.for_testing(), str(tmp_path / name))
