@@ -83,16 +83,12 @@ class Binding:
             InvalidArguments: it does not fit the signature; names the parameter and
                 every value of a wrong type.
         """
-        positional = self._positional
-        if len(args) > len(positional):
-            self._refuse_count(len(args))
-        wire = dict(zip(positional, args, strict=False))
-        if kwargs:
-            if not self._known.issuperset(kwargs) or not wire.keys().isdisjoint(kwargs):
-                self._refuse_names(wire, kwargs)
-            wire.update(kwargs)
-        if len(wire) < len(self.names) and not wire.keys() >= self._required:
-            self._refuse_missing(wire)
+        wire = dict(zip(self._positional, args, strict=False))
+        wire.update(kwargs)
+        if len(wire) != len(args) + len(kwargs) or (
+            len(wire) < len(self.names) and not wire.keys() >= self._required
+        ):
+            self._refuse_call(args, kwargs)
         scalars = self._scalars
         for name, value in wire.items():
             if type(value) is not scalars.get(name):
@@ -101,6 +97,8 @@ class Binding:
 
     def _unstructured(self, wire: dict[str, Any]) -> dict[str, Any]:
         """Return what is more than a text, a number or a truth value, or is none it should be."""
+        if not self._known.issuperset(wire):
+            self._refuse_names((), wire)
         plain = {name: unstructure(value) for name, value in wire.items()}
         try:
             structure_arguments(plain, self._checks)
@@ -119,7 +117,7 @@ class Binding:
             InvalidArguments: every problem at once, each with its path.
         """
         if not self._known.issuperset(args):
-            self._refuse_names({}, args)
+            self._refuse_names((), args)
         if len(args) < len(self.names) and not args.keys() >= self._required:
             self._refuse_missing(args)
         return structure_arguments(args, self._checks)
@@ -215,9 +213,14 @@ class Binding:
     def _refuse(self, what: str, guess: str = "") -> NoReturn:
         raise InvalidArguments(f"{_label(self._fn)}: {what}", way_out=guess + self._way_out)
 
-    def _refuse_count(self, count: int) -> NoReturn:
+    def _refuse_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
         most = len(self._positional)
-        self._refuse(f"takes at most {most} positional arguments, got {count}")
+        if len(args) > most:
+            self._refuse(f"takes at most {most} positional arguments, got {len(args)}")
+        taken = self._positional[: len(args)]
+        if not self._known.issuperset(kwargs) or not kwargs.keys().isdisjoint(taken):
+            self._refuse_names(taken, kwargs)
+        self._refuse_missing((*taken, *kwargs))
 
     def _refuse_names(self, taken: Iterable[str], given: Mapping[str, Any]) -> NoReturn:
         taken = set(taken)

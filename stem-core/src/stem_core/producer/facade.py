@@ -68,7 +68,7 @@ class BlockingStem:
     def enqueue_many(self, calls: Iterable[Call[R]]) -> list[BlockingJob[R]]:
         """Send many calls; jobs by position. See `Stem.enqueue_many`."""
         todo = list(calls)
-        jobs = run(self._stem._enqueue_many(todo, False))
+        jobs = run(self._stem.enqueue_many(todo))
         return [
             BlockingJob(job.id, self, call.task, created=job.created)
             for job, call in zip(jobs, todo, strict=True)

@@ -8,9 +8,9 @@ closed loop or to a parent process is dropped without a word on the wire.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from copy import copy
-from typing import Final, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from attrs import define, frozen
 
@@ -21,11 +21,12 @@ from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
 from stem_core.contracts.messages import Message, Published
 from stem_core.model.duration import format_ms
 from stem_core.model.errors import Fault, StoreError, StoreUnavailable
-from stem_core.producer.waiting import within
+from stem_core.producer.waiting import resumed
 
 __all__ = ["Lane", "Patience", "chunks"]
 
 T = TypeVar("T")
+Asked: TypeAlias = Coroutine[Any, Any, T]
 
 _PASSING: Final = frozenset(
     {Fault.RECONNECT, Fault.BACKOFF, Fault.RETRY_TXN, Fault.RECREATE, Fault.RELOAD}
@@ -47,16 +48,27 @@ class Patience:
     clock: Clock = SYSTEM_CLOCK
     dice: Dice = SYSTEM_DICE
 
-    async def insist(self, ask: Callable[[], Awaitable[T]], *, at: str) -> T:
+    async def insist(self, ask: Callable[..., Asked[T]], *args: object, at: str) -> T:
         """Return what *ask* returns; ask again while the fault may pass.
 
         Raises:
             StoreUnavailable: nothing but passing faults, or no reply, until the deadline.
             StoreError: a fault that does not pass by itself.
         """
+        call = ask(*args)
+        try:
+            waits_for = call.send(None)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        except StoreError as error:
+            asked: Asked[T] = _failed(error)
+        else:
+            asked = _going_on(call, waits_for)
         seen: list[StoreError] = []
         try:
-            return await within(self.deadline_ms / 1000, self._keep_asking(ask, seen))
+            async with asyncio.timeout(self.deadline_ms / 1000):
+                return await self._keep_asking(asked, lambda: ask(*args), seen)
         except TimeoutError:
             last = f": {seen[-1].message}" if seen else ""
             raise StoreUnavailable(
@@ -65,10 +77,12 @@ class Patience:
                 "STEM_PUBLISH_DEADLINE says how long to try.",
             ) from (seen[-1] if seen else None)
 
-    async def _keep_asking(self, ask: Callable[[], Awaitable[T]], seen: list[StoreError]) -> T:
+    async def _keep_asking(
+        self, asked: Awaitable[T], ask: Callable[[], Asked[T]], seen: list[StoreError]
+    ) -> T:
         while True:
             try:
-                return await ask()
+                return await asked
             except StoreError as error:
                 if error.fault not in _PASSING:
                     raise
@@ -76,6 +90,16 @@ class Patience:
             # Full jitter: producers that lost one broker together do not return together.
             longest_ms = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS << min(len(seen), 10))
             await self.clock.sleep(1 + int(self.dice.roll() * longest_ms))
+            asked = ask()
+
+
+async def _going_on(call: Asked[T], waits_for: Any) -> T:
+    value: T = await resumed(call, waits_for)
+    return value
+
+
+async def _failed(error: StoreError) -> NoReturn:
+    raise error
 
 
 @define(eq=False)
@@ -126,7 +150,7 @@ class Lane:
             return await self._queued(message)
         self._is_busy = True
         try:
-            return (await self._send([message]))[0]
+            return (await self._patience.insist(self.broker.publish, [message], at=self.at))[0]
         finally:
             self._is_busy = False
             if self._waiting:
@@ -153,7 +177,7 @@ class Lane:
             await self.backend.aclose()
 
     async def _send(self, messages: Sequence[Message]) -> Sequence[Published]:
-        return await self._patience.insist(lambda: self.broker.publish(messages), at=self.at)
+        return await self._patience.insist(self.broker.publish, messages, at=self.at)
 
     # ── sharing calls ──
 

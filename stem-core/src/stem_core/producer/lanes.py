@@ -48,10 +48,8 @@ class Opening:
 
     async def open(self, *, is_first: bool) -> Lane:
         """Open a lane in the loop that runs. Only the first may use objects as they were given."""
-        broker = await self.patience.insist(lambda: self._broker(is_first), at=self.at)
-        backend = await self.patience.insist(
-            lambda: self._backend(is_first), at="the result backend"
-        )
+        broker = await self.patience.insist(self._broker, is_first, at=self.at)
+        backend = await self.patience.insist(self._backend, is_first, at="the result backend")
         return Lane(self.wrap(broker), backend, at=self.at, patience=self.patience)
 
     async def _broker(self, is_first: bool) -> Broker:

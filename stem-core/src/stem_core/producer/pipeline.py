@@ -33,9 +33,10 @@ from stem_core.model.errors import (
 )
 from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
-from stem_core.model.seal import TASK, UNSIGNED, Seal
+from stem_core.model.seal import TASK, Seal
 from stem_core.model.settings import StemConfig
 from stem_core.producer.built import check_built, check_capabilities
+from stem_core.producer.how import PLAINLY
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
 from stem_core.producer.tasks import Call
@@ -57,11 +58,15 @@ class Plan:
 
     Attributes:
         effective: every question about options answered.
-        options: those that were given, as they travel.
+        envelope: the fields that they share, and places for the others; copied for each call.
+        message: the routing fields of a call that says nothing more.
+        is_plain: nothing is left to work out for each call.
     """
 
     effective: Effective
-    options: dict[str, Any]
+    envelope: dict[str, Any]
+    message: dict[str, Any]
+    is_plain: bool
 
 
 class Pipeline:
@@ -100,13 +105,13 @@ class Pipeline:
         self.policy: Final[Policy] = policy or ("require" if signer else "off")
         self.routes: Final = Routes(config.routes) if routes is None else routes
         self.capabilities: Capabilities | None = None
-        self._config = config
         self._registry = registry
         self._middleware = tuple(middleware)
         self._wall_ms = clock.wall_ms
         self._random = dice.bytes
         self._dedupe_ms = 2 * config.publish_deadline_ms
         self._max_bytes = config.max_payload
+        self._max_lapses = config.max_lapses
         self._plans: dict[str, Plan] = {}
         self._rare_plans = lru_cache(maxsize=512)(self._make_plan)
 
@@ -140,28 +145,30 @@ class Pipeline:
             EnqueueError: the call is refused.
             CapabilityMissing: an option that this release or this broker does not have.
         """
-        plan = self.plan(call.name, call.given)
-        how = call.how
+        plan, how, now_ms = self.plan(call.name, call.given), call.how, self._wall_ms()
         chosen_id = task_id or how.task_id
-        now_ms = self._wall_ms()
-        envelope = Envelope(
-            id=chosen_id or uuid7(now_ms, self._random(10)),
-            task=call.name,
-            namespace=self.namespace,
-            queue=plan.effective.queue,
-            enqueued_at_ms=now_ms,
-            args=call.args,
-            headers={**(headers or {}), **(how.headers or {})},
-            meta=how.meta or {},
-            not_before_ms=how.not_before_ms,
-            delay_ms=how.delay_ms,
-            expires_at_ms=_expires_at(plan.effective, now_ms),
-            priority=plan.effective.priority,
-            options=plan.options,
-            parent=parent,
-            root=root,
-        )
-        return self._seal(envelope, plan, is_chosen=chosen_id is not None)
+        fields = plan.envelope.copy()
+        fields["id"] = chosen_id or uuid7(now_ms, self._random(10))
+        fields["enqueued_at_ms"] = now_ms
+        fields["args"] = call.args
+        fields["headers"] = {}
+        fields["meta"] = {}
+        is_plain = how is PLAINLY and task_id is None and plan.is_plain
+        if not is_plain:
+            fields["headers"] = {**(headers or {}), **(how.headers or {})}
+            fields["meta"] = how.meta or {}
+            fields["not_before_ms"] = how.not_before_ms
+            fields["delay_ms"] = how.delay_ms
+            fields["expires_at_ms"] = _expires_at(plan.effective, now_ms)
+            fields["parent"] = parent
+            fields["root"] = root
+        envelope = _envelope(fields)
+        if is_plain:
+            return self._seal(envelope, plan.message)
+        envelope, plan = self._through_middleware(envelope, plan)
+        is_chosen = chosen_id is not None
+        self._check_this_call(envelope, plan.effective, is_chosen)
+        return self._seal(envelope, self._routing(envelope, plan, is_chosen=is_chosen))
 
     def plan(self, name: str, given: TaskOptions) -> Plan:
         """Return what all calls of task *name* with these options have in common."""
@@ -183,32 +190,57 @@ class Pipeline:
         effective = resolve(given, registered, self.defaults, self.routes.queue_of(name))
         if self.capabilities is not None:
             check_capabilities(effective, self.capabilities)
-        return Plan(effective=effective, options=asked.given())
+        envelope = Envelope(
+            id="",
+            task=name,
+            namespace=self.namespace,
+            queue=effective.queue,
+            enqueued_at_ms=0,
+            priority=effective.priority,
+            options=asked.given(),
+        )
+        has_end = effective.expires_ms is not None or effective.expires_at_ms is not None
+        return Plan(
+            effective=effective,
+            envelope=vars(envelope),
+            message={
+                "queue": effective.queue,
+                "task": name,
+                "priority": effective.priority,
+                "lease_ms": effective.lease_ms,
+                "max_lapses": self._max_lapses,
+                "dedupe_for_ms": self._dedupe_ms,
+            },
+            is_plain=not has_end and effective.unique is None and not self._middleware,
+        )
 
-    def _seal(self, envelope: Envelope, plan: Plan, *, is_chosen: bool) -> Message:
-        if self._middleware:
-            envelope, plan = self._through_middleware(envelope, plan)
-        effective = plan.effective
-        if envelope.delay_ms or envelope.not_before_ms or is_chosen:
-            self._check_this_call(envelope, effective, is_chosen)
+    def _routing(self, envelope: Envelope, plan: Plan, *, is_chosen: bool) -> dict[str, Any]:
+        """Return the fields of the message of *envelope*, all but its body and its seal."""
+        unique = plan.effective.unique
+        return {
+            **plan.message,
+            "queue": envelope.queue,
+            "task": envelope.task,
+            "priority": envelope.priority,
+            "delay_ms": envelope.delay_ms or 0,
+            "not_before_ms": envelope.not_before_ms or 0,
+            "expires_at_ms": envelope.expires_at_ms or 0,
+            "dedupe_for_ms": _DEDUPE_CHOSEN_MS if is_chosen else self._dedupe_ms,
+            "unique": None if unique is None else unique_key(unique, envelope),
+        }
+
+    def _seal(self, envelope: Envelope, routing: dict[str, Any]) -> Message:
         body = encode(envelope, max_bytes=self._max_bytes)
-        seal = UNSIGNED if self.signer is None else self.signer.sign(TASK, body)
+        if self.signer is None:
+            return Message(id=envelope.id, body=body, **routing)
+        seal = self.signer.sign(TASK, body)
         return Message(
             id=envelope.id,
-            queue=envelope.queue,
-            task=envelope.task,
             body=body,
-            priority=envelope.priority,
-            delay_ms=envelope.delay_ms or 0,
-            not_before_ms=envelope.not_before_ms or 0,
-            expires_at_ms=envelope.expires_at_ms or 0,
-            lease_ms=effective.lease_ms,
-            max_lapses=self._config.max_lapses,
-            dedupe_for_ms=_DEDUPE_CHOSEN_MS if is_chosen else self._dedupe_ms,
-            unique=None if effective.unique is None else unique_key(effective.unique, envelope),
             key_id=seal.key_id,
             algorithm=seal.algorithm,
             signature=seal.signature,
+            **routing,
         )
 
     def _through_middleware(self, envelope: Envelope, plan: Plan) -> tuple[Envelope, Plan]:
@@ -221,7 +253,7 @@ class Pipeline:
                     way_out="Return the envelope, or a changed copy of it.",
                 )
             envelope = changed
-        if envelope.options is plan.options:
+        if envelope.options is plan.envelope["options"]:
             return envelope, plan
         try:
             asked = TaskOptions.from_given(envelope.options)
@@ -264,6 +296,17 @@ class Pipeline:
         ):
             raise _misrouted(message, envelope, self.namespace)
         return envelope
+
+
+def _envelope(fields: dict[str, Any]) -> Envelope:
+    """Return the envelope of these fields, all of them.
+
+    The class has neither converters nor validators, so its own __init__ would do the
+    same, argument by argument, in three times the time.
+    """
+    envelope = object.__new__(Envelope)
+    object.__setattr__(envelope, "__dict__", fields)
+    return envelope
 
 
 def _expires_at(effective: Effective, now_ms: int) -> int | None:

@@ -1,95 +1,42 @@
-"""A call on its way, which complains when nobody awaits it.
+"""Calls that nobody awaits, and who forgot it.
 
-Rule of this module: it knows nothing of tasks. It wraps one coroutine.
+Rule of this module: it knows nothing of tasks, and costs a call a third of a microsecond.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Coroutine, Generator
-from types import CodeType, TracebackType
-from typing import Any, TypeVar
+from sys import _getframe
+from types import CodeType
 
-__all__ = ["Sending"]
-
-T = TypeVar("T")
+__all__ = ["Pending"]
 
 _log = logging.getLogger("stem.producer")
 
 
-class Sending(Coroutine[Any, Any, T]):
-    """A coroutine that logs an error with its call site when it is dropped unawaited.
+class Pending:
+    """Travels in a coroutine that was made and has not run yet; logs an error if it never does.
 
-    Where Python's own warning names the line that collected it, this names the
-    line that made it. It keeps the place as numbers, for a frame would keep every
-    local variable alive.
+    The coroutine sets `code` to None in its first step. A coroutine that is dropped
+    before that drops this too. Where Python's own warning names the line that
+    collected it, this names the line that made it: the caller's caller. It keeps the
+    place as a number, for a frame would keep every local variable alive.
     """
 
-    __slots__ = ("_at", "_code", "_coroutine", "_driven")
+    __slots__ = ("at", "code")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        """Wrap *coroutine*; the call site is the caller's caller."""
-        self._coroutine: Coroutine[Any, Any, T] | None = coroutine
-        frame = sys._getframe(2)
-        self._code: CodeType = frame.f_code
-        self._at: int = frame.f_lasti
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        coroutine = self._taken()
-        self._coroutine = None
-        return coroutine.__await__()
-
-    # The rest of the coroutine protocol, for asyncio.create_task and its kin.
-
-    def send(self, value: Any, /) -> Any:
-        return self._driving().send(value)
-
-    def throw(
-        self,
-        kind: Any,
-        value: Any = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> Any:
-        error = kind if value is None else value
-        if isinstance(error, type):
-            error = error()
-        return self._driving().throw(error.with_traceback(traceback) if traceback else error)
-
-    def close(self) -> None:
-        if self._coroutine is not None:
-            self._coroutine.close()
-            self._coroutine = None
-        elif (driven := getattr(self, "_driven", None)) is not None:
-            driven.close()
-
-    def _driving(self) -> Coroutine[Any, Any, T]:
-        if self._coroutine is not None:
-            self._driven: Coroutine[Any, Any, T] = self._coroutine
-            self._coroutine = None
-        return self._driven
-
-    def _taken(self) -> Coroutine[Any, Any, T]:
-        if self._coroutine is None:
-            raise RuntimeError("this call was awaited before; make another one")
-        return self._coroutine
+    def __init__(self) -> None:
+        frame = _getframe(2)
+        self.code: CodeType | None = frame.f_code
+        self.at: int = frame.f_lasti
 
     def __del__(self) -> None:
-        if self._coroutine is not None:
-            self._coroutine.close()
-            _complain(self._code, self._at)
-
-    def __repr__(self) -> str:
-        return f"<Sending from {_place(self._code, self._at)}>"
-
-
-def _complain(code: CodeType, at: int) -> None:
-    _log.error(
-        "%s: a call was never awaited, so nothing was sent. Write `await` before it, "
-        "or use `.blocking` where there is no event loop.",
-        _place(code, at),
-    )
+        if self.code is not None:
+            _log.error(
+                "%s: a call was never awaited, so nothing was sent. Write `await` before it, "
+                "or use `.blocking` where there is no event loop.",
+                _place(self.code, self.at),
+            )
 
 
 def _place(code: CodeType, at: int) -> str:

@@ -7,17 +7,16 @@ Sending is somebody else's: the `Sender` that its registry belongs to.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack
-
-from attrs import frozen
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, Unpack
 
 from stem_core.model.errors import InvalidOption, NotEncodable, UsageError
 from stem_core.model.ids import check_name
 from stem_core.model.options import NOTHING_GIVEN, PublishDict, TaskOptions
+from stem_core.model.value import Value
 from stem_core.producer.binding import Binding
 from stem_core.producer.how import PLAINLY, How, split
 from stem_core.producer.job import BlockingJob, Job
-from stem_core.producer.sending import Sending
+from stem_core.producer.sending import Pending
 
 __all__ = ["AnyTask", "Blocking", "Call", "Enqueuer", "Sender", "Task", "call_by_name"]
 
@@ -28,8 +27,7 @@ Ret = TypeVar("Ret")
 R_co = TypeVar("R_co", covariant=True)
 
 
-@frozen(slots=False, kw_only=True)
-class Call(Generic[R_co]):
+class Call(Value, Generic[R_co], frozen=True, gc=False, kw_only=True):
     """One call, bound and checked, not sent yet.
 
     Attributes:
@@ -39,6 +37,8 @@ class Call(Generic[R_co]):
         how: everything else that it asks for.
         task: None for a call by name.
     """
+
+    _hidden: ClassVar[frozenset[str]] = frozenset({"args"})
 
     name: str
     args: dict[str, Any]
@@ -71,9 +71,12 @@ class Enqueuer(Generic[P, R]):
             CapabilityMissing: an option that the broker cannot honour.
             StoreError: the broker could not be reached within the publish deadline.
         """
-        return Sending(self._enqueue(args, kwargs))
+        return self._enqueue(Pending(), args, kwargs)
 
-    async def _enqueue(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[R]:
+    async def _enqueue(
+        self, pending: Pending, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[R]:
+        pending.code = None
         return await self._task.sender._send(self._bound(args, kwargs))
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
