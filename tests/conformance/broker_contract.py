@@ -598,6 +598,13 @@ class BrokerContract:
         await stage.let_pass(stage.unit_ms + 1)
         assert (await stage.take()).attempt == 26
 
+    @promise("SETTLE-5", "FETCH-2")
+    async def test_a_retry_at_once_stands_behind_what_is_ready(self, stage):
+        await stage.publish(message("fails"), message("waits"))
+        (delivery,) = await stage.fetch(limit=1)
+        await stage.settle(end(delivery, RetryLater(0)))
+        assert [d.message.id for d in await stage.fetch()] == ["waits", "fails"]
+
     @promise("SETTLE-5")
     async def test_a_retry_wipes_the_lapses(self, stage):
         await stage.publish(message(lease_ms=stage.unit_ms))

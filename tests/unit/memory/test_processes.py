@@ -195,6 +195,20 @@ def test_a_child_begins_with_an_empty_store_and_is_told_once(name, caplog):
 
 
 @needs_fork
+def test_a_handle_ends_with_a_fork_even_in_the_same_loop(name):
+    loop, broker = asyncio.new_event_loop(), InMemoryBroker(name)
+    loop.run_until_complete(broker.publish([message("m")]))
+
+    def check() -> None:
+        with pytest.raises(WrongLoop):
+            loop.run_until_complete(broker.lookup(["m"]))
+
+    in_child(check)
+    assert loop.run_until_complete(broker.lookup(["m"])) != [None]
+    loop.close()
+
+
+@needs_fork
 def test_a_fork_in_the_middle_of_other_threads_steps_leaves_no_lock_held(name):
     stop = threading.Event()
 

@@ -35,10 +35,10 @@ from stem_core.contracts.messages import (
     SettleOutcome,
     SettleStatus,
 )
-from stem_core.embedded.memory.agenda import Agenda
 from stem_core.embedded.memory.claims import Stones, UniqueKeys
 from stem_core.embedded.memory.handout import delivery_of, locate
-from stem_core.embedded.memory.queues import Entry, Queue, Spot
+from stem_core.embedded.memory.places import Places
+from stem_core.embedded.memory.queues import Entry, Spot
 from stem_core.embedded.memory.records import Records, objection_to
 from stem_core.embedded.memory.sleepers import Sleepers
 from stem_core.model.outcome import Record, TaskError
@@ -67,41 +67,21 @@ _GONE: Final = Settled(SettleStatus.GONE)
 _LOST: Final = Extended(ExtendStatus.LOST)
 
 
-class Machine:
-    """Messages and where they are.
-
-    Attributes:
-        entries: every live and dead message by id.
-        queues: every queue that is known, by name.
-        graves: the dead letters by id, in the order of their deaths.
-    """
+class Machine(Places):
+    """The steps of the broker contract, each one method; and those of operators."""
 
     def __init__(self, records: Records, sleepers: Sleepers, wall_ms: Callable[[], int]) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.queues: dict[str, Queue] = {}
-        self.graves: dict[str, Entry] = {}
+        super().__init__(sleepers)
         self._records = records
-        self._sleepers = sleepers
         self._wall_ms = wall_ms
-        self._later = Agenda()
-        self._leases = Agenda()
-        self._grave_ends = Agenda(coarse=8)
         self._unique = UniqueKeys()
         self._stones = Stones()
-        self._tickets = 0
-        self._deaths = 0
-
-    @property
-    def next_ms(self) -> int:
-        """Before this instant nothing becomes due and nothing lapses."""
-        return min(self._later.next_ms, self._leases.next_ms)
 
     # ── publish ──────────────────────────────────────────────────────────────
 
     def publish(self, now_ms: int, messages: Sequence[Message]) -> Sequence[Published]:
         """`Broker.publish`."""
-        if self._later.next_ms <= now_ms or self._leases.next_ms <= now_ms:
-            self._advance(now_ms)
+        self._advance(now_ms)
         if len(messages) == 1:
             return [self._admit(messages[0], now_ms)]
         _check_batch(messages)
@@ -149,13 +129,6 @@ class Machine:
             return None
         return PublishStatus.DUPLICATE if same else PublishStatus.CONFLICT
 
-    def queue(self, name: str) -> Queue:
-        """Return the queue of this name, made on first use."""
-        queue = self.queues.get(name)
-        if queue is None:
-            queue = self.queues[name] = Queue(name)
-        return queue
-
     # ── fetch ────────────────────────────────────────────────────────────────
 
     def take(
@@ -197,36 +170,6 @@ class Machine:
             deliveries.append(delivery_of(entry, now_ms))
         return deliveries
 
-    def _announce(self, due_ms: int) -> None:
-        """Let whoever sleeps beyond *due_ms* know that something will change then."""
-        if due_ms < self._sleepers.latest_ms:
-            self._sleepers.sooner(due_ms)
-
-    def _advance(self, now_ms: int) -> None:
-        """Promote what is due and make ready again what has lapsed."""
-        if self._later.next_ms <= now_ms:
-            for id in self._later.due(now_ms):
-                self._promote(self.entries[id])
-        if self._leases.next_ms <= now_ms:
-            for id in self._leases.due(now_ms):
-                self._lapse(self.entries[id])
-
-    def _promote(self, entry: Entry) -> None:
-        queue = entry.queue
-        del queue.later[entry.message.id]
-        if entry.place is _DELAYED:
-            queue.delayed -= 1
-            queue.ready += 1
-            entry.place = _READY
-        self._line_up(entry, entry.due_ms)
-
-    def _lapse(self, entry: Entry) -> None:
-        entry.lapses += 1
-        entry.queue.leased -= 1
-        entry.queue.ready += 1
-        entry.place = _READY
-        self._line_up(entry, entry.due_ms)
-
     # ── extend ───────────────────────────────────────────────────────────────
 
     def extend(self, now_ms: int, extensions: Sequence[Extension]) -> Sequence[Extended]:
@@ -239,11 +182,7 @@ class Machine:
             return _LOST
         lease_ms = max(0, extension.lease_ms)
         self._leave(entry)
-        entry.place = _LEASED
-        entry.queue.leased += 1
-        entry.due_ms = now_ms + lease_ms
-        self._leases.add(entry.message.id, entry.due_ms)
-        self._announce(entry.due_ms)
+        self._hold(entry, now_ms + lease_ms)
         status = ExtendStatus.CANCEL_REQUESTED if entry.cancel_requested else ExtendStatus.HELD
         return Extended(status, lease_ms)
 
@@ -317,12 +256,11 @@ class Machine:
                 entry.failed += 1
                 entry.parked_at_ms = -1
                 self._note_error(entry, error)
-                self._return(entry, _READY, after_ms, now_ms)
+                self._retry(entry, after_ms, now_ms)
             case Release(after_ms, why):
                 entry.releases += 1
                 self._note_parking(entry, why, now_ms)
-                place = _PARKED if why is ReleaseWhy.PARKED else _READY
-                self._return(entry, place, after_ms, now_ms)
+                self._release(entry, why, after_ms, now_ms)
             case DeadLetter():
                 self._bury(entry, outcome, now_ms)
 
@@ -336,20 +274,20 @@ class Machine:
         if error is not None:
             entry.errors = (*entry.errors, error)[-MAX_ERRORS:]
 
-    def _return(self, entry: Entry, place: Place, after_ms: int, now_ms: int) -> None:
-        """Let *entry* wait again: after a while, or at its old turn at once."""
+    def _retry(self, entry: Entry, after_ms: int, now_ms: int) -> None:
+        """Let *entry* be ready after a while; at once means behind all that is ready."""
         if after_ms > 0:
-            self._wait(entry, _DELAYED if place is _READY else place, now_ms + after_ms)
-            return
-        entry.place = place
-        entry.due_ms = entry.ready_at_ms = now_ms
-        if place is _PARKED:
-            entry.queue.parked += 1
+            self._wait(entry, _DELAYED, now_ms + after_ms)
         else:
-            entry.queue.ready += 1
-        entry.queue.bring_back(entry)
-        if self._sleepers.latest_ms >= 0:
-            self._sleepers.ready(entry.queue.name)
+            self._make_ready(entry, now_ms)
+
+    def _release(self, entry: Entry, why: ReleaseWhy, after_ms: int, now_ms: int) -> None:
+        """Let *entry* wait again: for a while, or at once at its old turn."""
+        is_parked = why is ReleaseWhy.PARKED
+        if after_ms > 0:
+            self._wait(entry, _PARKED if is_parked else _DELAYED, now_ms + after_ms)
+        else:
+            self._bring_back(entry, _PARKED if is_parked else _READY, now_ms)
 
     def _bury(self, entry: Entry, outcome: DeadLetter, now_ms: int) -> None:
         if outcome.error is not None:
@@ -357,15 +295,9 @@ class Machine:
             entry.failed = max(entry.failed, outcome.error.attempt)
             self._note_error(entry, outcome.error)
         self._free_key(entry)
-        self._deaths += 1
-        entry.place = _DEAD
-        entry.death = self._deaths
         entry.reason = outcome.reason.value
         entry.died_at_ms = self._wall_ms()
-        entry.due_ms = now_ms + outcome.keep_ms
-        entry.queue.dead += 1
-        self.graves[entry.message.id] = entry
-        self._grave_ends.add(entry.message.id, entry.due_ms)
+        self._lay_down(entry, now_ms + outcome.keep_ms)
 
     # ── cancel and lookup ────────────────────────────────────────────────────
 
@@ -419,59 +351,12 @@ class Machine:
         entry.failed = entry.lapses = 0
         entry.parked_at_ms = -1
         entry.cancel_requested = False
-        entry.place = _READY
-        entry.queue.ready += 1
-        self._line_up(entry, now_ms)
+        self._make_ready(entry, now_ms)
 
     def forget(self, entry: Entry, now_ms: int) -> None:
         """Remove a dead letter; its id stays known for a while."""
         self._leave(entry)
         self._end(entry, now_ms)
-
-    # ── places ───────────────────────────────────────────────────────────────
-
-    def _line_up(self, entry: Entry, ready_at_ms: int) -> None:
-        """Let *entry*, whose place is counted, stand at the end of its line."""
-        self._tickets = ticket = self._tickets + 1
-        entry.queue.append(entry, ticket, ready_at_ms)
-        if self._sleepers.latest_ms >= 0:
-            self._sleepers.ready(entry.queue.name)
-
-    def _wait(self, entry: Entry, place: Place, due_ms: int) -> None:
-        """Let *entry* wait for *due_ms*, delayed or parked."""
-        entry.place = place
-        entry.due_ms = due_ms
-        if place is _PARKED:
-            entry.queue.parked += 1
-        else:
-            entry.queue.delayed += 1
-        entry.queue.later[entry.message.id] = entry
-        self._later.add(entry.message.id, due_ms)
-        self._announce(due_ms)
-
-    def _leave(self, entry: Entry) -> None:
-        """Take *entry* out of where it is."""
-        queue, place, id = entry.queue, entry.place, entry.message.id
-        if place is _LEASED:
-            queue.leased -= 1
-            self._leases.drop(id, entry.due_ms)
-            return
-        if place is _DEAD:
-            queue.dead -= 1
-            del self.graves[id]
-            self._grave_ends.drop(id, entry.due_ms)
-            return
-        if place is _READY:
-            queue.ready -= 1
-        elif place is _PARKED:
-            queue.parked -= 1
-        else:
-            queue.delayed -= 1
-        if entry.spot is _UNSPOTTED:
-            del queue.later[id]
-            self._later.drop(id, entry.due_ms)
-        else:
-            queue.remove(entry)
 
     def _end(self, entry: Entry, now_ms: int) -> None:
         """Forget *entry*, which stands nowhere, but for its id."""
