@@ -22,7 +22,7 @@ from stem_core.cli.parameters import (
 )
 from stem_core.cli.stores import open_stem, refuse_private
 from stem_core.model.options import TaskOptions
-from stem_core.producer.client import Stem
+from stem_core.producer.registry import TaskRegistry
 
 __all__ = ["enqueue"]
 
@@ -153,15 +153,24 @@ async def _send(app: str | None, wish: _Wish) -> tuple[str, Any]:
         lane = await stem.lane()
         refuse_private(lane.broker, "broker", at=lane.at)
         if app:
-            _warn_of_unknown(stem, wish.name)
+            _check_against(stem.registry, wish)
         task_id = await stem.enqueue(wish.name, wish.arguments, options=wish.options, **wish.how)
         if wish.wait is None:
             return task_id, None
         return task_id, await stem.result(task_id, timeout=wish.wait.total_seconds())
 
 
-def _warn_of_unknown(stem: Stem, name: str) -> None:
-    """Say so when the application has no task of this *name*: a worker of another may."""
-    names = stem.registry.names()
-    if name not in names:
-        warn(f"the application has no task {name!r}\n  {nearest(name, names)}".rstrip())
+def _check_against(registry: TaskRegistry, wish: _Wish) -> None:
+    """Hold the call against the task, if the application has it; else say so.
+
+    It may be a task of another application, so this is no reason to refuse it.
+
+    Raises:
+        InvalidArguments: they do not fit the signature.
+    """
+    task = registry.get(wish.name)
+    if task is not None:
+        task.binding.from_wire(wish.arguments)
+        return
+    hint = nearest(wish.name, registry.names())
+    warn(f"the application has no task {wish.name!r}\n  {hint}".rstrip())

@@ -44,8 +44,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return a question naming what *name* was probably meant to be, or nothing."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), n=2, cutoff=0.6)
-    return f"Did you mean {' or '.join(repr(found) for found in close)}?" if close else ""
+    close = get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def _print(label: str, shade: Shade, text: str) -> None:
