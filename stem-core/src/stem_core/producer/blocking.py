@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_of_parent: list[asyncio.AbstractEventLoop | None] = []
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -65,6 +66,8 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 def _after_fork() -> None:
     global _loop, _lock
+    # Kept: its destructor would take the parent's file descriptors out of the shared poll.
+    _of_parent.append(_loop)
     _loop, _lock = None, threading.Lock()
 
 

@@ -5,12 +5,15 @@ Rule of this module: an option that does nothing is refused by name; none is ign
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 from stem_core.contracts.capabilities import Capabilities, Support
 from stem_core.model.duration import format_ms
-from stem_core.model.errors import CapabilityMissing
-from stem_core.model.options import UNSET, Effective, TaskOptions
+from stem_core.model.errors import CapabilityMissing, InvalidOption
+from stem_core.model.options import UNSET, Effective, TaskOptions, Unique
 
-__all__ = ["check_built", "check_capabilities"]
+__all__ = ["check_built", "check_capabilities", "check_unique"]
 
 
 def check_built(options: TaskOptions, *, is_async: bool | None = None) -> None:
@@ -34,6 +37,23 @@ def check_built(options: TaskOptions, *, is_async: bool | None = None) -> None:
             "which is not built yet",
             way_out="Use soft_time_limit, or an async def.",
         )
+
+
+def check_unique(options: TaskOptions, parameters: Sequence[str], *, label: str) -> None:
+    """Refuse a uniqueness by parameters that the task does not have.
+
+    Raises:
+        InvalidOption: with the nearest name.
+    """
+    by = options.unique.by if isinstance(options.unique, Unique) else None
+    for name in by or ():
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            guess = f"Did you mean {near[0]!r}? " if near else ""
+            raise InvalidOption(
+                f"unique: {label} has no parameter {name!r:.60}",
+                way_out=f"{guess}There are {', '.join(parameters) or 'none'}.",
+            )
 
 
 def _not_built(what: str, way_out: str) -> CapabilityMissing:

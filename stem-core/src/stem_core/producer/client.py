@@ -6,8 +6,10 @@ belongs to no event loop, thread or process.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from types import ModuleType, TracebackType
@@ -45,6 +47,7 @@ from stem_core.producer.runtime import (
     Wiring,
     build,
     check_schemes,
+    parsed,
 )
 from stem_core.producer.sending import Pending
 from stem_core.producer.tasks import AnyTask, Call, call_by_name
@@ -52,6 +55,8 @@ from stem_core.producer.tasks import AnyTask, Call, call_by_name
 __all__ = ["Stem"]
 
 R = TypeVar("R")
+
+_log = logging.getLogger("stem.producer")
 
 CREATED: Final = PublishStatus.CREATED  # one lookup less for every call
 
@@ -81,11 +86,11 @@ class Stem(TaskDecorator):
 
     def __init__(
         self,
-        broker: GivenBroker = None,
+        broker: GivenBroker | str = None,
         *,
-        backend: GivenBackend = UNSET,
+        backend: GivenBackend | str = UNSET,
         registry: TaskRegistry | None = None,
-        signer: GivenSigner = UNSET,
+        signer: GivenSigner | str = UNSET,
         config: StemConfig | None = None,
         namespace: str | None = None,
         routes: Mapping[str, str] | str | None = None,
@@ -97,17 +102,17 @@ class Stem(TaskDecorator):
         self.registry = TaskRegistry() if registry is None else registry
         self.registry.belong_to(self)
         self._wiring = Wiring(
-            broker=broker,
-            backend=backend,
-            signer=signer,
+            broker=parsed(broker, "broker"),
+            backend=parsed(backend, "backend"),
+            signer=parsed(signer, "signer"),
             routes=None if routes is None else Routes.parse(routes),
             middleware=tuple(middleware),
             clock=clock,
             dice=dice,
         )
         self._lock = threading.RLock()
-        self._namespace = namespace
-        self._config = None if config is None else _placed(config, namespace)
+        self._namespace = None if namespace is None else check_name(namespace, kind="namespace")
+        self._config = None if config is None else self._accepted(config)
         self._plugins = plugins
         self._made: Runtime | None = None
 
@@ -347,10 +352,18 @@ class Stem(TaskDecorator):
         if self._config is None:
             with self._lock:
                 if self._config is None:
-                    self._config = _placed(
-                        StemConfig.from_environment(require_broker=False), self._namespace
-                    )
+                    config = StemConfig.from_environment(require_broker=False)
+                    self._config = self._accepted(config)
         return self._config
+
+    def _accepted(self, config: StemConfig) -> StemConfig:
+        """Return *config* with what was given in code, which wins."""
+        for warning in config.warnings:
+            _log.warning("%s", warning)
+        if self._namespace is None:
+            return config
+        origins = {**config.origins, "namespace": "code"}
+        return evolve(config, namespace=self._namespace, origins=origins)
 
     @property
     def plugins(self) -> PluginHost:
@@ -409,8 +422,8 @@ class Stem(TaskDecorator):
         self,
         *,
         broker: Broker | StemURL | str = "memory://",
-        backend: GivenBackend = "memory://",
-        signer: GivenSigner = UNSET,
+        backend: GivenBackend | str = "memory://",
+        signer: GivenSigner | str = UNSET,
         clock: Clock | None = None,
         dice: Dice | None = None,
     ) -> Override:
@@ -421,9 +434,9 @@ class Stem(TaskDecorator):
         """
         wiring = evolve(
             self._wiring,
-            broker=broker,
-            backend=backend,
-            signer=self._wiring.signer if signer is UNSET else signer,
+            broker=parsed(broker, "broker"),
+            backend=parsed(backend, "backend"),
+            signer=self._wiring.signer if signer is UNSET else parsed(signer, "signer"),
             clock=clock or self._wiring.clock,
             dice=dice or self._wiring.dice,
         )
@@ -436,10 +449,10 @@ class Stem(TaskDecorator):
             before, self._made = self._made, runtime
         return before
 
-    def _restore(self, before: Runtime | None) -> Runtime | None:
+    def _restore(self, before: Runtime | None) -> Runtime:
         """Run on what it ran on before; return what it ran on until now."""
         with self._lock:
-            until_now, self._made = self._made, before
+            until_now, self._made = self._runtime, before
         return until_now
 
     # ── its end ──
@@ -459,6 +472,12 @@ class Stem(TaskDecorator):
         if self._made is not None and self._made.lanes.loops:
             blocking.run(self.aclose())
 
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Open and close with an ASGI application: ``FastAPI(lifespan=stem.lifespan)``."""
+        async with self:
+            yield
+
     async def __aenter__(self) -> Self:
         await self.lane()
         return self
@@ -473,15 +492,6 @@ class Stem(TaskDecorator):
 
     def __repr__(self) -> str:
         broker = self._wiring.broker
-        shown = type(broker).__name__ if isinstance(broker, Broker) else broker
-        if isinstance(shown, str) and "://" in shown:
-            shown = repr(StemURL.parse(shown).redacted())
-        return f"Stem({'' if shown is None else shown})"
-
-
-def _placed(config: StemConfig, namespace: str | None) -> StemConfig:
-    """Return *config* with the namespace that was given in code, which wins."""
-    if namespace is None:
-        return config
-    origins = {**config.origins, "namespace": "code"}
-    return evolve(config, namespace=check_name(namespace, kind="namespace"), origins=origins)
+        if isinstance(broker, StemURL):
+            return f"Stem({broker.redacted()!r})"
+        return f"Stem({'' if broker is None else type(broker).__name__})"

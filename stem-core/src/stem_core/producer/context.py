@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
-from stem_core.contracts.messages import Delivery, Message, Receipt
+from stem_core.contracts.messages import CancelStatus, Delivery, Message, Receipt
 from stem_core.model.codec import decode_value, encode_value
+from stem_core.model.duration import Duration
 from stem_core.model.envelope import Envelope
-from stem_core.model.errors import CapabilityMissing, InvalidOption
+from stem_core.model.errors import CapabilityMissing, InvalidOption, UsageError
 from stem_core.model.ids import derived_id
+from stem_core.model.outcome import TaskStatus
 from stem_core.model.structure import unstructure
-from stem_core.producer.job import Job
+from stem_core.producer.job import BlockingReader, Job
 
 if TYPE_CHECKING:
     from stem_core.producer.tasks import AnyTask, Call
@@ -238,15 +240,15 @@ class TestingContext(TaskContext):
     Attributes:
         reported: every progress, in order.
         enqueued: every call that was enqueued, in order.
-        cancelled_after: nothing but what the test says.
+        is_cancelled: what `cancelled` says from now on.
     """
 
     __test__ = False  # for pytest: not a class of tests
-    __slots__ = ("enqueued", "is_cancelled_now", "reported")
+    __slots__ = ("enqueued", "is_cancelled", "reported")
 
     def __init__(self, envelope: Envelope, delivery: Delivery, *, cancelled: bool) -> None:
         super().__init__(envelope, delivery, _Remembering(self))
-        self.is_cancelled_now = cancelled
+        self.is_cancelled = cancelled
         self.reported: list[Any] = []
         self.enqueued: list[Call[Any]] = []
 
@@ -259,7 +261,7 @@ class _Remembering:
         self._context.reported.append(decode_value(value))
 
     def is_cancelled(self) -> bool:
-        return self._context.is_cancelled_now
+        return self._context.is_cancelled
 
     def prepare(
         self, call: Call[Any], /, *, task_id: str, parent: str, root: str, headers: dict[str, str]
@@ -275,7 +277,24 @@ class _Remembering:
 
 
 class _Nobody:
-    """Who a follow-up of a test asks: there is no broker behind it."""
+    """Whom a follow-up of a test asks: there is no broker behind it."""
 
-    def __getattr__(self, name: str) -> Any:
-        raise CapabilityMissing("a context for testing has no broker and no results")
+    async def status(self, id: str) -> TaskStatus | None:
+        raise _no_stores()
+
+    async def cancel(self, id: str, reason: str = "") -> CancelStatus:
+        raise _no_stores()
+
+    async def _read(self, id: str, task: AnyTask | None, timeout: Duration | None) -> Any:
+        raise _no_stores()
+
+    @property
+    def blocking(self) -> BlockingReader:
+        raise _no_stores()
+
+
+def _no_stores() -> UsageError:
+    return UsageError(
+        "a context for testing has no broker and no results",
+        way_out="Look at its .enqueued, or use stem.override() for the whole path.",
+    )

@@ -200,6 +200,8 @@ class Lane:
         finally:
             self._is_busy = False
             self._flusher = None
+            for each in self._waiting:  # only when the loop ends in the middle of it
+                each.reply.cancel()
 
     async def _deliver(self, batch: Sequence[_Waiting]) -> None:
         rest = iter(batch)

@@ -79,6 +79,7 @@ class Lanes:
         self._opened: dict[asyncio.AbstractEventLoop, asyncio.Future[Lane]] = {}
         self._is_first = True
         self._has_warned = False
+        self._of_parent: list[object] = []
         _all.add(self)
 
     def here(self) -> Lane | None:
@@ -148,16 +149,19 @@ class Lanes:
             yield self._lanes.popitem()
 
     def abandon(self) -> None:
-        """`aclose` without waiting: each lane closes when its loop comes to it."""
+        """`aclose` without waiting: lanes of other loops close there, this loop's is dropped."""
+        here = asyncio._get_running_loop()
         for loop, lane in self._taken():
-            if loop.is_running():
+            if loop is not here and loop.is_running():
                 asyncio.run_coroutine_threadsafe(lane.aclose(), loop)
 
     def forget(self) -> None:
         """Drop everything without I/O: after a fork the connections belong to the parent."""
+        # Kept alive all the same: a driver's destructor would talk on the parent's socket,
+        # and an event loop's would take the parent's file descriptors out of its poll.
+        self._of_parent.append((self._lanes, self._opened))
         self._lock = threading.Lock()
-        self._lanes = {}
-        self._opened = {}
+        self._lanes, self._opened = {}, {}
         self._is_first = False
 
     @property

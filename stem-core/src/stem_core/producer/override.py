@@ -6,11 +6,12 @@ and settles as production does; only where and when are its own.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, runtime_checkable
 
 from attrs import evolve
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from stem_core.producer.client import Stem
 
 __all__ = ["Override"]
+
+GivenT = TypeVar("GivenT")
 
 _numbers: Final = itertools.count(1)
 
@@ -103,18 +106,33 @@ class Override:
         traceback: TracebackType | None,
     ) -> None:
         ended = self._stem._restore(self._before)
-        if ended is not None:
+        if asyncio._get_running_loop() is not None:
             ended.lanes.abandon()
+        elif ended.lanes.loops:
+            blocking.run(ended.lanes.aclose())
         self._forget_store()
 
-    def _private(self, given: Any) -> Any:
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        ended = self._stem._restore(self._before)
+        await ended.lanes.aclose()
+        self._forget_store()
+
+    def _private(self, given: GivenT) -> GivenT | StemURL:
         """Return ``memory://`` without a name as a store of this override's own."""
-        url = StemURL.parse(given) if isinstance(given, str) else given
-        if not isinstance(url, StemURL) or url.scheme != "memory" or url.hosts:
+        if not isinstance(given, StemURL) or given.scheme != "memory" or given.hosts:
             return given
-        return evolve(url, hosts=(Host(self._store_name),))
+        return evolve(given, hosts=(Host(self._store_name),))
 
     def _forget_store(self) -> None:
+        # Here and not above: a program that only produces need not load a store.
         from stem_core.embedded.memory.store import MemoryStore
 
         MemoryStore.forget(self._store_name, self._stem.config.namespace)

@@ -35,7 +35,7 @@ from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
 from stem_core.model.seal import TASK, Seal
 from stem_core.model.settings import StemConfig
-from stem_core.producer.built import check_built, check_capabilities
+from stem_core.producer.built import check_built, check_capabilities, check_unique
 from stem_core.producer.how import PLAINLY
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
@@ -110,8 +110,9 @@ class Pipeline:
         self._wall_ms = clock.wall_ms
         self._random = dice.bytes
         self._dedupe_ms = 2 * config.publish_deadline_ms
-        self._max_bytes = config.max_payload
+        self._max_bytes = self._max_body = config.max_payload
         self._max_lapses = config.max_lapses
+        self._version = registry.version
         self._plans: dict[str, Plan] = {}
         self._rare_plans = lru_cache(maxsize=512)(self._make_plan)
 
@@ -119,10 +120,12 @@ class Pipeline:
         """Take note of what the broker can do; from now on every call is held against it."""
         if capabilities != self.capabilities:
             self.capabilities = capabilities
+            self._max_body = min(self._max_bytes, capabilities.max_payload)
             self.forget()
 
     def forget(self) -> None:
         """Forget what was concluded about options: a task was registered, a broker opened."""
+        self._version = self._registry.version
         self._plans.clear()
         self._rare_plans.cache_clear()
 
@@ -160,6 +163,7 @@ class Pipeline:
             fields["not_before_ms"] = how.not_before_ms
             fields["delay_ms"] = how.delay_ms
             fields["expires_at_ms"] = _expires_at(plan.effective, now_ms)
+            fields["reserved"] = {}
             fields["parent"] = parent
             fields["root"] = root
         envelope = _envelope(fields)
@@ -172,6 +176,8 @@ class Pipeline:
 
     def plan(self, name: str, given: TaskOptions) -> Plan:
         """Return what all calls of task *name* with these options have in common."""
+        if self._version != self._registry.version:
+            self.forget()
         if given is not NOTHING_GIVEN:
             return self._rare_plans(name, given)
         plan = self._plans.get(name)
@@ -187,6 +193,8 @@ class Pipeline:
         registered = task.options if task is not None else NOTHING_GIVEN
         asked = given.over(registered)
         check_built(asked, is_async=None if task is None else task.is_async)
+        if task is not None:
+            check_unique(asked, task.binding.names, label=name)
         effective = resolve(given, registered, self.defaults, self.routes.queue_of(name))
         if self.capabilities is not None:
             check_capabilities(effective, self.capabilities)
@@ -230,7 +238,7 @@ class Pipeline:
         }
 
     def _seal(self, envelope: Envelope, routing: dict[str, Any]) -> Message:
-        body = encode(envelope, max_bytes=self._max_bytes)
+        body = encode(envelope, max_bytes=self._max_body)
         if self.signer is None:
             return Message(id=envelope.id, body=body, **routing)
         seal = self.signer.sign(TASK, body)

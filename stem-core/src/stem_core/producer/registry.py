@@ -5,7 +5,6 @@ Rule of this module: whatever cannot be a task is refused here, where it is deco
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,9 +15,9 @@ from weakref import WeakSet
 
 from stem_core.model.errors import DuplicateTask, InvalidOption, InvalidTask, UsageError
 from stem_core.model.ids import check_name
-from stem_core.model.options import TaskOptions, TaskOptionsDict, Unique
+from stem_core.model.options import TaskOptions, TaskOptionsDict
 from stem_core.producer.binding import Binding
-from stem_core.producer.built import check_built
+from stem_core.producer.built import check_built, check_unique
 from stem_core.producer.context import TaskContext
 from stem_core.producer.tasks import AnyTask, Sender, Task
 
@@ -117,12 +116,17 @@ class TaskDecorator:
 
 
 class TaskRegistry(TaskDecorator):
-    """Tasks by name. Usable without a Stem: `Stem.include` joins them later."""
+    """Tasks by name. Usable without a Stem: `Stem.include` joins them later.
+
+    Attributes:
+        version: grows with every task.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[str, AnyTask] = {}
         self._aliases: dict[str, AnyTask] = {}
         self._sender: Sender | None = None
+        self.version = 0
         self._followers: WeakSet[TaskRegistry] = WeakSet()
 
     def get(self, name: str) -> AnyTask | None:
@@ -171,16 +175,30 @@ class TaskRegistry(TaskDecorator):
             source._followers.add(self)
 
     def _keep(self, task: AnyTask) -> None:
+        self._check_free(task)
+        self._take(task)
+
+    def _check_free(self, task: AnyTask) -> None:
+        """Refuse *task* if here, or wherever it would go from here, its name is taken."""
+        if self._tasks.get(task.name) is task:
+            return
         for name in (task.name, *task.aliases):
             known = self.get(name)
             if known is not None and known is not task and not _is_same_code(known, task):
                 raise _duplicate(name, known, task)
-        self._tasks[task.name] = task
-        self._aliases.update(dict.fromkeys(task.aliases, task))
+        for follower in self._followers:
+            follower._check_free(task)
+
+    def _take(self, task: AnyTask) -> None:
         if self._sender is not None:
             task._sender = self._sender
+        if self._tasks.get(task.name) is task:
+            return  # registries that include each other stop here
+        self._tasks[task.name] = task
+        self._aliases.update(dict.fromkeys(task.aliases, task))
+        self.version += 1
         for follower in self._followers:
-            follower._keep(task)
+            follower._take(task)
 
 
 SimpleTaskRegistry = TaskRegistry
@@ -202,7 +220,7 @@ def make_task(
     if not context:
         _check_no_context(fn)
     binding = Binding.of(fn, context)
-    _check_unique(fn, options, binding)
+    check_unique(options, binding.names, label=fn.__qualname__)
     is_async = inspect.iscoroutinefunction(fn)
     check_built(options, is_async=is_async)
     return Task(
@@ -257,18 +275,6 @@ def _check_no_context(fn: Callable[..., Any]) -> None:
             raise InvalidTask(
                 f"{fn.__qualname__}: parameter {name!r} is a TaskContext, which no caller can give",
                 way_out="Write @stem.task(context=True) and make it the first parameter.",
-            )
-
-
-def _check_unique(fn: Callable[..., Any], options: TaskOptions, binding: Binding) -> None:
-    by = options.unique.by if isinstance(options.unique, Unique) else None
-    for name in by or ():
-        if name not in binding.names:
-            near = difflib.get_close_matches(name, binding.names, n=1)
-            guess = f"Did you mean {near[0]!r}? " if near else ""
-            raise InvalidOption(
-                f"unique: {fn.__qualname__} has no parameter {name!r:.60}",
-                way_out=f"{guess}There are {', '.join(binding.names) or 'none'}.",
             )
 
 

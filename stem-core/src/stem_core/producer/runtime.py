@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -30,11 +30,22 @@ from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
 from stem_core.producer.signing import signer_of
 
-__all__ = ["GivenBackend", "GivenBroker", "GivenSigner", "Runtime", "Wiring", "build"]
+__all__ = [
+    "GivenBackend",
+    "GivenBroker",
+    "GivenSigner",
+    "Runtime",
+    "Wiring",
+    "build",
+    "check_schemes",
+    "parsed",
+]
 
-GivenBroker: TypeAlias = Broker | StemURL | str | None
-GivenBackend: TypeAlias = ResultBackend | StemURL | str | Unset | None
-GivenSigner: TypeAlias = Signer | StemURL | str | Unset | None
+GivenBroker: TypeAlias = Broker | StemURL | None
+GivenBackend: TypeAlias = ResultBackend | StemURL | Unset | None
+GivenSigner: TypeAlias = Signer | StemURL | Unset | None
+
+T = TypeVar("T")
 
 _log = logging.getLogger("stem.producer")
 
@@ -100,8 +111,6 @@ def build(
     broker = _broker(given.broker, config)
     backend = _backend(given.backend, broker, config, plugins)
     signer = signer_of(given.signer, config, plugins, context)
-    for warning in config.warnings:
-        _log.warning("%s", warning)
     patience = Patience(deadline_ms=config.publish_deadline_ms, clock=given.clock, dice=given.dice)
     opening = Opening(
         plugins=plugins,
@@ -141,29 +150,24 @@ def _report(sentence: str) -> None:
 def _broker(given: GivenBroker, config: StemConfig) -> Broker | StemURL:
     if isinstance(given, Broker):
         return given
-    if given is None:
-        url, source = config.broker_url, "STEM_BROKER_URL"
-    else:
-        url, source = _url(given, "broker"), "broker"
+    url = given or config.broker_url
     if url is None:
         raise MissingSetting(
             "there is no broker: STEM_BROKER_URL is not set, and Stem() was given none",
-            way_out='Example: STEM_BROKER_URL=redis://localhost:6379/0, or Stem(broker="memory://").',
+            way_out='Example: STEM_BROKER_URL=redis://localhost:6379/0, or Stem("memory://").',
         )
-    check_tls(url, config.tls, source=source)
+    check_tls(url, config.tls, source="broker" if given else "STEM_BROKER_URL")
     return url
 
 
 def _backend(
     given: GivenBackend, broker: Broker | StemURL, config: StemConfig, plugins: PluginHost
 ) -> ResultBackend | StemURL | None:
-    if isinstance(given, ResultBackend) or given is None:
-        return given
     if given is UNSET:
         return _own_backend(broker, config, plugins)
-    url = _url(given, "backend")
-    check_tls(url, config.tls, source="backend")
-    return url
+    if isinstance(given, StemURL):
+        check_tls(given, config.tls, source="backend")
+    return given
 
 
 def _own_backend(
@@ -188,5 +192,10 @@ def check_schemes(runtime: Runtime, plugins: PluginHost) -> None:
         plugins.show(backend.scheme)
 
 
-def _url(given: StemURL | str, source: str) -> StemURL:
-    return given if isinstance(given, StemURL) else StemURL.parse(given, source=source)
+def parsed(given: T | str, source: str) -> T | StemURL:
+    """Return a text as the URL that it is, anything else as it is.
+
+    Raises:
+        InvalidURL: names *source*, and never repeats a secret.
+    """
+    return StemURL.parse(given, source=source) if isinstance(given, str) else given

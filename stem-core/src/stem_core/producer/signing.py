@@ -9,7 +9,7 @@ import base64
 import logging
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["PayloadSigner", "signer_of"]
 
 _log = logging.getLogger("stem.producer")
-_UNSIGNED: Final = StemURL(scheme="none")
 
 
 class PayloadSigner:
@@ -56,19 +55,18 @@ def signer_of(
     None when nothing is configured, or when None or ``none://`` was given; that is
     logged when there are keys that stay unused.
     """
-    context = evolve(context, role="signer")
     if isinstance(given, Signer):
         return given
-    url = config.signer_url
-    if given is None:
-        url = _UNSIGNED
-    elif given is not UNSET:
-        url = given if isinstance(given, StemURL) else StemURL.parse(given, source="signer")
-    if url is None:
-        return _of_keys(config.signing, plugins, context) if config.signing.is_enabled else None
-    signer = plugins.open_signer(url, evolve(context, environment=dict(os.environ)))
+    url = config.signer_url if given is UNSET else given
+    context = evolve(context, role="signer")
+    if url is not None:
+        signer = plugins.open_signer(url, evolve(context, environment=dict(os.environ)))
+    elif given is UNSET and config.signing.is_enabled:
+        return _of_keys(config.signing, plugins, context)
+    else:
+        signer = None
     if signer is None and config.signing.is_enabled:
-        _log.warning("unsigned: signing keys are configured, and not used because of %s", url)
+        _log.warning("signing keys are configured and not used: unsigned, because it was asked for")
     return signer
 
 

@@ -7,6 +7,7 @@ Sending is somebody else's: the `Sender` that its registry belongs to.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import update_wrapper
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, Unpack
 
 from stem_core.model.errors import InvalidOption, NotEncodable, UsageError
@@ -174,8 +175,7 @@ class Task(Enqueuer[P, R], Generic[PC, Ret, P, R]):
         self._task = self
         self._given = NOTHING_GIVEN
         self._how = PLAINLY
-        for label in ("__name__", "__qualname__", "__module__", "__doc__", "__wrapped__"):
-            setattr(self, label, fn if label == "__wrapped__" else getattr(fn, label, None))
+        update_wrapper(self, fn, updated=())
 
     def __call__(self, *args: PC.args, **kwargs: PC.kwargs) -> Ret:
         """Run the function here and now."""
@@ -190,6 +190,10 @@ class Task(Enqueuer[P, R], Generic[PC, Ret, P, R]):
                 way_out="Include its registry: stem.include(registry).",
             )
         return self._sender
+
+    def __reduce__(self) -> str:
+        # By its name, as functions are pickled: the other side imports it.
+        return self.fn.__qualname__
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})"
