@@ -45,6 +45,7 @@ class Run:
         published_now: what the task enqueued for at once and is not known to be there.
         outcome, settlement, ended_ms: how it came out; what it does from then on
             counts for nothing. *settlement* is None when there is nothing to settle.
+        follow_ups_apart: its follow-ups must be published before it is settled.
     """
 
     # Defaults of the class and not of an attrs field: a worker makes one of these for
@@ -63,6 +64,7 @@ class Run:
     outcome: Outcome | None = None
     settlement: Settlement | None = None
     ended_ms: int = 0
+    follow_ups_apart: bool = False
 
     def __init__(self, delivery: Delivery, outlet: Outlet, now_ms: int) -> None:
         self.delivery = delivery

@@ -19,6 +19,7 @@ from stem_core.contracts.messages import (
     DeadLetter,
     ExtendStatus,
     Extension,
+    PublishStatus,
     Settled,
     Settlement,
     SettleStatus,
@@ -83,41 +84,69 @@ class Settler:
                     raise
 
     async def _settle(self, batch: list[Run]) -> None:
-        """Settle *batch*; what is settled is taken out of it at once."""
-        while batch:
+        """Settle *batch*; what must be settled again goes to the end of the line."""
+        replies = await self._answers(batch)
+        if replies is None:
+            return
+        pairs = zip(batch, replies, strict=True)
+        again = [run for run, reply in pairs if not self._is_over(run, reply)]
+        batch.clear()
+        if again:
+            self._waiting.extend(again)
+            await self._backoff.wait()
+
+    async def _answers(self, batch: list[Run]) -> Sequence[Settled] | None:
+        """Send *batch* until there is a reply; None when it was settled one by one."""
+        while True:
             try:
                 replies = await self._send(batch)
             except StoreError as error:
                 if error.fault is Fault.DATA:
                     await self._find_the_bad_one(batch, error)
-                    return
-                self._tell(len(batch), error)
+                    return None
+                if self._backoff.failures == 0:
+                    _log.error("%d settlements wait: %s", len(batch), error)
                 await self._backoff.wait()
-                continue
-            self._backoff.reset()
-            again = [
-                run
-                for run, reply in zip(batch, replies, strict=True)
-                if not self._is_over(run, reply)
-            ]
-            batch[:] = again
-            if again:
-                await self._backoff.wait()
+            else:
+                self._backoff.reset()
+                return replies
 
     async def _find_the_bad_one(self, batch: list[Run], error: StoreError) -> None:
         """Something in *batch* cannot be kept, and the store did not say what."""
         if len(batch) == 1:
-            if self._is_over(batch[0], Settled(SettleStatus.INVALID, str(error))):
-                batch.clear()
-            await self._settle(batch)
+            (run,) = batch
+            batch.clear()
+            if not self._is_over(run, Settled(SettleStatus.INVALID, str(error))):
+                self._waiting.append(run)
         while batch:
-            await self._settle(batch[:1])
-            del batch[:1]
+            alone = [batch.pop(0)]
+            try:
+                await self._settle(alone)
+            finally:
+                batch[:0] = alone  # what is still in there was not settled
 
     async def _send(self, batch: Sequence[Run]) -> Sequence[Settled]:
+        for run in batch:
+            if run.follow_ups_apart:
+                await self._publish_follow_ups(run)
         if not self._store.atomic:
             await self._save_first(batch)
         return await self._store.broker.settle([_settlement(run) for run in batch])
+
+    async def _publish_follow_ups(self, run: Run) -> None:
+        """Publish the follow-ups of *run* by themselves, because its settlement was invalid.
+
+        Mostly one of them exists with another body: under an id that the task chose, or
+        from an earlier attempt that published it at once. Then it is there, and that is
+        what was asked for.
+        """
+        settlement = _settlement(run)
+        replies = await self._store.broker.publish(settlement.follow_ups)
+        run.follow_ups_apart = False
+        run.settlement = replace(settlement, follow_ups=())
+        refused = [reply for reply in replies if reply.status is PublishStatus.REFUSED]
+        if refused:
+            run.settlement = _unsettleable(run.settlement, refused[0].reason)
 
     async def _save_first(self, batch: Sequence[Run]) -> None:
         """Save the records in a backend that is another store than the broker.
@@ -142,20 +171,21 @@ class Settler:
             run.settlement = replace(_settlement(run), record=None)
 
     def _is_over(self, run: Run, reply: Settled) -> bool:
+        """Take note of *reply*; False when *run* must be settled again, perhaps otherwise."""
+        settlement = _settlement(run)
         match reply.status:
             case SettleStatus.FULL:
                 _log.error("no room to settle %s: %s", run.label, reply.detail)
                 return False
-            case SettleStatus.INVALID if not _is_replaced(_settlement(run)):
-                run.settlement = _unsettleable(_settlement(run), reply.detail)
+            case SettleStatus.INVALID if settlement.follow_ups:
+                run.follow_ups_apart = True
+                return False
+            case SettleStatus.INVALID if not _is_replaced(settlement):
+                run.settlement = _unsettleable(settlement, reply.detail)
                 return False
             case _:
                 self._done(run, reply.status)
                 return True
-
-    def _tell(self, count: int, error: StoreError) -> None:
-        if self._backoff.failures == 0:
-            _log.error("%d settlements wait: %s", count, error)
 
 
 def _settlement(run: Run) -> Settlement:

@@ -102,7 +102,7 @@ class Outbox:
         except StemError as error:
             _log.warning("%s of %s goes with its settlement: %s", message.id, run.id, error)
             return
-        if reply.status in (PublishStatus.CONFLICT, PublishStatus.REFUSED):
+        if reply.status is PublishStatus.REFUSED:
             _log.error("%s of %s was not published: %s", message.id, run.id, reply.reason)
         if run.published_now is not None:
             run.published_now.pop(message.id, None)

@@ -1,0 +1,705 @@
+"""One worker's life, and one delivery's way through it, over memory://."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from integration import shop
+from integration.shop import gate, stem
+
+from stem_core.contracts.messages import CancelStatus, Place
+from stem_core.contracts.observer import Event
+from stem_core.model.errors import (
+    InvalidOption,
+    StoreUnavailable,
+    TaskCancelled,
+    TaskFailed,
+    UsageError,
+)
+from stem_core.model.options import TaskOptions
+from stem_core.model.outcome import State
+from stem_core.testing.clock import FakeClock
+from stem_core.worker.burst import burst
+from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
+from stem_core.worker.worker import Worker
+
+
+def run(main: Callable[[], Awaitable[Any]], **how: Any) -> Any:
+    """Run *main* on a store of its own."""
+
+    async def in_time() -> Any:
+        async with asyncio.timeout(30):
+            return await main()
+
+    with stem.override(**how):
+        return asyncio.run(in_time())
+
+
+async def begun() -> None:
+    """Return when the task of the gate runs."""
+    while not gate.begun.is_set():
+        await asyncio.sleep(0.001)
+
+
+async def located(id: str):
+    lane = await stem.lane()
+    (where,) = await lane.broker.lookup([id])
+    assert where is not None
+    return where
+
+
+# ── how a task ends ──────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("task", [shop.add, shop.add_in_thread])
+def test_a_value_comes_back(task):
+    async def main():
+        async with Worker(stem):
+            return await (await task.enqueue(2, b=3)).result(timeout=10)
+
+    assert run(main) == 5
+
+
+def test_a_failing_task_is_tried_again_until_it_succeeds():
+    async def main():
+        async with Worker(stem):
+            job = await shop.fails_twice.enqueue("twice")
+            value = await job.result(timeout=10)
+            return value, await job.status()
+
+    value, status = run(main)
+    assert (value, status.attempt, status.state) == (3, 3, State.SUCCEEDED)
+
+
+@pytest.mark.parametrize("what", ["exit", "interrupt", "cancel itself"])
+def test_a_worker_survives_what_a_task_raises(what):
+    with stem.override(clock=(clock := FakeClock())) as t:
+        job = shop.says.blocking.enqueue(what)
+        t.drain()
+        clock.advance("10m")
+        t.drain()
+        assert job.result(timeout=10) == "came back"
+
+
+def test_retry_waits_as_long_as_the_task_says():
+    with stem.override(clock=(clock := FakeClock())) as t:
+        job = shop.says.blocking.enqueue("retry")
+        t.drain()
+        clock.advance("59s")
+        assert t.drain() == 0
+        clock.advance("1s")
+        t.drain()
+        status = job.status()
+    assert status is not None
+    assert (status.state, status.attempt, status.value) == (State.SUCCEEDED, 2, "came back")
+
+
+def test_snooze_uses_no_attempt():
+    with stem.override(clock=(clock := FakeClock())) as t:
+        job = shop.says.using(max_retries=0).blocking.enqueue("snooze")
+        t.drain()
+        clock.advance("1m")
+        t.drain()
+        status = job.status()
+    assert status is not None
+    assert (status.state, status.attempt, status.value) == (State.SUCCEEDED, 1, "came back")
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "place", "reason"),
+    [
+        ("discard", State.DISCARDED, None, "nobody needs it"),
+        ("reject", State.DEAD, Place.DEAD, "rejected"),
+    ],
+)
+def test_a_task_chooses_its_end(what, state, place, reason):
+    async def main():
+        job = await shop.says.enqueue(what)
+        await burst(stem)
+        lane = await stem.lane()
+        (where,) = await lane.broker.lookup([job.id])
+        return await job.status(), where and where.place
+
+    status, found = run(main)
+    assert (status.state, status.reason, found) == (state, reason, place)
+    assert shop.runs[what] == 1
+
+
+def test_a_result_that_nobody_wants_is_not_kept():
+    async def main():
+        job = await shop.add.using(ignore_result=True).enqueue(1)
+        taken = await burst(stem)
+        return taken, await job.status()
+
+    assert run(main) == (1, None)
+
+
+def test_without_a_backend_tasks_run_all_the_same():
+    async def main():
+        await shop.note.enqueue("ran")
+        await burst(stem)
+
+    run(main, backend=None)
+    assert shop.seen == ["ran"]
+
+
+def test_broker_and_backend_may_be_two_stores():
+    async def main():
+        async with Worker(stem):
+            good = await shop.add.enqueue(1)
+            bad = await shop.says.enqueue("reject")
+            value = await good.result(timeout=10)
+            with pytest.raises(TaskFailed):
+                await bad.result(timeout=10)
+            return value
+
+    assert run(main, broker="memory://one", backend="memory://two") == 2
+
+
+# ── what a task knows and asks for ───────────────────────────────────────────
+
+
+def test_a_task_knows_who_it_is():
+    async def main():
+        call = shop.who_am_i.using(headers={"h": "1"}, meta={"m": 2}, queue="special")
+        async with Worker(stem, queues=["special"]):
+            job = await call.enqueue()
+            return job.id, await job.result(timeout=10)
+
+    id, told = run(main)
+    assert told == {
+        "id": id,
+        "task": shop.who_am_i.name,
+        "queue": "special",
+        "attempt": 1,
+        "headers": {"h": "1"},
+        "meta": {"m": 2},
+        "is_current": True,
+    }
+
+
+def test_a_task_in_a_thread_knows_too():
+    async def main():
+        async with Worker(stem, name="me"):
+            job = await shop.who_am_i_in_a_thread.using(headers={"h": "1"}).enqueue()
+            return await job.result(timeout=10)
+
+    told = run(main)
+    assert told["is_current"]
+    assert told["headers"] == {"h": "1"}
+    assert told["thread"].startswith("me-task")
+
+
+def test_progress_is_seen_while_the_task_runs():
+    async def main():
+        async with Worker(stem):
+            job = await shop.reports.enqueue()
+            await begun()
+            while (status := await job.status()) is None or status.progress != {"step": 2}:
+                await asyncio.sleep(0.001)
+            gate.open.set()
+            return status.state
+
+    assert run(main) is State.RUNNING
+
+
+def test_follow_ups_are_published_when_the_task_succeeds():
+    async def main():
+        job = await shop.with_follow_ups.enqueue()
+        await burst(stem)
+        return [await stem.status(id) for id in await job.result(timeout=10)]
+
+    statuses = run(main)
+    assert sorted(shop.seen) == ["at once", "later"]
+    assert [status.state for status in statuses] == [State.SUCCEEDED, State.SUCCEEDED]
+
+
+def test_an_attempt_that_runs_again_enqueues_nothing_twice():
+    async def main():
+        await shop.with_follow_ups.enqueue(fail_first=True)
+        return await burst(stem)
+
+    # two attempts and two follow-ups
+    assert run(main) == 4
+    assert sorted(shop.seen) == ["at once", "later"]
+
+
+def test_a_follow_up_under_an_id_that_is_taken_does_not_harm_its_parent():
+    async def main():
+        await shop.note.using(task_id="taken").enqueue("the first")
+        job = await shop.enqueues_under.enqueue("taken")
+        await burst(stem)
+        return await job.result(timeout=10)
+
+    assert run(main) == "done"
+    assert shop.seen == ["the first"]
+
+
+# ── time limits ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("task", [shop.too_long, shop.too_long_in_thread])
+@pytest.mark.parametrize("cleans_up", [True, False])
+def test_the_soft_limit_is_raised_inside_the_task(task, cleans_up):
+    clock = FakeClock()
+
+    async def main():
+        async with Worker(stem):
+            job = await task.enqueue(cleans_up)
+            await begun()
+            while clock.sleepers < 2:  # the watch of the limit, and the lease keeper
+                await asyncio.sleep(0.001)
+            clock.advance("10s")
+            if cleans_up:
+                return await job.result()
+            with pytest.raises(TaskFailed, match="soft time limit|SoftTimeLimitExceeded"):
+                await job.result()
+            return await job.status()
+
+    ended = run(main, clock=clock)
+    if cleans_up:
+        assert ended == "cleaned up in time"
+    else:
+        assert (ended.state, ended.reason) == (State.DEAD, "timed-out")
+
+
+def test_the_hard_limit_ends_the_task():
+    clock = FakeClock()
+
+    async def main():
+        async with Worker(stem):
+            job = await shop.runs_into_its_hard_limit.enqueue()
+            await begun()
+            while clock.sleepers < 2:
+                await asyncio.sleep(0.001)
+            clock.advance("10s")
+            with pytest.raises(TaskFailed, match="hard time limit"):
+                await job.result()
+            return await job.status()
+
+    status = run(main, clock=clock)
+    assert (status.state, status.reason) == (State.DEAD, "timed-out")
+
+
+def test_a_task_that_does_not_end_at_its_hard_limit_ends_the_worker():
+    clock = FakeClock()
+
+    async def main():
+        worker = Worker(stem)
+        running = asyncio.create_task(worker.run())
+        call = shop.ignores_cancellation.using(hard_time_limit="10s")
+        job = await call.enqueue()
+        await begun()
+        while not running.done():
+            await asyncio.sleep(0.001)
+            clock.advance("1s")
+        gate.open.set()
+        return await running, (await located(job.id)).place
+
+    assert run(main, clock=clock) == (STUCK, Place.READY)
+    assert "ignored" in shop.seen
+
+
+# ── cancelling ───────────────────────────────────────────────────────────────
+
+
+def test_a_waiting_task_is_cancelled_at_once():
+    async def main():
+        job = await shop.hello.enqueue("never")
+        assert await job.cancel() is CancelStatus.CANCELLED
+        await burst(stem)
+        with pytest.raises(TaskCancelled):
+            await job.result(timeout=10)
+
+    run(main)
+    assert shop.runs["never"] == 0
+
+
+def test_a_running_task_is_cancelled_where_it_waits():
+    clock = FakeClock()
+
+    async def main():
+        async with Worker(stem):
+            job = await shop.waits.enqueue()
+            await begun()
+            assert await job.cancel() is CancelStatus.REQUESTED
+            await _let_the_keeper_renew(clock)
+            with pytest.raises(TaskCancelled):
+                await job.result()
+            return await job.status()
+
+    assert run(main, clock=clock).state is State.CANCELLED
+
+
+def test_a_task_in_a_thread_is_asked_to_end():
+    clock = FakeClock()
+
+    async def main():
+        async with Worker(stem):
+            job = await shop.waits_in_thread.enqueue()
+            await begun()
+            assert await job.cancel() is CancelStatus.REQUESTED
+            await _let_the_keeper_renew(clock)
+            with pytest.raises(TaskCancelled):
+                await job.result()
+
+    run(main, clock=clock)
+    assert shop.seen == ["noticed"]
+
+
+async def _let_the_keeper_renew(clock: FakeClock) -> None:
+    for _ in range(12):
+        while not clock.sleepers:
+            await asyncio.sleep(0.001)
+        clock.advance("1s")
+        await asyncio.sleep(0.001)
+
+
+# ── admission ────────────────────────────────────────────────────────────────
+
+
+def test_what_expired_is_not_run():
+    with stem.override(clock=(clock := FakeClock())) as t:
+        job = shop.hello.using(expires="1m").blocking.enqueue("late")
+        clock.advance("2m")
+        t.drain()
+        status = job.status()
+        where = asyncio.run(located(job.id))
+    assert shop.runs["late"] == 0
+    assert status is not None
+    assert (status.state, status.reason) == (State.EXPIRED, "expired")
+    assert (where.place, where.reason) == (Place.DEAD, "expired")
+
+
+def test_an_unknown_task_is_parked_and_runs_once_somebody_knows_it():
+    with stem.override(clock=(clock := FakeClock())) as t:
+        task_id = stem.blocking.enqueue("hello.wave", {"name": "x"})
+        t.drain()
+        status = stem.blocking.status(task_id)
+        assert status is not None
+        assert status.state is State.PARKED
+        stem.registry._aliases["hello.wave"] = shop.hello
+        try:
+            clock.advance("1m")
+            t.drain()
+            assert stem.blocking.result(task_id, timeout=10) == "Hello, x!"
+        finally:
+            del stem.registry._aliases["hello.wave"]
+
+
+def test_a_task_that_stays_unknown_ends_in_the_dead_letters():
+    with stem.override(clock=(clock := FakeClock())) as t:
+        task_id = stem.blocking.enqueue("helo.print", {"name": "x"})
+        rounds = 0
+        while asyncio.run(located(task_id)).place is not Place.DEAD:
+            t.drain()
+            clock.advance("1m")
+            rounds += 1
+            assert rounds < 100
+        status = stem.blocking.status(task_id)
+    assert 55 < rounds < 75
+    assert status is not None
+    assert (status.state, status.reason, status.attempt) == (State.DEAD, "unregistered-task", 0)
+    assert status.error is not None
+    assert "hello.print" in status.error.message
+
+
+def test_poison_is_counted_by_lapses_and_nothing_else():
+    async def lapse() -> None:
+        lane = await stem.lane()
+        (taken,) = await lane.broker.fetch(["default"], limit=1, wait_ms=0, worker="dies")
+        assert taken.attempt == 1
+
+    with stem.override(clock=(clock := FakeClock())) as t:
+        job = shop.hello.blocking.enqueue("poison")
+        for _ in range(5):
+            asyncio.run(lapse())
+            clock.advance("31s")
+        t.drain()
+        status = job.status()
+    assert shop.runs["poison"] == 0
+    assert status is not None
+    assert (status.state, status.reason) == (State.DEAD, "poison")
+
+
+# ── stopping ─────────────────────────────────────────────────────────────────
+
+
+def test_draining_lets_a_running_task_finish():
+    async def main():
+        observer = Remembering()
+        worker = Worker(stem, observers=[observer])
+        running = asyncio.create_task(worker.run())
+        job = await shop.waits.enqueue()
+        await begun()
+        worker.drain()
+        while "worker-draining" not in [event.name for event in observer.events]:
+            await asyncio.sleep(0)
+        later = await shop.hello.enqueue("after the drain")
+        gate.open.set()
+        code = await running
+        return code, await job.result(timeout=10), (await located(later.id)).place
+
+    assert run(main) == (DRAINED, "gate open", Place.READY)
+
+
+@pytest.mark.parametrize("task", [shop.waits, shop.waits_in_thread])
+def test_what_does_not_finish_in_the_grace_is_handed_back_without_blame(task):
+    async def main():
+        worker = Worker(stem, grace=0)
+        running = asyncio.create_task(worker.run())
+        job = await task.enqueue("handed back")
+        await begun()
+        worker.drain()
+        code = await running
+        where = await located(job.id)
+        gate.open.set()
+        async with Worker(stem):
+            value = await job.result(timeout=10)
+        return code, where, value
+
+    code, where, value = run(main)
+    assert code == HANDED_BACK
+    assert (where.place, where.attempt, where.lapses, where.releases) == (Place.READY, 0, 0, 1)
+    assert value == "gate open"
+    assert shop.runs["handed back"] == 2
+
+
+def test_a_second_wish_hands_back_at_once():
+    async def main():
+        worker = Worker(stem, grace="1h")
+        running = asyncio.create_task(worker.run())
+        await shop.waits.enqueue()
+        await begun()
+        worker.drain()
+        await asyncio.sleep(0)
+        worker.stop_now()
+        return await running
+
+    assert run(main) == HANDED_BACK
+
+
+def test_a_task_that_ignores_cancellation_does_not_hold_up_a_shutdown():
+    async def main():
+        worker = Worker(stem, grace=0)
+        running = asyncio.create_task(worker.run())
+        job = await shop.ignores_cancellation.enqueue()
+        await begun()
+        worker.drain()
+        code = await running
+        place = (await located(job.id)).place
+        gate.open.set()
+        await asyncio.sleep(0.01)
+        return code, place
+
+    assert run(main) == (HANDED_BACK, Place.READY)
+
+
+def test_calls_that_wait_for_a_thread_are_handed_back_when_draining():
+    async def main():
+        worker = Worker(stem, threads=1)
+        running = asyncio.create_task(worker.run())
+        first = await shop.waits_in_thread.enqueue("first")
+        await begun()
+        waiting = await shop.add_in_thread.enqueue(1)
+        while worker.running < 2:
+            await asyncio.sleep(0.001)
+        worker.drain()
+        while (await located(waiting.id)).place is not Place.READY:
+            await asyncio.sleep(0.001)
+        gate.open.set()
+        return await running, await first.result(timeout=10)
+
+    assert run(main) == (DRAINED, "gate open")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_a_second_one_hands_back(number):
+    async def main():
+        worker = Worker(stem, grace="1h")
+        await worker.start()
+        worker.install_signals()
+        job = await shop.waits.enqueue()
+        await begun()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.01)
+        assert (await located(job.id)).place is Place.LEASED
+        os.kill(os.getpid(), number)
+        return await worker.ended()
+
+    before = signal.getsignal(number)
+    assert run(main) == HANDED_BACK
+    assert signal.getsignal(number) == before
+
+
+def test_a_program_that_is_cancelled_stops_its_worker_first():
+    async def main():
+        job = await shop.waits.enqueue()
+        running = asyncio.create_task(Worker(stem, grace="1h").run())
+        await begun()
+        running.cancel()
+        await asyncio.wait([running])
+        return running.cancelled(), (await located(job.id)).place
+
+    assert run(main) == (True, Place.READY)
+
+
+def test_a_worker_is_started_once():
+    async def main():
+        worker = Worker(stem)
+        async with worker:
+            with pytest.raises(UsageError, match="started before"):
+                await worker.start()
+
+    run(main)
+
+
+def test_a_worker_leaves_no_thread_behind():
+    async def main():
+        async with Worker(stem):
+            await (await shop.add_in_thread.enqueue(1)).result(timeout=10)
+
+    run(main)
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("stem-leases")]
+
+
+# ── concurrency ──────────────────────────────────────────────────────────────
+
+
+def test_no_more_is_taken_than_can_be_run():
+    async def main():
+        jobs = [await shop.waits.enqueue(f"job {n}") for n in range(5)]
+        async with Worker(stem, concurrency=2) as worker:
+            await begun()
+            await asyncio.sleep(0.01)
+            held = [(await located(job.id)).place for job in jobs]
+            running = worker.running
+            gate.open.set()
+            for job in jobs:
+                await job.result(timeout=10)
+        return running, held.count(Place.LEASED)
+
+    assert run(main) == (2, 2)
+
+
+def test_each_queue_gets_its_turn():
+    async def main():
+        for n in range(50):
+            await shop.note.using(queue="busy").enqueue(f"busy {n}")
+        await shop.note.using(queue="quiet").enqueue("quiet")
+        async with Worker(stem, queues=["busy", "quiet"], concurrency=1):
+            while len(shop.seen) < 51:
+                await asyncio.sleep(0.001)
+
+    run(main)
+    assert shop.seen.index("quiet") < 50
+
+
+@pytest.mark.parametrize("given", [{"concurrency": 0}, {"threads": -1}, {"concurrency": True}])
+def test_impossible_settings_are_refused(given):
+    with stem.override(), pytest.raises(InvalidOption):
+        Worker(stem, **given)
+
+
+def test_without_queues_a_worker_serves_those_of_its_tasks():
+    with stem.override():
+        assert Worker(stem).queues == ("default", "billing")
+
+
+# ── a store that is away ─────────────────────────────────────────────────────
+
+
+def test_a_worker_survives_an_outage_and_goes_on(caplog):
+    async def main():
+        async with Worker(stem):
+            await (await shop.add.enqueue(1)).result(timeout=10)
+            lane = await stem.lane()
+            broker = lane.broker
+            fetch, failures = broker.fetch, 0
+
+            async def cut(*args: Any, **more: Any) -> Any:
+                nonlocal failures
+                failures += 1
+                raise StoreUnavailable("cut")
+
+            object.__setattr__(broker, "fetch", cut)
+            await shop.add.enqueue(0)  # wakes the fetch that waits
+            while failures < 3:
+                await asyncio.sleep(0.001)
+            object.__setattr__(broker, "fetch", fetch)
+            return await (await shop.add.enqueue(2)).result(timeout=10)
+
+    caplog.set_level("INFO")
+    assert run(main) == 3
+    assert caplog.text.count("the broker is away") == 1
+    assert "the broker is back" in caplog.text
+
+
+def test_running_what_is_ready_says_when_the_store_is_away():
+    async def main():
+        lane = await stem.lane()
+
+        async def cut(*args: Any, **more: Any) -> Any:
+            raise StoreUnavailable("cut")
+
+        object.__setattr__(lane.broker, "fetch", cut)
+        with pytest.raises(StoreUnavailable):
+            await burst(stem)
+
+    run(main)
+
+
+# ── watching ─────────────────────────────────────────────────────────────────
+
+
+class Remembering:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def on_event(self, event: Event, /) -> None:
+        self.events.append(event)
+
+
+def test_observers_are_told_of_each_step_once():
+    observer = Remembering()
+
+    async def main():
+        async with Worker(stem, observers=[observer]):
+            await (await shop.fails_twice.enqueue("watched")).result(timeout=10)
+            job = await shop.says.enqueue("reject")
+            with pytest.raises(TaskFailed):
+                await job.result(timeout=10)
+
+    run(main)
+    names = [event.name for event in observer.events]
+    assert names[0] == "worker-started"
+    assert names[-2:] == ["worker-draining", "worker-stopped"]
+    tasks = [event for event in observer.events if event.task == shop.fails_twice.name]
+    assert [(event.name, event.attempt) for event in tasks] == [
+        ("task-started", 1),
+        ("task-retried", 1),
+        ("task-started", 2),
+        ("task-retried", 2),
+        ("task-started", 3),
+        ("task-succeeded", 3),
+    ]
+    (failed,) = [event for event in observer.events if event.name == "task-failed"]
+    assert failed.detail["reason"] == "rejected"
+    assert "look at this" in failed.detail["error"]
+
+
+def test_burst_serves_every_queue_that_the_broker_knows():
+    async def main():
+        await shop.note.using(queue="elsewhere").enqueue("elsewhere")
+        await stem.enqueue(shop.note.name, {"what": "here"}, options=TaskOptions(queue="here"))
+        return await burst(stem)
+
+    assert run(main) == 2
+    assert sorted(shop.seen) == ["elsewhere", "here"]
