@@ -93,7 +93,7 @@ class Broker(ABC):
         sent again.
         [PUBLISH-9] At most `max_batch` messages and `max_batch_bytes` of bodies a
         call; more is a `ValueError` before anything is sent. A body above
-        `max_payload` is `REFUSED`.
+        `max_payload` that comes alone is `REFUSED`.
         """
 
     @abstractmethod
@@ -125,7 +125,7 @@ class Broker(ABC):
 
         [EXTEND-1] `HELD`: the lease ends *lease_ms* from the broker's now, whether
         that is later or earlier than before.
-        [EXTEND-2] Changes no fence and no counter.
+        [EXTEND-2] Changes no fence and no counter; a lapse that was counted stays counted.
         [EXTEND-3] A stale receipt, a lapsed lease that somebody else took, an ended
         or unknown message: `LOST`, and nothing changes.
         [EXTEND-4] A lease that has lapsed but was given to nobody is `HELD` again.
@@ -144,18 +144,19 @@ class Broker(ABC):
         [SETTLE-3] Sent again after a lost reply it answers `ALREADY` and does nothing.
         [SETTLE-4] Ack ends the message and leaves its id for `dedupe_for_ms`.
         [SETTLE-5] `RetryLater`: same id, body and signature; attempt + 1, lapses 0,
-        ready after `after_ms`, its error kept (the last 20).
+        ready after `after_ms`, behind what is ready then; its error kept (the last 20).
         [SETTLE-6] `DeadLetter`: the message whole, its counters, reason and errors are
         kept for `keep_ms`; its id stays known and its unique key is freed.
         [SETTLE-7] `Release`: ready after `after_ms`, attempt unchanged, lapses 0,
-        releases + 1, counted toward no limit. A release that the queue can serve
-        at once goes before younger messages of its priority. `PARKED` is shown as
-        such until it is leased again, and `parked_ms` counts from the first one.
+        releases + 1, counted toward no limit. One with `after_ms` 0 goes before younger
+        messages of its priority. `PARKED` is shown and counted as such until it is
+        leased again; `parked_ms` counts from the first one, anew after a retry or snooze.
         [SETTLE-8] The record is saved iff `Record.replaces` says so; a record that may
         not be saved makes the settlement `STALE`.
         [SETTLE-9] A follow-up whose id exists with the same body counts as published;
         with another body the settlement is `INVALID`. One that is refused for a
-        held unique key counts as published too.
+        held unique key counts as published too; the keys that the settled message itself
+        frees are free by then.
         [SETTLE-10] An unknown id is `GONE`; without room for what it adds, `FULL`.
         [SETTLE-11] A lease that has lapsed but was given to nobody can still be settled.
         """

@@ -59,7 +59,7 @@ class Capabilities:
         multiprocess: other processes see the same messages.
         max_batch: most messages in one publish call.
         max_batch_bytes: most bytes of bodies in one publish call.
-        max_payload: largest body in bytes.
+        max_payload: largest body in bytes; at most *max_batch_bytes*.
         max_delay_ms: longest delay.
     """
 
@@ -80,7 +80,7 @@ class Capabilities:
     multiprocess: bool = True
     max_batch: int = 500
     max_batch_bytes: int = 4 * 1024 * 1024
-    max_payload: int = 64 * 1024 * 1024
+    max_payload: int = 4 * 1024 * 1024
     max_delay_ms: int = 10 * 365 * 86_400_000
 
 

@@ -335,7 +335,8 @@ class Located(Value, frozen=True, gc=False, kw_only=True):
         place: where.
         message: as published.
         fence, lapses, releases: as in `Delivery`; *fence* is 0 before the first lease.
-        attempt: with `LEASED` the attempt that runs, 1-based; else how many have failed.
+        attempt: with `LEASED` the attempt that runs, 1-based; else how many have failed,
+            with `DEAD` counting the attempt that its last error names.
         run_at_ms: with `DELAYED` and `PARKED`, when it becomes ready; else 0.
         lease_ms: with `LEASED`, what is left of the lease; else 0.
         worker: with `LEASED`, who holds it.
