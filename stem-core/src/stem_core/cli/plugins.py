@@ -33,6 +33,7 @@ _SHADES: Final[dict[PluginState, Shade]] = {
     cls=TeachingGroup,
     short_help="List the installed plugins, or check them.",
     invoke_without_command=True,
+    subcommand_metavar="[COMMAND] [ARGS]...",
 )
 @option(
     "--check",

@@ -77,6 +77,7 @@ class _Program(TeachingGroup):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every option can be given as an environment variable; each command's --help names it.",
     invoke_without_command=True,
+    subcommand_metavar="[COMMAND] [ARGS]...",
 )
 @click.option("--version", is_flag=True, help="Show the version of stem-core and exit.")
 @click.pass_context
