@@ -1,4 +1,4 @@
-"""Tools for tests: of your own tasks, and of brokers of your own. No other room imports this one."""
+"""Tools for tests, of your own tasks and of brokers of your own. No room imports this one."""
 
 from __future__ import annotations
 
