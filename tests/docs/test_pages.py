@@ -80,7 +80,8 @@ def test_a_block_that_waits_for_a_package_names_it(block: Block, tmp_path: Path)
     compile(block.code, block.name, "exec")
     done = run(block, tmp_path)
     assert done.returncode != 0
-    assert f"pip install {block.needs}" in done.stderr
+    # Here the wheel may lie beside the core already, without a scheme to offer yet.
+    assert re.search(rf"(pip install|upgrade) {block.needs}\b", done.stderr)
 
 
 def test_the_state_diagram_is_the_table_of_the_code() -> None:
