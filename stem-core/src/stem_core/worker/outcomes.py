@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from stem_core.contracts.messages import ReleaseWhy
 from stem_core.model.outcome import Reason, TaskError
+from stem_core.model.value import Value
 
 __all__ = [
     "Cause",
@@ -32,8 +33,7 @@ class Cause(Enum):
     SHUTDOWN = "shutdown"
 
 
-@frozen(slots=False)
-class Returned:
+class Returned(Value):
     """It returned; *value* is strict JSON bytes, None when nobody keeps it."""
 
     value: bytes | None

@@ -88,6 +88,10 @@ class Run:
         """The length of its leases."""
         return self.delivery.message.lease_ms
 
+    def let_go(self) -> None:
+        """Drop what only its running needed: a settlement may wait long for its store."""
+        self.carrier = self.context = self.envelope = self.call = self.queued = None
+
     # ── ending it ────────────────────────────────────────────────────────────
 
     def end(self, cause: Cause) -> None:

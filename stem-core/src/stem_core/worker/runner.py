@@ -168,6 +168,7 @@ class Runner:
         roll = self._dice.roll() if isinstance(outcome, Failed) else 0.0
         run.settlement = decide(outcome, run, self._books, now_ms=now_ms, roll=roll)
         self._conclude(run)
+        run.let_go()
 
     def _parked(self, run: Run, reason: Reason, error: Exception) -> Outcome:
         told = error_of(error, 0, self._clock.wall_ms())
