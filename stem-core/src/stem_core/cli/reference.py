@@ -62,13 +62,14 @@ def _sections(command: click.Command, parent: click.Context, name: str) -> Itera
 
 def _help(command: click.Command) -> str:
     """Return the help text as Markdown: what must not be rewrapped is code."""
-    paragraphs = cleandoc(command.help or "").split("\n\n")
-    return "\n\n".join(
-        "```sh\n{}\n```".format("\n".join(part.splitlines()[1:]))
-        if part[:1] == "\b"
-        else part.strip()
-        for part in paragraphs
-    )
+    return "\n\n".join(map(_paragraph, cleandoc(command.help or "").split("\n\n")))
+
+
+def _paragraph(text: str) -> str:
+    if not text.startswith("\b"):
+        return text.strip().replace("__", r"\_\_")  # or Markdown makes it bold
+    lines = text.splitlines()[1:]
+    return "\n".join(["```sh", *lines, "```"])
 
 
 def _options(command: click.Command) -> list[str]:
