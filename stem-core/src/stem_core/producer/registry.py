@@ -175,30 +175,31 @@ class TaskRegistry(TaskDecorator):
             source._followers.add(self)
 
     def _keep(self, task: AnyTask) -> None:
-        self._check_free(task)
-        self._take(task)
+        everywhere = self._with_followers()
+        for registry in everywhere:  # all are asked before one is changed
+            registry._check_free(task)
+        for registry in everywhere:
+            registry._take(task)
+
+    def _with_followers(self) -> list[TaskRegistry]:
+        """Return this and whoever includes it, directly or not, each once."""
+        found = [self]
+        for registry in found:  # grows while it is walked
+            found += [each for each in registry._followers if each not in found]
+        return found
 
     def _check_free(self, task: AnyTask) -> None:
-        """Refuse *task* if here, or wherever it would go from here, its name is taken."""
-        if self._tasks.get(task.name) is task:
-            return
         for name in (task.name, *task.aliases):
             known = self.get(name)
             if known is not None and known is not task and not _is_same_code(known, task):
                 raise _duplicate(name, known, task)
-        for follower in self._followers:
-            follower._check_free(task)
 
     def _take(self, task: AnyTask) -> None:
-        if self._sender is not None:
-            task._sender = self._sender
-        if self._tasks.get(task.name) is task:
-            return  # registries that include each other stop here
         self._tasks[task.name] = task
         self._aliases.update(dict.fromkeys(task.aliases, task))
         self.version += 1
-        for follower in self._followers:
-            follower._take(task)
+        if self._sender is not None:
+            task._sender = self._sender
 
 
 SimpleTaskRegistry = TaskRegistry

@@ -1,0 +1,455 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stem_core.contracts.capabilities import Capabilities, Durability, Support
+from stem_core.contracts.hookspecs import Middleware
+from stem_core.contracts.messages import Message
+from stem_core.embedded.memory.broker import CAPABILITIES
+from stem_core.model.codec import decode
+from stem_core.model.envelope import Envelope
+from stem_core.model.errors import (
+    CapabilityMissing,
+    ConfigError,
+    InvalidOption,
+    MalformedEnvelope,
+    NotEncodable,
+    PayloadTooLarge,
+    SignatureInvalid,
+    SignatureMissing,
+    UnsupportedVersion,
+)
+from stem_core.model.options import TaskOptions, Unique
+from stem_core.model.settings import StemConfig
+from stem_core.model.value import replace
+from stem_core.producer.pipeline import Pipeline
+from stem_core.producer.registry import TaskRegistry
+from stem_core.producer.tasks import Call, call_by_name
+from stem_core.testing.clock import FakeClock, LoadedDice
+from unit.producer.shop import charge, export, tasks
+from unit.producer.stores import HmacSigner
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NOON_MS = 1_767_268_800_000
+POOR = Capabilities(durability=Durability.MEMORY, dedupe=Support.ABSENT)
+
+
+def pipeline(
+    registry: TaskRegistry = tasks, *, config: StemConfig | None = None, **given: Any
+) -> Pipeline:
+    made = Pipeline(
+        config or StemConfig(), registry, clock=FakeClock(NOON), dice=LoadedDice(), **given
+    )
+    made.serve(CAPABILITIES)
+    return made
+
+
+def by_name(name: str = "a.b", args: Any = None, options: Any = None, **how: Any) -> Call[Any]:
+    return call_by_name(name, args, options, how)
+
+
+# ── a call becomes a message ─────────────────────────────────────────────────
+
+
+def test_a_plain_call_says_what_it_is_and_nothing_else() -> None:
+    message = pipeline().prepare(by_name("a.b", {"x": 1}))
+    assert decode(message.body) == Envelope(
+        id=message.id,
+        task="a.b",
+        namespace="stem",
+        queue="default",
+        enqueued_at_ms=NOON_MS,
+        args={"x": 1},
+    )
+    assert message == Message(id=message.id, queue="default", task="a.b", body=message.body)
+
+
+def test_a_call_that_says_everything_travels_whole() -> None:
+    call = charge.using(
+        queue="fast",
+        priority=7,
+        max_retries=0,
+        visibility_timeout="1m",
+        expires="1h",
+        not_before=NOON,
+        headers={"traceparent": "00-1"},
+        meta={"by": "finance"},
+        task_id="mine",
+    ).call("ada")
+    message = pipeline().prepare(call, parent="p", root="r")
+    envelope = decode(message.body)
+    assert envelope == Envelope(
+        id="mine",
+        task="billing.charge",
+        namespace="stem",
+        queue="fast",
+        enqueued_at_ms=NOON_MS,
+        args={"customer": "ada"},
+        headers={"traceparent": "00-1"},
+        meta={"by": "finance"},
+        not_before_ms=NOON_MS,
+        expires_at_ms=NOON_MS + 3_600_000,
+        priority=7,
+        options={
+            "queue": "fast",
+            "max_retries": 0,
+            "priority": 7,
+            "visibility_timeout_ms": 60_000,
+            "expires_ms": 3_600_000,
+        },
+        parent="p",
+        root="r",
+    )
+    assert message == Message(
+        id="mine",
+        queue="fast",
+        task="billing.charge",
+        body=message.body,
+        priority=7,
+        not_before_ms=NOON_MS,
+        expires_at_ms=NOON_MS + 3_600_000,
+        lease_ms=60_000,
+        dedupe_for_ms=600_000,
+    )
+
+
+def test_ids_follow_time_and_no_two_are_equal() -> None:
+    made = pipeline()
+    ids = [made.prepare(by_name()).id for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert ids == sorted(ids)
+    assert {each[14] for each in ids} == {"7"}
+
+
+@pytest.mark.parametrize(
+    ("call", "queue"),
+    [
+        (by_name("billing.charge"), "billing"),
+        (by_name("billing.charge", options=TaskOptions(queue="call")), "call"),
+        (by_name("billing.refund"), "routed"),
+        (by_name("mail.send"), "low"),
+    ],
+    ids=["registration", "call", "route", "default"],
+)
+def test_the_queue_is_of_the_call_or_the_registration_or_a_route_or_the_default(
+    call: Call[Any], queue: str
+) -> None:
+    config = StemConfig(routes={"billing.*": "routed"}, default_queue="low")
+    assert pipeline(config=config).prepare(call).queue == queue
+
+
+def test_what_nobody_gave_overrides_nothing() -> None:
+    envelope = decode(pipeline(TaskRegistry()).prepare(by_name("billing.charge")).body)
+    assert envelope.options == {}
+
+
+def test_zero_given_at_the_call_beats_the_registration() -> None:
+    message = pipeline().prepare(charge.using(max_retries=0).call("ada"))
+    assert decode(message.body).options == {"queue": "billing", "max_retries": 0}
+
+
+def test_an_alias_has_the_options_of_its_task() -> None:
+    registry = TaskRegistry()
+    registry.task(name="new", aliases=["old"], queue="q")(charge.fn)
+    assert pipeline(registry).prepare(by_name("old")).queue == "q"
+
+
+def test_a_task_that_is_registered_later_is_known_from_then_on() -> None:
+    registry = TaskRegistry()
+    made = pipeline(registry)
+    assert made.prepare(by_name("late")).queue == "default"
+    registry.task(name="late", queue="q")(charge.fn)
+    assert made.prepare(by_name("late")).queue == "q"
+
+
+def test_a_generated_id_is_remembered_twice_as_long_as_a_publish_can_take() -> None:
+    config = StemConfig(publish_deadline_ms=3_000)  # type: ignore[arg-type]
+    assert pipeline(config=config).prepare(by_name()).dedupe_for_ms == 6_000
+
+
+def test_a_follow_up_gets_its_parents_headers_unless_it_says_otherwise() -> None:
+    call = by_name(headers={"b": "mine"})
+    message = pipeline().prepare(call, task_id="child", headers={"a": "theirs", "b": "theirs"})
+    assert decode(message.body).headers == {"a": "theirs", "b": "mine"}
+    assert message.id == "child"
+
+
+def test_two_calls_share_nothing_that_can_be_changed() -> None:
+    class Scribbler(Middleware):
+        def on_enqueue(self, envelope: Envelope) -> Envelope:
+            envelope.headers["n"] = envelope.meta["n"] = str(len(envelope.meta))
+            return envelope
+
+    made = pipeline(middleware=[Scribbler()])
+    bodies = [decode(made.prepare(by_name()).body) for _ in range(2)]
+    assert [each.headers for each in bodies] == [{"n": "0"}, {"n": "0"}]
+
+
+@pytest.mark.parametrize(
+    ("args", "path"),
+    [
+        ({"x": float("nan")}, "args.x"),
+        ({"x": b"raw"}, "args.x"),
+        ({"x": {1, 2}}, "args.x"),
+        ({"x": "\ud800"}, "args.x"),
+        ({"x": {7: "seven"}}, "args.x"),
+        ({7: "seven"}, "args"),
+    ],
+)
+def test_arguments_that_are_no_json_are_refused_with_their_path(args: Any, path: str) -> None:
+    with pytest.raises(NotEncodable, match=path):
+        pipeline().prepare(by_name("a.b", args))
+
+
+def test_arguments_of_a_depth_that_no_stack_holds_are_refused() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(NotEncodable):
+        pipeline().prepare(by_name("a.b", {"x": deep}))
+    with pytest.raises(NotEncodable):
+        pipeline().prepare(by_name("a.b", {"x": deep}, TaskOptions(unique=True)))
+
+
+def test_args_are_an_object() -> None:
+    with pytest.raises(NotEncodable, match="args: an object"):
+        by_name("a.b", ["x"])
+
+
+@pytest.mark.parametrize("limit", ["configured", "the broker's"])
+def test_a_body_over_the_smaller_limit_is_refused(limit: str) -> None:
+    config = StemConfig(max_payload=2048 if limit == "configured" else 1_000_000)
+    made = pipeline(config=config)
+    made.serve(evolve(CAPABILITIES, max_payload=1_000_000 if limit == "configured" else 2048))
+    made.prepare(by_name("a.b", {"x": "y" * 1000}))
+    with pytest.raises(PayloadTooLarge, match="2048"):
+        made.prepare(by_name("a.b", {"x": "y" * 3000}))
+
+
+# ── options that nobody honours ──────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "says"),
+    [
+        ({"priority": 1}, {}, "'priority'"),
+        ({"unique": True}, {}, "'uniqueness'"),
+        ({}, {"delay": "5m"}, "'delay'"),
+        ({}, {"not_before": NOON}, "'delay'"),
+        ({}, {"task_id": "mine"}, "'dedupe'"),
+    ],
+)
+def test_what_the_broker_cannot_do_is_refused_by_name(options: Any, how: Any, says: str) -> None:
+    made = pipeline()
+    call = by_name("a.b", None, TaskOptions(**options), **how)
+    made.prepare(call)
+    made.serve(POOR)
+    with pytest.raises(CapabilityMissing, match=says):
+        made.prepare(call)
+    made.prepare(by_name(options=TaskOptions(priority=0, unique=False), delay=0))
+
+
+def test_a_delay_longer_than_the_broker_can_keep_is_refused() -> None:
+    made = pipeline()
+    made.serve(evolve(CAPABILITIES, max_delay_ms=60_000))
+    made.prepare(by_name(delay="1m"))
+    with pytest.raises(CapabilityMissing, match="at most 1m"):
+        made.prepare(by_name(delay="61s"))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (by_name(options=TaskOptions(isolation="process")), "isolation='process'"),
+        (by_name(options=TaskOptions(rate_limit="9/s")), "rate_limit='9/s'"),
+        (by_name(options=TaskOptions(ack_early=True)), "ack_early"),
+        (by_name(options=TaskOptions(isolation="thread", hard_time_limit=1)), "hard_time_limit"),
+        (by_name(f"{tasks.names()[0]}", options=TaskOptions(isolation="process")), "process"),
+    ],
+)
+def test_what_is_not_built_yet_is_refused_and_never_ignored(call: Call[Any], says: str) -> None:
+    with pytest.raises(CapabilityMissing, match=says):
+        pipeline().prepare(call)
+
+
+# ── uniqueness ───────────────────────────────────────────────────────────────
+
+
+def key(args: Mapping[str, Any], unique: Any = True, name: str = "a.b", **how: Any) -> str:
+    message = pipeline().prepare(by_name(name, args, TaskOptions(unique=unique), **how))
+    assert message.unique is not None
+    return message.unique.key
+
+
+def test_a_unique_key_is_of_the_task_and_its_arguments_and_of_nothing_else() -> None:
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1}, headers={"traceparent": "x"}, meta={"m": 1})
+    assert len({key({"a": 1}), key({"a": 2}), key({"a": "1"}), key({"a": 1}, name="a.c")}) == 4
+
+
+def test_a_unique_key_can_be_of_some_arguments() -> None:
+    assert key({"a": 1, "b": 2}, ("a",)) == key({"a": 1, "b": 3}, ("a",))
+    assert key({"a": 1, "b": 2}, ("a",)) != key({"a": 2, "b": 2}, ("a",))
+
+
+def test_what_frees_a_key_travels_with_it() -> None:
+    call = by_name(options=TaskOptions(unique=Unique(until="window", window="90s")))
+    message = pipeline().prepare(call)
+    assert message.unique is not None
+    assert (message.unique.until, message.unique.window_ms) == ("window", 90_000)
+
+
+def test_a_name_that_is_no_parameter_of_a_task_known_here_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="Did you mean 'customer'"):
+        pipeline().prepare(charge.using(unique=("costumer",)).call("ada"))
+
+
+# ── middleware ───────────────────────────────────────────────────────────────
+
+
+class Change(Middleware):
+    def __init__(self, **changes: Any) -> None:
+        self.changes = changes
+
+    def on_enqueue(self, envelope: Envelope) -> Envelope:
+        return evolve(envelope, **self.changes)
+
+
+def test_middleware_changes_what_is_signed_and_routed_in_its_order() -> None:
+    signer = HmacSigner()
+    made = pipeline(
+        signer=signer, middleware=[Change(queue="one", headers={"a": "1"}), Change(queue="two")]
+    )
+    message = made.prepare(by_name())
+    assert message.queue == "two"
+    envelope = made.open_message(message)
+    assert (envelope.queue, envelope.headers) == ("two", {"a": "1"})
+
+
+def test_options_that_middleware_gives_count_like_those_of_the_call() -> None:
+    made = pipeline(middleware=[Change(options={"visibility_timeout_ms": 90_000})])
+    assert made.prepare(by_name()).lease_ms == 90_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"options": {"max_retrys": 1}}, "max_retrys"), ({"options": {"ack_early": 1}}, "ack_early")],
+)
+def test_options_that_cannot_be_are_refused_from_middleware_too(changes: Any, says: str) -> None:
+    with pytest.raises(InvalidOption, match=says):
+        pipeline(middleware=[Change(**changes)]).prepare(by_name())
+
+
+def test_middleware_that_returns_nothing_is_named() -> None:
+    class Forgetful(Middleware):
+        def on_enqueue(self, envelope: Envelope) -> Envelope:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(InvalidOption, match="Forgetful"):
+        pipeline(middleware=[Forgetful()]).prepare(by_name())
+
+
+def test_middleware_that_raises_refuses_the_call() -> None:
+    class Guard(Middleware):
+        def on_enqueue(self, envelope: Envelope) -> Envelope:
+            raise PermissionError("not you")
+
+    with pytest.raises(PermissionError):
+        pipeline(middleware=[Guard()]).prepare(by_name())
+
+
+# ── a message becomes an envelope ────────────────────────────────────────────
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.none()), st.integers(0, 9))
+def test_what_is_sent_is_what_is_opened(args: dict[str, Any], priority: int) -> None:
+    made = pipeline(signer=HmacSigner())
+    message = made.prepare(by_name("a.b", args, TaskOptions(priority=priority)))
+    envelope = made.open_message(message)
+    assert (envelope.args, envelope.priority) == (args, priority)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "other"},
+        {"task": "other"},
+        {"queue": "other"},
+        {"priority": 9},
+        {"expires_at_ms": 5},
+        {"not_before_ms": 5},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+@pytest.mark.parametrize("signer", [None, HmacSigner()], ids=["unsigned", "signed"])
+def test_a_message_that_was_moved_is_refused_naming_what_differs(
+    change: dict[str, Any], signer: HmacSigner | None
+) -> None:
+    made = pipeline(signer=signer)
+    moved = replace(made.prepare(by_name()), **change)
+    with pytest.raises(SignatureInvalid, match=next(iter(change))):
+        made.open_message(moved)
+
+
+def test_a_message_of_another_namespace_is_refused() -> None:
+    message = pipeline(config=StemConfig(namespace="other")).prepare(by_name())
+    with pytest.raises(SignatureInvalid, match="namespace"):
+        pipeline().open_message(message)
+
+
+def test_with_keys_an_unsigned_message_is_refused_before_it_is_parsed() -> None:
+    message = replace(pipeline().prepare(by_name()), body=b"not json")
+    with pytest.raises(SignatureMissing):
+        pipeline(signer=HmacSigner()).open_message(message)
+
+
+def test_a_changed_body_is_refused_before_it_is_parsed() -> None:
+    made = pipeline(signer=HmacSigner())
+    message = made.prepare(by_name())
+    with pytest.raises(SignatureInvalid):
+        made.open_message(replace(message, body=message.body[:-1]))
+
+
+def test_a_policy_of_accept_checks_what_is_signed_and_lets_the_rest_pass() -> None:
+    made = pipeline(signer=HmacSigner(), policy="accept")
+    unsigned = pipeline().prepare(by_name())
+    assert made.open_message(unsigned).id == unsigned.id
+    signed = made.prepare(by_name())
+    with pytest.raises(SignatureInvalid):
+        made.open_message(replace(signed, signature=b"x" * 32))
+
+
+def test_a_worker_without_keys_reads_signed_messages() -> None:
+    message = pipeline(signer=HmacSigner()).prepare(by_name())
+    assert pipeline().open_message(message).id == message.id
+
+
+def test_requiring_signatures_needs_somebody_who_checks_them() -> None:
+    with pytest.raises(ConfigError, match="no signer"):
+        pipeline(policy="require")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", MalformedEnvelope),
+        (b"\xff", MalformedEnvelope),
+        (b"[]", MalformedEnvelope),
+        (b'{"version":99}', UnsupportedVersion),
+    ],
+)
+def test_bytes_that_are_no_envelope_are_refused(body: bytes, error: type[Exception]) -> None:
+    message = replace(pipeline().prepare(by_name()), body=body)
+    with pytest.raises(error):
+        pipeline().open_message(message)
+
+
+def test_a_task_with_a_context_is_called_like_any_other() -> None:
+    message = pipeline().prepare(export.call(2025))
+    assert decode(message.body).args == {"year": 2025}
