@@ -22,14 +22,14 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["tests", "docs", "lint", "types"]
+nox.options.sessions = ["tests", "lint", "types"]
 
 ROOT = Path(__file__).parent
 WHEELS = ROOT / ".nox" / "wheels"
 REBUILT = ROOT / ".nox" / "rebuilt"
 DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
-SUITES = ("tests/unit", "tests/conformance", "tests/integration", "tests/packaging")
+SUITES = ("tests/unit", "tests/conformance", "tests/integration", "tests/packaging", "tests/docs")
 OLDEST_MINOR, NEWEST_MINOR = 11, 15
 RUNNING = f"3.{sys.version_info.minor}"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
