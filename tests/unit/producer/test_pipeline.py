@@ -318,7 +318,7 @@ class Change(Middleware):
         self.changes = changes
 
     def on_enqueue(self, envelope: Envelope) -> Envelope:
-        return evolve(envelope, **self.changes)
+        return replace(envelope, **self.changes)
 
 
 def test_middleware_changes_what_is_signed_and_routed_in_its_order() -> None:

@@ -13,16 +13,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from stem_core.model.envelope import (
-    FIELDS,
-    MAX_INSTANT_MS,
-    RESERVED,
-    WIRE_VERSION,
-    Envelope,
-    Fields,
-    check_fields,
-    fields_in,
-)
+from stem_core.model.envelope import MAX_INSTANT_MS, WIRE_VERSION, Envelope, check_envelope
 from stem_core.model.errors import (
     EnqueueError,
     InvalidOption,
@@ -45,7 +36,7 @@ from stem_core.model.strict_json import (
     too_large,
     unwritable,
 )
-from stem_core.model.wire import AnyVersion, Wire, WireError, WireRecord, WireWithReserved
+from stem_core.model.wire import AnyVersion, WireError, WireRecord
 
 __all__ = [
     "JSON",
@@ -64,16 +55,11 @@ __all__ = [
 _RECORD_VERSION: Final = 1
 
 _write: Final = msgspec.json.Encoder().encode
-_read_envelope: Final = msgspec.json.Decoder(Wire).decode
-_read_reserved: Final = msgspec.json.Decoder(WireWithReserved).decode
+_read_envelope: Final = msgspec.json.Decoder(Envelope).decode
 _read_version: Final = msgspec.json.Decoder(AnyVersion).decode
 _read_record: Final = msgspec.json.Decoder(WireRecord).decode
 _read_any: Final = msgspec.json.Decoder().decode
 
-_as_tuple: Final = msgspec.structs.astuple
-_as_dict: Final = msgspec.structs.asdict
-_new: Final = object.__new__
-_set_attribute: Final = object.__setattr__
 _instants_of: Final = attrgetter("enqueued_at_ms", "started_at_ms", "finished_at_ms")
 
 
@@ -87,13 +73,14 @@ def encode(envelope: Envelope, *, max_bytes: int = MAX_BODY) -> bytes:
         EnqueueError: `NotEncodable` with the path of the value, `PayloadTooLarge`,
             `InvalidName` or `InvalidOption`.
     """
-    fields, reserved = fields_in(envelope.__dict__), envelope.reserved
-    check_fields(fields, reserved)
-    _check_contents(fields, max_bytes)
+    if type(envelope) is not Envelope:  # a subclass may have fields that decode refuses
+        raise NotEncodable(f"an Envelope is needed, got {type(envelope).__name__}")
+    check_envelope(envelope)
+    _check_contents(envelope, max_bytes)
     try:
-        body = _write(_with_reserved(fields, reserved) if reserved else Wire(*fields))
+        body = _write(envelope)
     except (TypeError, ValueError) as error:
-        raise unwritable(error, dict(zip(FIELDS, fields, strict=True))) from None
+        raise unwritable(error, msgspec.structs.asdict(envelope)) from None
     if len(body) > max_bytes:
         raise too_large(len(body), max_bytes)
     return body
@@ -109,21 +96,30 @@ def decode(body: bytes, *, max_bytes: int = MAX_BODY) -> Envelope:
     if fault := fault_of_bytes(body, max_bytes):
         raise MalformedEnvelope(fault)
     try:
-        wire = _read_envelope(body)
+        envelope = _read_envelope(body)
     except UNREADABLE as error:
-        wire = _read_again(body, error)
-    if wire.version != WIRE_VERSION:
+        _refuse(body, error)
+    if envelope.version != WIRE_VERSION:
         _refuse(body, None)
-    envelope = _to_envelope(wire)
     try:
-        check_fields(_as_tuple(wire)[: len(FIELDS)], envelope.reserved)
+        check_envelope(envelope)
     except (EnqueueError, ValueError) as error:
         raise MalformedEnvelope(f"not an envelope: {error}") from error
     if envelope.options:
         _read_options(_write(envelope.options))
-    if _write(wire) != body and (key := duplicate_key(body)) is not None:
-        raise MalformedEnvelope(f"the key {key!a:.60} occurs twice in one object")
+    if _write(envelope) != body:
+        _check_spelling(body)
     return envelope
+
+
+def _check_spelling(body: bytes) -> None:
+    """Return if *body* says what we read in it, though we would have written it in another way."""
+    try:
+        _read_version(body)
+    except UNREADABLE as error:
+        raise MalformedEnvelope(f"not an envelope: {error}") from error
+    if (key := duplicate_key(body)) is not None:
+        raise MalformedEnvelope(f"the key {key!a:.60} occurs twice in one object")
 
 
 def options_of(envelope: Envelope) -> TaskOptions:
@@ -147,42 +143,12 @@ def _parse_options(data: bytes) -> TaskOptions:
 _remembered_options: Final = lru_cache(maxsize=1024)(_parse_options)
 
 
-def _with_reserved(fields: Fields, reserved: dict[str, str]) -> WireWithReserved:
-    wire = WireWithReserved(*fields)
-    for name, value in reserved.items():
-        setattr(wire, name, value)
-    return wire
-
-
-def _read_again(body: bytes, cause: Exception) -> Wire:
-    """Return what is in a *body* that has reserved names, or refuse it."""
-    if not isinstance(cause, msgspec.ValidationError):
-        _refuse(body, cause)
-    try:
-        return _read_reserved(body)
-    except UNREADABLE as error:
-        _refuse(body, error)
-
-
-def _to_envelope(wire: Wire) -> Envelope:
-    values = _as_dict(wire)
-    values["reserved"] = {}
-    if type(wire) is not Wire:
-        taken = [(name, values.pop(name)) for name in RESERVED]
-        values["reserved"] = {name: value for name, value in taken if value is not None}
-    # The class has neither converters nor validators, so its __init__ would do the
-    # same, field by field, in twice the time.
-    envelope = _new(Envelope)
-    _set_attribute(envelope, "__dict__", values)
-    return envelope
-
-
 def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
     """Raise what says most about a *body* that is no envelope of our version."""
     try:
         version = _read_version(body).version
-    except UNREADABLE:
-        version = 0
+    except UNREADABLE as error:  # says more than what its other fields are like
+        version, cause = 0, error
     if version > WIRE_VERSION:
         raise UnsupportedVersion(
             f"wire version {version!s:.20}, this release reads up to {WIRE_VERSION}",
@@ -193,9 +159,9 @@ def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
     raise MalformedEnvelope(f"not an envelope: {cause}") from cause
 
 
-def _check_contents(fields: Fields, max_bytes: int) -> None:
-    _, _, _, _, _, _, args, _, meta, _, _, _, _, options, _, _, continuations = fields
-    check_object(args, "args", max_bytes)
+def _check_contents(envelope: Envelope, max_bytes: int) -> None:
+    meta, options, continuations = envelope.meta, envelope.options, envelope.continuations
+    check_object(envelope.args, "args", max_bytes)
     if meta or type(meta) is not dict:
         check_object(meta, "meta", max_bytes)
     if options or type(options) is not dict:

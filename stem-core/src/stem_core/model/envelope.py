@@ -7,26 +7,21 @@ lease and fence belong to the broker and never enter an envelope.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from attrs import field, frozen
+from msgspec import field
 
 from stem_core.model.errors import InvalidName, InvalidOption, NotEncodable
 from stem_core.model.ids import check_id, check_name
 from stem_core.model.option_values import shown
+from stem_core.model.value import Value
 
 __all__ = [
-    "FIELDS",
     "MAX_INSTANT_MS",
     "RESERVED",
     "WIRE_VERSION",
     "Envelope",
-    "Fields",
     "check_envelope",
-    "check_fields",
-    "fields_in",
 ]
 
 WIRE_VERSION: Final = 1
@@ -46,50 +41,27 @@ RESERVED: Final = (
 )
 """Names that version 1 of the wire keeps free."""
 
-FIELDS: Final = (
-    "version",
-    "id",
-    "task",
-    "namespace",
-    "queue",
-    "enqueued_at_ms",
-    "args",
-    "headers",
-    "meta",
-    "not_before_ms",
-    "delay_ms",
-    "expires_at_ms",
-    "priority",
-    "options",
-    "parent",
-    "root",
-    "continuations",
-)
-"""The fields of an envelope in the order in which they are written; `reserved` stands apart."""
-
-Fields: TypeAlias = tuple[Any, ...]
-"""The values of `FIELDS`. Unpacking one tuple costs a tenth of reading as many attributes."""
-
-fields_in: Final = itemgetter(*FIELDS)
-"""Return the `Fields` in the ``__dict__`` of an envelope."""
-
 # Most ids have no dot, and then one look is enough: what passes here passes `check_id`.
 _is_plain_id: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}").fullmatch
 _is_header: Final = re.compile(r"[!-~]{1,128}").fullmatch
 
 
-@frozen(slots=False, kw_only=True)
-class Envelope:
+class Envelope(
+    Value, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """One invocation of a task. Immutable for its whole life; the signature covers it all.
 
+    The fields stand in the order in which they are written.
+
     Attributes:
+        version: of the wire.
         id: unique within the namespace.
         task: the task's name.
         namespace, queue: where it may be run. Compared with where it was found.
+        enqueued_at_ms: by the producer's clock.
         args: the arguments by parameter name.
         headers: travel with it to the handler (tracing).
         meta: stored with every result entry (audit).
-        enqueued_at_ms: by the producer's clock.
         not_before_ms: the absolute earliest start, if one was asked for.
         delay_ms: the relative earliest start, if one was asked for. For audit: the
             broker counts it from its own now.
@@ -98,29 +70,35 @@ class Envelope:
         options: those that were given, as `TaskOptions.given` writes them.
         parent, root: the task that enqueued it, and the first of the whole line.
         continuations: sealed messages that the step which settles this one publishes.
-        version: of the wire.
-        reserved: texts under the names of `RESERVED`, which a later release will
-            give a meaning; nobody fills it yet.
+        key_id, issuer, schema, partition, content_type, compression, reference: kept
+            free; a later release will give them a meaning, and nobody fills them yet.
     """
 
+    # Made, not given: what is left out on the wire is what is identical to a default.
+    version: int = field(default_factory=WIRE_VERSION.__pos__)
     id: str
     task: str
     namespace: str
     queue: str
     enqueued_at_ms: int
-    args: dict[str, Any] = field(factory=dict)
-    headers: dict[str, str] = field(factory=dict)
-    meta: dict[str, Any] = field(factory=dict)
+    args: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
     not_before_ms: int | None = None
     delay_ms: int | None = None
     expires_at_ms: int | None = None
     priority: int = 0
-    options: dict[str, Any] = field(factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
     root: str | None = None
     continuations: tuple[dict[str, Any], ...] = ()
-    version: int = WIRE_VERSION
-    reserved: dict[str, str] = field(factory=dict)
+    key_id: str | None = None
+    issuer: str | None = None
+    schema: str | None = None
+    partition: str | None = None
+    content_type: str | None = None
+    compression: str | None = None
+    reference: str | None = None
 
 
 def check_envelope(envelope: Envelope) -> None:
@@ -132,47 +110,49 @@ def check_envelope(envelope: Envelope) -> None:
     Raises:
         InvalidName, InvalidOption, NotEncodable: all `EnqueueError`; name the field.
     """
-    check_fields(fields_in(envelope.__dict__), envelope.reserved)
-
-
-def check_fields(fields: Fields, reserved: dict[str, str]) -> None:
-    """Do what `check_envelope` promises, for the fields of an envelope that may not exist yet."""
-    (
-        version, task_id, task, namespace, queue, enqueued_at_ms, _, headers, _,
-        not_before_ms, delay_ms, expires_at_ms, priority, _, parent, root, _,
-    ) = fields  # fmt: skip
+    task_id, root = envelope.id, envelope.root
     if type(task_id) is not str or not _is_plain_id(task_id):
         check_id(task_id)
+    address = (envelope.task, envelope.namespace, envelope.queue)
     try:
-        _remember_address(task, namespace, queue)
+        is_known = address in _known_addresses
     except TypeError:  # not hashable, so no text either: let the check say which
-        _check_address(task, namespace, queue)
-    if parent is not None:
-        check_id(parent)
+        is_known = False
+    if not is_known:
+        _check_address(address)
+    if envelope.parent is not None:
+        check_id(envelope.parent)
     if root is not None and root != task_id:
         check_id(root)
+    headers, priority, enqueued_at_ms = envelope.headers, envelope.priority, envelope.enqueued_at_ms
     if headers or type(headers) is not dict:
         _check_headers(headers)
-    if reserved or type(reserved) is not dict:
-        _check_reserved(reserved)
-    if type(version) is not int or version != WIRE_VERSION:
-        raise InvalidOption(f"version={shown(version)}: this release has {WIRE_VERSION}")
+    if type(envelope.version) is not int or envelope.version != WIRE_VERSION:
+        raise InvalidOption(f"version={shown(envelope.version)}: this release has {WIRE_VERSION}")
     if type(priority) is not int or not 0 <= priority <= 9:
         raise InvalidOption(f"priority={shown(priority)} is not a whole number 0 to 9")
     if type(enqueued_at_ms) is not int or not 0 <= enqueued_at_ms <= MAX_INSTANT_MS:
         raise _no_instant("enqueued_at_ms", enqueued_at_ms)
-    if not_before_ms is not None or delay_ms is not None or expires_at_ms is not None:
-        _check_times(not_before_ms, delay_ms, expires_at_ms)
-
-
-def _check_address(task: str, namespace: str, queue: str) -> None:
-    check_name(task, kind="task")
-    check_name(namespace, kind="namespace")
-    check_name(queue, kind="queue")
+    if not (envelope.not_before_ms is envelope.delay_ms is envelope.expires_at_ms is None):
+        _check_times(envelope)
+    if not (
+        envelope.key_id is envelope.issuer is envelope.schema is envelope.partition
+        is envelope.content_type is envelope.compression is envelope.reference is None
+    ):  # fmt: skip
+        _check_reserved(envelope)
 
 
 # Few addresses are in use at a time: all but the first check cost one lookup.
-_remember_address: Final = lru_cache(maxsize=1024)(_check_address)
+_known_addresses: Final[set[tuple[str, str, str]]] = set()
+_MOST_ADDRESSES: Final = 1024
+
+
+def _check_address(address: tuple[str, str, str]) -> None:
+    for kind, name in zip(("task", "namespace", "queue"), address, strict=True):
+        check_name(name, kind=kind)
+    if len(_known_addresses) >= _MOST_ADDRESSES:  # names may come from strangers
+        _known_addresses.clear()
+    _known_addresses.add(address)
 
 
 def _check_headers(headers: dict[str, str]) -> None:
@@ -191,26 +171,19 @@ def _check_headers(headers: dict[str, str]) -> None:
             )
 
 
-def _check_reserved(reserved: dict[str, str]) -> None:
-    if type(reserved) is not dict:
-        raise NotEncodable(f"reserved: a dict is needed, got {type(reserved).__name__}")
-    for name, value in reserved.items():
-        if name not in RESERVED or type(value) is not str:
-            raise NotEncodable(
-                f"reserved: {name!a:.60} is not one of the reserved texts {', '.join(RESERVED)}"
-            )
+def _check_reserved(envelope: Envelope) -> None:
+    for name in RESERVED:
+        value = getattr(envelope, name)
+        if value is not None and type(value) is not str:
+            raise NotEncodable(f"{name}: a text is needed, got {type(value).__name__}")
 
 
-def _check_times(not_before_ms: object, delay_ms: object, expires_at_ms: object) -> None:
-    times = (
-        ("expires_at_ms", expires_at_ms),
-        ("not_before_ms", not_before_ms),
-        ("delay_ms", delay_ms),
-    )
-    for name, value in times:
+def _check_times(envelope: Envelope) -> None:
+    for name in ("expires_at_ms", "not_before_ms", "delay_ms"):
+        value = getattr(envelope, name)
         if value is not None and (type(value) is not int or not 0 <= value <= MAX_INSTANT_MS):
             raise _no_instant(name, value)
-    if delay_ms is not None and not_before_ms is not None:
+    if envelope.delay_ms is not None and envelope.not_before_ms is not None:
         raise InvalidOption("delay together with not_before", way_out="Give one of them.")
 
 

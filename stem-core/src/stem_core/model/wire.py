@@ -1,8 +1,8 @@
-"""The wire: names, order and defaults of all that is written, as msgspec structs.
+"""The wire of records, and what every version of an envelope has in common.
 
-Structs rather than the attrs classes themselves: only structs refuse unknown fields
-and leave out defaults. Rule of this module: shapes only. `codec` turns them into
-values, and nobody else sees them.
+An `Envelope` is its own shape. A `Record` is not: its value is JSON that stands in it
+as it is, and its error escapes what no store can keep. Rule of this module: shapes
+only. `codec` turns them into values, and nobody else sees them.
 """
 
 from __future__ import annotations
@@ -13,50 +13,16 @@ import msgspec
 
 from stem_core.model.outcome import State
 
-__all__ = ["AnyVersion", "Wire", "WireError", "WireRecord", "WireWithReserved"]
+__all__ = ["AnyVersion", "WireError", "WireRecord"]
 
 
-class Wire(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """An envelope as it is written: names and order of `envelope.FIELDS`, defaults left out."""
-
-    version: int
-    id: str
-    task: str
-    namespace: str
-    queue: str
-    enqueued_at_ms: int
-    args: dict[str, Any] = {}
-    headers: dict[str, str] = {}
-    meta: dict[str, Any] = {}
-    not_before_ms: int | None = None
-    delay_ms: int | None = None
-    expires_at_ms: int | None = None
-    priority: int = 0
-    options: dict[str, Any] = {}
-    parent: str | None = None
-    root: str | None = None
-    continuations: tuple[dict[str, Any], ...] = ()
-
-
-class WireWithReserved(Wire, forbid_unknown_fields=True, omit_defaults=True):
-    """The names that version 1 keeps free, in a type of their own: absent, they cost nothing."""
-
-    key_id: str | None = None
-    issuer: str | None = None
-    schema: str | None = None
-    partition: str | None = None
-    content_type: str | None = None
-    compression: str | None = None
-    reference: str | None = None
-
-
-class AnyVersion(msgspec.Struct):
+class AnyVersion(msgspec.Struct, gc=False):
     """As much of an envelope as every version will have."""
 
     version: int
 
 
-class WireError(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class WireError(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One failure as it is written."""
 
     type: str
@@ -66,7 +32,7 @@ class WireError(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     at_ms: int = 0
 
 
-class WireRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class WireRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A record as it is written. The value is embedded as the JSON that it is."""
 
     version: int

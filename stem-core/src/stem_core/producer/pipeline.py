@@ -35,6 +35,7 @@ from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
 from stem_core.model.seal import TASK, Seal
 from stem_core.model.settings import StemConfig
+from stem_core.model.value import replace
 from stem_core.producer.built import check_built, check_capabilities, check_unique
 from stem_core.producer.how import PLAINLY
 from stem_core.producer.registry import TaskRegistry
@@ -58,13 +59,13 @@ class Plan:
 
     Attributes:
         effective: every question about options answered.
-        envelope: the fields that they share, and places for the others; copied for each call.
+        envelope: with the fields that they share; those of one call are empty.
         message: the routing fields of a call that says nothing more.
         is_plain: nothing is left to work out for each call.
     """
 
     effective: Effective
-    envelope: dict[str, Any]
+    envelope: Envelope
     message: dict[str, Any]
     is_plain: bool
 
@@ -150,25 +151,29 @@ class Pipeline:
         """
         plan, how, now_ms = self.plan(call.name, call.given), call.how, self._wall_ms()
         chosen_id = task_id or how.task_id
-        fields = plan.envelope.copy()
-        fields["id"] = chosen_id or uuid7(now_ms, self._random(10))
-        fields["enqueued_at_ms"] = now_ms
-        fields["args"] = call.args
-        fields["headers"] = {}
-        fields["meta"] = {}
-        is_plain = how is PLAINLY and task_id is None and plan.is_plain
-        if not is_plain:
-            fields["headers"] = {**(headers or {}), **(how.headers or {})}
-            fields["meta"] = how.meta or {}
-            fields["not_before_ms"] = how.not_before_ms
-            fields["delay_ms"] = how.delay_ms
-            fields["expires_at_ms"] = _expires_at(plan.effective, now_ms)
-            fields["reserved"] = {}
-            fields["parent"] = parent
-            fields["root"] = root
-        envelope = _envelope(fields)
-        if is_plain:
+        shared = plan.envelope
+        envelope = Envelope(
+            id=chosen_id or uuid7(now_ms, self._random(10)),
+            task=shared.task,
+            namespace=shared.namespace,
+            queue=shared.queue,
+            enqueued_at_ms=now_ms,
+            args=call.args,
+            priority=shared.priority,
+            options=shared.options,
+        )
+        if how is PLAINLY and task_id is None and plan.is_plain:
             return self._seal(envelope, plan.message)
+        envelope = replace(
+            envelope,
+            headers={**(headers or {}), **(how.headers or {})},
+            meta=how.meta or {},
+            not_before_ms=how.not_before_ms,
+            delay_ms=how.delay_ms,
+            expires_at_ms=_expires_at(plan.effective, now_ms),
+            parent=parent,
+            root=root,
+        )
         envelope, plan = self._through_middleware(envelope, plan)
         is_chosen = chosen_id is not None
         self._check_this_call(envelope, plan.effective, is_chosen)
@@ -210,7 +215,7 @@ class Pipeline:
         has_end = effective.expires_ms is not None or effective.expires_at_ms is not None
         return Plan(
             effective=effective,
-            envelope=vars(envelope),
+            envelope=envelope,
             message={
                 "queue": effective.queue,
                 "task": name,
@@ -261,7 +266,7 @@ class Pipeline:
                     way_out="Return the envelope, or a changed copy of it.",
                 )
             envelope = changed
-        if envelope.options is plan.envelope["options"]:
+        if envelope.options is plan.envelope.options:
             return envelope, plan
         try:
             asked = TaskOptions.from_given(envelope.options)
@@ -304,17 +309,6 @@ class Pipeline:
         ):
             raise _misrouted(message, envelope, self.namespace)
         return envelope
-
-
-def _envelope(fields: dict[str, Any]) -> Envelope:
-    """Return the envelope of these fields, all of them.
-
-    The class has neither converters nor validators, so its own __init__ would do the
-    same, argument by argument, in three times the time.
-    """
-    envelope = object.__new__(Envelope)
-    object.__setattr__(envelope, "__dict__", fields)
-    return envelope
 
 
 def _expires_at(effective: Effective, now_ms: int) -> int | None:
