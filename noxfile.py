@@ -120,17 +120,17 @@ def install_wheels(session: nox.Session, *distributions: str, extras: str = "") 
 
 
 def clean_environment() -> dict[str, str | None]:
-    """Return what to change: no Stem settings of the shell, no working directory on sys.path."""
+    """Return what to unset: the Stem settings of the shell, but for those that name test servers."""
     settings = [name for name in os.environ if name.startswith("STEM_")]
-    kept = [name for name in settings if name.startswith("STEM_TEST_")]
-    return {"PYTHONSAFEPATH": "1", **{name: None for name in settings if name not in kept}}
+    return {name: None for name in settings if not name.startswith("STEM_TEST_")}
 
 
 def pytest(session: nox.Session, *suites: str) -> None:
     """Run *suites* against the installed wheels; paths given after `--` take their place."""
     chosen = any((ROOT / word.split("::")[0]).exists() for word in session.posargs)
     arguments = [*(() if chosen else suites), *session.posargs]
-    session.run("python", "-m", "pytest", *arguments, env=clean_environment())
+    # Not `python -m pytest`: that puts the working directory on sys.path, before the wheels.
+    session.run("pytest", *arguments, env=clean_environment())
 
 
 # ── sessions ─────────────────────────────────────────────────────────────────
