@@ -120,7 +120,7 @@ def install_wheels(session: nox.Session, *distributions: str, extras: str = "") 
 
 
 def clean_environment() -> dict[str, str | None]:
-    """Return what to unset: the Stem settings of the shell, but for those that name test servers."""
+    """Return what to unset: the Stem settings of the shell, but not the names of test servers."""
     settings = [name for name in os.environ if name.startswith("STEM_")]
     return {name: None for name in settings if not name.startswith("STEM_TEST_")}
 
