@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import base64
+import re
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stem_core.cli.program import COMMANDS, load_command
+from stem_core.discovery.host import PluginHost
+from stem_core.discovery.settings import PluginSettings
 from stem_core.model.errors import ConfigError, InvalidURL, MissingSetting
 from stem_core.model.secrets import Secret
 from stem_core.model.settings import (
@@ -18,12 +24,16 @@ from stem_core.model.settings import (
     check_tls,
     reference_markdown,
 )
+from stem_core.model.settings.commands import COMMAND_VARIABLES
 from stem_core.model.settings.environment import settings_of
 from stem_core.model.urls import StemURL
 
 ROOT = Path(__file__).parents[3]
 KEY = base64.b64encode(b"k" * 32).decode()
 OTHER_KEY = base64.b64encode(b"o" * 32).decode()
+VARIABLES = [
+    f.metadata["env"] for cls in (StemConfig, TlsConfig, SigningConfig) for f in settings_of(cls)
+]
 
 
 def config(**env: str) -> StemConfig:
@@ -63,7 +73,7 @@ def test_an_environment_with_a_broker_alone_is_the_defaults() -> None:
         ("STEM_DEAD_LETTER_TTL", "1w", "dead_letter_ttl_ms", 604_800_000),
         ("STEM_PARK_LIMIT", "0s", "park_limit_ms", 0),
         ("STEM_MAX_LAPSES", "1", "max_lapses", 1),
-        ("STEM_WORKER_QUEUES", "billing, default", "worker_queues", ("billing", "default")),
+        ("STEM_WORKER_QUEUES", "pay:8, default", "worker_queues", {"pay": 8, "default": 1}),
         ("STEM_WORKER_CONCURRENCY", "7", "worker_concurrency", 7),
         ("STEM_WORKER_GRACE", "2m", "worker_grace_ms", 120_000),
         ("STEM_WORKER_THREADS", "2", "worker_threads", 2),
@@ -106,10 +116,18 @@ def test_an_empty_variable_counts_as_not_given() -> None:
         StemConfig.from_environment({"STEM_BROKER_URL": ""})
 
 
-def test_a_missing_broker_names_itself_and_an_example() -> None:
+def test_a_missing_broker_names_itself_and_an_example_that_can_be_opened() -> None:
     with pytest.raises(MissingSetting, match="STEM_BROKER_URL is not set") as caught:
         StemConfig.from_environment({})
-    assert "redis://localhost:6379/0" in caught.value.way_out
+    (example,) = re.findall(r"STEM_BROKER_URL=([^ ,]+)", caught.value.way_out)
+    host = PluginHost(PluginSettings(autoload=False))
+    assert host.offers("broker", StemURL.parse(example).scheme)
+
+
+def test_a_missing_broker_is_found_under_the_name_that_it_was_given() -> None:
+    with pytest.raises(MissingSetting, match="STEM_BROKER_URL is not set") as caught:
+        StemConfig.from_environment({"STEM_BROKR_URL": "redis://u:hunter2@h", "STEM_NAMSPACE": "x"})
+    assert caught.value.way_out == "STEM_BROKR_URL is set. Did you mean STEM_BROKER_URL?"
 
 
 def test_a_broker_that_is_not_required_may_be_missing() -> None:
@@ -138,6 +156,12 @@ def test_without_a_mapping_the_environment_of_the_process_is_read(
         ("STEM_LOG_LEVEL", "loud", "expected one of debug"),
         ("STEM_NAMESPACE", "a b", "' ' at character 2"),
         ("STEM_WORKER_QUEUES", "a,,b", "the queue is empty"),
+        ("STEM_WORKER_QUEUES", ":3", "the queue is empty"),
+        ("STEM_WORKER_QUEUES", "a:0", "such as default or billing:8"),
+        ("STEM_WORKER_QUEUES", "a:", "such as default or billing:8"),
+        ("STEM_WORKER_QUEUES", "a:1:2", "such as default or billing:8"),
+        ("STEM_WORKER_QUEUES", "a:" + "9" * 5000, "such as default or billing:8"),
+        ("STEM_WORKER_QUEUES", "a:1,a:2", "a is given twice"),
         ("STEM_ROUTES", "a.*", "name=value"),
         ("STEM_ROUTES", '{"a": 1}', "a JSON object of texts"),
         ("STEM_ROUTES", '{"a": ', "a JSON object of texts"),
@@ -196,6 +220,33 @@ def test_a_typo_is_a_warning_with_the_nearest_name() -> None:
 
 def test_a_typo_is_an_error_under_strict() -> None:
     assert "STEM_BROKR_URL is not a variable" in refusal(STEM_BROKR_URL="x", STEM_STRICT="1")
+
+
+def test_the_variables_of_the_commands_are_those_that_their_options_read() -> None:
+    settings = set(VARIABLES)
+    assert settings.isdisjoint(COMMAND_VARIABLES)
+    read = {name for command in COMMANDS for name in _variables_of(load_command(command))}
+    assert read - settings == COMMAND_VARIABLES
+
+
+def _variables_of(command: click.Command) -> Iterator[str]:
+    for parameter in command.params:
+        if parameter.envvar is not None:
+            assert isinstance(parameter.envvar, str)
+            yield parameter.envvar
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            yield from _variables_of(each)
+
+
+@pytest.mark.parametrize("name", sorted(COMMAND_VARIABLES))
+def test_a_variable_of_a_command_is_neither_warned_about_nor_refused(name: str) -> None:
+    assert config(**{name: "1", "STEM_STRICT": "1"}).warnings == ()
+
+
+def test_a_typo_in_the_variable_of_a_command_is_a_warning_too() -> None:
+    (warning,) = config(STEM_ENQUEUE_QUEU="x").warnings
+    assert "Did you mean STEM_ENQUEUE_QUEUE?" in warning
 
 
 @pytest.mark.parametrize(
@@ -381,11 +432,6 @@ def test_no_refusal_shows_a_secret(env: dict[str, str]) -> None:
         config(**env)
     told = "".join(traceback.format_exception(caught.value))
     assert not any(piece in told for piece in ("hunter2", "ter2"))
-
-
-VARIABLES = [
-    f.metadata["env"] for cls in (StemConfig, TlsConfig, SigningConfig) for f in settings_of(cls)
-]
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=12)))

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from stem_core.model.duration import Milliseconds
 from stem_core.model.errors import ConfigError, MissingSetting
+from stem_core.model.settings.commands import COMMAND_VARIABLES
 from stem_core.model.settings.environment import Variables, setting
 from stem_core.model.settings.readers import (
     LogLevel,
@@ -53,14 +54,14 @@ class StemConfig:
         "STEM_BROKER_URL",
         read=read_url,
         help="The broker that moves the work. Required.",
-        example="redis://localhost:6379/0",
+        example="memory://orders",
     )
     result_backend_url: StemURL | None = setting(
         "STEM_RESULT_BACKEND_URL",
         read=read_url,
         help="The backend that remembers results; `none://` for none. "
         "Without it the broker's own store, where its plugin has a backend.",
-        example="postgresql://localhost/stem",
+        example="memory://results",
     )
     signer_url: StemURL | None = setting(
         "STEM_SIGNER_URL",
@@ -152,12 +153,13 @@ class StemConfig:
         help="Leases in a row that may lapse before a message is poison.",
         example="3",
     )
-    worker_queues: tuple[str, ...] = setting(
+    worker_queues: Mapping[str, int] = setting(
         "STEM_WORKER_QUEUES",
-        default=(),
+        default={},
         read=read_queues,
-        help="Queues that a worker serves. Without it the default queue and those of its tasks.",
-        example="billing,default",
+        help="Queues that a worker serves; one with a higher weight is asked first more often. "
+        "Without it the default queue and those of its tasks.",
+        example="billing:8,default",
     )
     worker_concurrency: int = setting(
         "STEM_WORKER_CONCURRENCY",
@@ -258,7 +260,7 @@ class StemConfig:
             ConfigError: everything that is wrong, at once.
         """
         variables = Variables.of(os.environ if env is None else env)
-        variables.judge_unknown((cls, TlsConfig, SigningConfig))
+        variables.judge_unknown((cls, TlsConfig, SigningConfig), COMMAND_VARIABLES)
         values = variables.read(cls)
         tls = TlsConfig(**variables.read(TlsConfig, prefix="tls."))
         signing = SigningConfig(**variables.read(SigningConfig, prefix="signing."))
@@ -275,17 +277,20 @@ class StemConfig:
             and config.broker_url is None
             and "STEM_BROKER_URL" not in variables.refused
         ):
-            variables.problems.append(_no_broker())
+            variables.problems.append(_no_broker(variables.mistyped.get("STEM_BROKER_URL")))
         variables.raise_problems()
         return config
 
 
-def _no_broker() -> MissingSetting:
-    return MissingSetting(
-        "STEM_BROKER_URL is not set",
-        way_out="Example: STEM_BROKER_URL=redis://localhost:6379/0 "
-        "(or sqlite:///stem.db, which needs no server).",
-    )
+def _no_broker(mistyped: str | None) -> MissingSetting:
+    if mistyped is not None:
+        way_out = f"{mistyped} is set. Did you mean STEM_BROKER_URL?"
+    else:
+        way_out = (
+            "Example: STEM_BROKER_URL=memory://, which lives in one process. Plugins add "
+            "brokers that processes share: `stem plugins` lists what is installed."
+        )
+    return MissingSetting("STEM_BROKER_URL is not set", way_out=way_out)
 
 
 def _contradictions(config: StemConfig, variables: Variables) -> Iterator[ConfigError]:

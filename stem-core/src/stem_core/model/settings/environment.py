@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_type_hints
 
@@ -79,6 +79,8 @@ class Variables:
         origins: where each field that was read comes from.
         warnings, problems: in words.
         refused: the variables whose value is a problem already.
+        mistyped: what stands there under a name that nobody reads, by the name it
+            was probably meant to have.
     """
 
     texts: dict[str, str] = attrs.field(factory=dict, repr=False)
@@ -86,6 +88,7 @@ class Variables:
     warnings: list[str] = attrs.field(factory=list)
     problems: list[ConfigError] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
+    mistyped: dict[str, str] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Variables:
@@ -108,15 +111,17 @@ class Variables:
         if text:
             self.texts[name] = text
 
-    def judge_unknown(self, classes: Iterable[type[Any]]) -> None:
-        """Warn about every variable that no field of *classes* reads, with the nearest name."""
-        fields = [field for cls in classes for field in settings_of(cls)]
-        known = {field.metadata["env"] for field in fields}
-        known |= {f"{field.metadata['env']}_FILE" for field in fields if field.metadata["or_file"]}
-        for name in self.texts.keys() - known:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
+    def judge_unknown(self, classes: Iterable[type[Any]], others: Set[str]) -> None:
+        """Warn about every variable that nobody reads, with the nearest name.
+
+        Known are those of the fields of *classes*, and *others*.
+        """
+        known = sorted({*_names_read(classes), *others})
+        for name in sorted(self.texts.keys() - set(known)):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             guess = f" Did you mean {near[0]}?" if near else ""
             self.warnings.append(f"{name:.80} is not a variable of Stem and does nothing.{guess}")
+            self.mistyped |= dict.fromkeys(near, f"{name:.80}")
         self.warnings.sort()
 
     def read(self, cls: type[Any], *, prefix: str = "") -> dict[str, Any]:
@@ -157,6 +162,13 @@ class Variables:
         if self.problems:
             told = "\n".join(f"- {problem}" for problem in self.problems)
             raise ConfigError(f"{len(self.problems)} settings are wrong:\n{told}")
+
+
+def _names_read(classes: Iterable[type[Any]]) -> Iterator[str]:
+    for field in (field for cls in classes for field in settings_of(cls)):
+        yield field.metadata["env"]
+        if field.metadata["or_file"]:
+            yield f"{field.metadata['env']}_FILE"
 
 
 def _value(field: attrs.Attribute[Any], hint: Any, text: str) -> Any:

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from stem_core.model.errors import InvalidName
 from stem_core.model.ids import check_name
@@ -33,6 +33,9 @@ __all__ = [
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 
+T = TypeVar("T")
+
+_WEIGHT: Final = re.compile(r"0*[1-9][0-9]{0,8}")
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*-]{0,127}")
 
 
@@ -59,9 +62,16 @@ def read_key_id(text: str, _: str) -> str:
         raise ValueError("expected the id of a key: letters, digits, '_', '-', '.'") from None
 
 
-def read_queues(text: str, variable: str) -> tuple[str, ...]:
-    """Return names of queues: ``billing,default``."""
-    return tuple(read_queue(piece.strip(), variable) for piece in text.split(","))
+def read_queues(text: str, variable: str) -> dict[str, int]:
+    """Return weights by queue, 1 where none is given: ``billing:8,default``."""
+    return _without_doubles(_weight(piece, variable) for piece in text.split(","))
+
+
+def _weight(text: str, variable: str) -> tuple[str, int]:
+    name, colon, weight = text.strip().partition(":")
+    if colon and not _WEIGHT.fullmatch(weight):
+        raise ValueError("expected queues, such as default or billing:8")
+    return read_queue(name, variable), int(weight or 1)
 
 
 def read_log_level(text: str, _: str) -> str:
@@ -143,8 +153,8 @@ def _json_pairs(text: str) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _without_doubles(pairs: Iterator[tuple[str, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _without_doubles(pairs: Iterator[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
     for name, value in pairs:
         if name in found:
             raise ValueError(f"{name} is given twice")

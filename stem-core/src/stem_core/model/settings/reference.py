@@ -5,7 +5,7 @@ Rule of this module: it adds no fact; what the page says stands beside the field
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_type_hints
 
 import attrs
@@ -29,8 +29,9 @@ command line, a value given in code, the environment, a parameter of a URL, the 
 
 An empty variable counts as not set. Durations need a unit: `250ms`, `90s`, `5m`, `1h30m`, `7d`.
 Booleans are `true` or `false`, `1` or `0`, `yes` or `no`, `on` or `off`; anything else is an
-error. A variable that starts with `STEM_` and is not in this page is a warning with the nearest
-name, and an error under `STEM_STRICT=1`. All problems are reported at once.
+error. A variable that starts with `STEM_` and stands neither here nor in the
+[command reference](cli.md) is a warning with the nearest name, and an error under
+`STEM_STRICT=1`. All problems are reported at once.
 
 `stem config show --origin` prints what is in effect and where it comes from.
 """
@@ -75,6 +76,8 @@ def _rows(cls: type[Any]) -> Iterator[str]:
 def _type(field: attrs.Attribute[Any], hint: Any) -> str:
     if hint == StemURL | None:
         return "URL"
+    if hint == Mapping[str, int]:
+        return "queues"
     text = str(hint)
     if "Mapping" in text:
         return "keys" if Secret.__name__ in text or "bytes" in text else "pairs"

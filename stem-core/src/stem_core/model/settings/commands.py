@@ -1,0 +1,29 @@
+"""The variables that nothing but options of the `stem` program reads.
+
+Rule of this module: names only, for judging which variable nobody reads. What each one
+does stands beside its option; a test holds this table equal to the commands.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["COMMAND_VARIABLES"]
+
+_OPTIONS: Final = {
+    "DEMO": "ALL CONCURRENCY FOLDER JSON",
+    "WORKER": "NAME",
+    "ENQUEUE": "DELAY HEADER ID JSON MAX_RETRIES META NOT_BEFORE PRIORITY QUEUE WAIT",
+    "RESULT": "JSON WAIT",
+    "PLUGINS": "CHECK JSON",
+    "PLUGINS_SHOW": "JSON",
+    "CONFIG_SHOW": "JSON ORIGIN",
+    "VERSION": "JSON",
+}
+
+COMMAND_VARIABLES: Final = frozenset(
+    f"STEM_{command}_{option}"
+    for command, options in _OPTIONS.items()
+    for option in options.split()
+)
+"""All of them; an option that reads a setting is not here, for a field has that name."""
