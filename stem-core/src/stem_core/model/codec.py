@@ -8,7 +8,6 @@ of this module: bytes come from strangers, so every failure is one error of our 
 from __future__ import annotations
 
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final, NoReturn
 
 import msgspec
@@ -60,8 +59,6 @@ _read_version: Final = msgspec.json.Decoder(AnyVersion).decode
 _read_record: Final = msgspec.json.Decoder(WireRecord).decode
 _read_any: Final = msgspec.json.Decoder().decode
 
-_instants_of: Final = attrgetter("enqueued_at_ms", "started_at_ms", "finished_at_ms")
-
 
 # ── envelopes ────────────────────────────────────────────────────────────────
 
@@ -76,7 +73,14 @@ def encode(envelope: Envelope, *, max_bytes: int = MAX_BODY) -> bytes:
     if type(envelope) is not Envelope:  # a subclass may have fields that decode refuses
         raise NotEncodable(f"an Envelope is needed, got {type(envelope).__name__}")
     check_envelope(envelope)
-    _check_contents(envelope, max_bytes)
+    meta, options, continuations = envelope.meta, envelope.options, envelope.continuations
+    check_object(envelope.args, "args", max_bytes)
+    if meta or type(meta) is not dict:
+        check_object(meta, "meta", max_bytes)
+    if options or type(options) is not dict:
+        _check_options(options, max_bytes)
+    if continuations or type(continuations) is not tuple:
+        _check_continuations(continuations, max_bytes)
     try:
         body = _write(envelope)
     except (TypeError, ValueError) as error:
@@ -159,19 +163,12 @@ def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
     raise MalformedEnvelope(f"not an envelope: {cause}") from cause
 
 
-def _check_contents(envelope: Envelope, max_bytes: int) -> None:
-    meta, options, continuations = envelope.meta, envelope.options, envelope.continuations
-    check_object(envelope.args, "args", max_bytes)
-    if meta or type(meta) is not dict:
-        check_object(meta, "meta", max_bytes)
-    if options or type(options) is not dict:
-        check_object(options, "options", max_bytes)
-        try:
-            _read_options(_write(options))
-        except MalformedEnvelope as error:
-            raise InvalidOption(error.message) from error
-    if continuations or type(continuations) is not tuple:
-        _check_continuations(continuations, max_bytes)
+def _check_options(options: dict[str, object], max_bytes: int) -> None:
+    check_object(options, "options", max_bytes)
+    try:
+        _read_options(_write(options))
+    except MalformedEnvelope as error:
+        raise InvalidOption(error.message) from error
 
 
 def _check_continuations(messages: object, max_bytes: int) -> None:
@@ -264,7 +261,8 @@ def decode_record(data: bytes) -> Record:
         )
     if _write(wire) != data and (key := duplicate_key(data)) is not None:
         raise ResultCorrupt(f"the key {key!a:.60} occurs twice in one object")
-    if not all(0 <= instant <= MAX_INSTANT_MS for instant in _instants_of(wire)):
+    instants = (wire.enqueued_at_ms, wire.started_at_ms, wire.finished_at_ms)
+    if min(instants) < 0 or max(instants) > MAX_INSTANT_MS:
         raise ResultCorrupt("a record with an instant outside the years 1970 to 9999")
     return _from_wire_record(wire)
 
@@ -296,11 +294,23 @@ def _to_wire_error(error: TaskError) -> WireError:
 
 
 def _from_wire_record(wire: WireRecord) -> Record:
-    values = msgspec.structs.asdict(wire)
-    del values["version"]
-    values["value"] = None if wire.value is msgspec.UNSET else bytes(wire.value)
-    values["error"] = wire.error and TaskError(**msgspec.structs.asdict(wire.error))
-    return Record(**values)
+    return Record(
+        id=wire.id,
+        state=wire.state,
+        fence=wire.fence,
+        attempt=wire.attempt,
+        task=wire.task,
+        queue=wire.queue,
+        value=None if wire.value is msgspec.UNSET else bytes(wire.value),
+        error=None if wire.error is None else TaskError(**msgspec.structs.asdict(wire.error)),
+        reason=wire.reason,
+        meta=wire.meta,
+        enqueued_at_ms=wire.enqueued_at_ms,
+        started_at_ms=wire.started_at_ms,
+        finished_at_ms=wire.finished_at_ms,
+        worker=wire.worker,
+        ttl_ms=wire.ttl_ms,
+    )
 
 
 def _escape(wire: WireRecord) -> None:

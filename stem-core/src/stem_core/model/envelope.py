@@ -127,8 +127,9 @@ def check_envelope(envelope: Envelope) -> None:
     headers, priority, enqueued_at_ms = envelope.headers, envelope.priority, envelope.enqueued_at_ms
     if headers or type(headers) is not dict:
         _check_headers(headers)
-    if type(envelope.version) is not int or envelope.version != WIRE_VERSION:
-        raise InvalidOption(f"version={shown(envelope.version)}: this release has {WIRE_VERSION}")
+    version = envelope.version
+    if type(version) is not int or version != WIRE_VERSION:
+        raise InvalidOption(f"version={shown(version)}: this release has {WIRE_VERSION}")
     if type(priority) is not int or not 0 <= priority <= 9:
         raise InvalidOption(f"priority={shown(priority)} is not a whole number 0 to 9")
     if type(enqueued_at_ms) is not int or not 0 <= enqueued_at_ms <= MAX_INSTANT_MS:

@@ -115,7 +115,7 @@ def check_object(value: object, path: str, max_bytes: int, *, depth: int = 2) ->
         kind = type(item)
         if kind is str:
             size += len(key) + len(item)
-        elif kind in _PLAIN:
+        elif kind is int or kind is bool or item is None:
             size += len(key)
         else:
             break
