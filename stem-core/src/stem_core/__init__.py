@@ -236,15 +236,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value: Any = import_module("importlib.metadata").version("stem-core")
-    elif (home := _HOME_OF.get(name)) is not None:
-        value = getattr(import_module(home), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # checkers know every name, and would take any other for one
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("stem-core")
+        elif (home := _HOME_OF.get(name)) is not None:
+            value = getattr(import_module(home), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

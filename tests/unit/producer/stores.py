@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import itertools
 from collections.abc import Sequence
+from typing import Self
 
 from attrs import evolve
 
@@ -53,6 +54,12 @@ class Willful(InMemoryBroker):
     @property
     def capabilities(self) -> Capabilities:
         return self.given
+
+    def sibling(self) -> Self:
+        other = super().sibling()
+        other.batches, other.faults, other.gate = self.batches, self.faults, None
+        other.refused, other.given = self.refused, self.given
+        return other
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         if self.gate is not None:

@@ -7,11 +7,11 @@ from typing import Any, TypedDict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.producer import shop
+from unit.producer.shop import Colour, Order, Unborn
 
 from stem_core.model.errors import InvalidArguments, InvalidTask, ResultCorrupt
 from stem_core.producer.binding import Binding
-from unit.producer import shop
-from unit.producer.shop import Colour, Order, Unborn
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 ORDER = Order(number=7, colour=Colour.RED, at=AT)
@@ -178,10 +178,10 @@ def test_a_result_of_another_type_is_told_with_its_path() -> None:
 
 
 def test_without_a_declared_type_the_json_value_is_the_result() -> None:
-    def undeclared():  # type: ignore[no-untyped-def]
-        ...
+    def undeclared(): ...
 
-    def of_pythons_own() -> bytes: ...
+    def of_pythons_own() -> bytes:
+        return b""
 
     for function in (undeclared, of_pythons_own):
         binding = Binding.of(function, wants_context=False)

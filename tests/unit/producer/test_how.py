@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from unit.producer.shop import charge
 
 from stem_core.model.errors import InvalidName, InvalidOption, NotEncodable
 from stem_core.producer.how import PLAINLY, How, split
-from unit.producer.shop import charge
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

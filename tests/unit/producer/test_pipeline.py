@@ -8,6 +8,8 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.producer.shop import charge, export, tasks
+from unit.producer.stores import HmacSigner
 
 from stem_core.contracts.capabilities import Capabilities, Durability, Support
 from stem_core.contracts.hookspecs import Middleware
@@ -33,8 +35,6 @@ from stem_core.producer.pipeline import Pipeline
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.tasks import Call, call_by_name
 from stem_core.testing.clock import FakeClock, LoadedDice
-from unit.producer.shop import charge, export, tasks
-from unit.producer.stores import HmacSigner
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOON_MS = 1_767_268_800_000
@@ -289,7 +289,9 @@ def key(args: Mapping[str, Any], unique: Any = True, name: str = "a.b", **how: A
 
 
 def test_a_unique_key_is_of_the_task_and_its_arguments_and_of_nothing_else() -> None:
-    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1}, headers={"traceparent": "x"}, meta={"m": 1})
+    assert key({"a": 1, "b": 2}) == key(
+        {"b": 2, "a": 1}, headers={"traceparent": "x"}, meta={"m": 1}
+    )
     assert len({key({"a": 1}), key({"a": 2}), key({"a": "1"}), key({"a": 1}, name="a.c")}) == 4
 
 

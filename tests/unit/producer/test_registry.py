@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.producer import shop
 
 from stem_core.model.errors import (
     CapabilityMissing,
@@ -21,7 +22,6 @@ from stem_core.model.errors import (
 from stem_core.producer.client import Stem
 from stem_core.producer.context import TaskContext
 from stem_core.producer.registry import SimpleTaskRegistry, TaskRegistry
-from unit.producer import shop
 
 
 def again(fn: Any) -> Any:

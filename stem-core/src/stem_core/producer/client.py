@@ -59,6 +59,7 @@ R = TypeVar("R")
 _log = logging.getLogger("stem.producer")
 
 CREATED: Final = PublishStatus.CREATED  # one lookup less for every call
+CONFLICT: Final = PublishStatus.CONFLICT
 
 
 class Stem(TaskDecorator):
@@ -250,6 +251,8 @@ class Stem(TaskDecorator):
             replies = await lane.publish_many(messages)
         else:
             replies = await publishing.publish_in(lane, connection, messages)
+        if any(reply.status is CONFLICT for reply in replies):
+            replies = await publishing.reconsidered(lane, messages, replies)
         ended = list(map(partial(self._ended, runtime), todo, messages, replies))
         refused = [each for each in ended if isinstance(each, EnqueueError)]
         if refused and not return_exceptions:
@@ -266,6 +269,8 @@ class Stem(TaskDecorator):
             [reply] = await publishing.publish_in(lane, call.how.connection, [message])
         if reply.status is CREATED and not runtime.observers:
             return Job(reply.id, self, call.task)
+        if reply.status is CONFLICT:
+            [reply] = await publishing.reconsidered(lane, [message], [reply])
         return self._job(runtime, call, message, reply)
 
     def _job(self, runtime: Runtime, call: Call[R], message: Message, reply: Published) -> Job[R]:
@@ -299,6 +304,8 @@ class Stem(TaskDecorator):
         runtime = self._made or self._runtime
         message = runtime.pipeline.prepare(call)
         [reply] = publishing.publish_in_sync(lane, call.how.connection, [message])
+        if reply.status is CONFLICT:
+            [reply] = blocking.run(publishing.reconsidered(lane, [message], [reply]))
         return self._job(runtime, call, message, reply)
 
     # ── finding out ──

@@ -12,8 +12,10 @@ from typing import Any
 from stem_core.contracts.broker import TransactionalBroker
 from stem_core.contracts.messages import Message, Published, PublishStatus
 from stem_core.contracts.observer import Event
+from stem_core.model.codec import decode
 from stem_core.model.errors import (
     CapabilityMissing,
+    DecodeError,
     EnqueueError,
     IdConflict,
     InvalidOption,
@@ -30,6 +32,7 @@ __all__ = [
     "prepare_all",
     "publish_in",
     "publish_in_sync",
+    "reconsidered",
     "refusal",
     "the_connection",
 ]
@@ -58,12 +61,42 @@ def the_connection(calls: Sequence[Call[Any]]) -> object:
     return next(iter(connections.values()), None)
 
 
+async def reconsidered(
+    lane: Lane, messages: Sequence[Message], replies: Sequence[Published]
+) -> list[Published]:
+    """Return *replies*, a conflict as a duplicate where the caller asked for the same thing again.
+
+    A broker compares bodies, and a call that is made again carries a later time and
+    another trace. What it asks for is its task and its arguments. Of one that has ended
+    only the id is left, and an id that was chosen is there to run its task once.
+    """
+    doubtful = [
+        place for place, reply in enumerate(replies) if reply.status is PublishStatus.CONFLICT
+    ]
+    known = await lane.broker.lookup([messages[place].id for place in doubtful])
+    judged = list(replies)
+    for place, located in zip(doubtful, known, strict=True):
+        if located is None or _asks_the_same(located.message, messages[place]):
+            judged[place] = Published(PublishStatus.DUPLICATE, messages[place].id)
+    return judged
+
+
+def _asks_the_same(one: Message, other: Message) -> bool:
+    if one.task != other.task:
+        return False
+    try:
+        return decode(one.body).args == decode(other.body).args
+    except DecodeError:
+        return False
+
+
 def refusal(call: Call[Any], message: Message, reply: Published) -> EnqueueError | None:
     """Return why the broker did not take *message*, or None if it did."""
     match reply.status:
         case PublishStatus.CONFLICT:
             return IdConflict(
-                f"{call.name}: the id {message.id} is in use by a call with another content",
+                f"{call.name}: the id {message.id} is in use by another call: "
+                "of another task, or with other arguments",
                 way_out="Choose another task_id.",
             )
         case PublishStatus.REFUSED:

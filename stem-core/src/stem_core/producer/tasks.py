@@ -153,6 +153,9 @@ class Task(Enqueuer[P, R], Generic[PC, Ret, P, R]):
         binding: between its arguments and the wire.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(
         self,
         fn: Callable[PC, Ret],

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.producer.stores import Willful, fresh_name
+
+from stem_core.contracts.capabilities import Support
+from stem_core.contracts.messages import Message, Published, PublishStatus
+from stem_core.embedded.memory.backend import InMemoryResultBackend
+from stem_core.embedded.memory.broker import CAPABILITIES
+from stem_core.model.errors import Fault, StoreError, StoreFull, StoreUnavailable
+from stem_core.producer.lane import Lane, Patience, chunks
+from stem_core.testing.clock import FakeClock, LoadedDice
+
+ROOM_FOR_THREE = evolve(CAPABILITIES, max_batch=3, max_batch_bytes=30)
+
+
+def message(name: str, size: int = 2) -> Message:
+    return Message(id=name, queue="q", task="t", body=b"x" * size)
+
+
+def messages(count: int) -> list[Message]:
+    return [message(f"m{number}") for number in range(count)]
+
+
+async def started(*calls: Coroutine[Any, Any, Published]) -> list[asyncio.Task[Published]]:
+    """Start calls, one behind the other, and let each run until it waits."""
+    tasks = []
+    for call in calls:
+        tasks.append(asyncio.ensure_future(call))
+        await asyncio.sleep(0)
+    return tasks
+
+
+def test_a_lone_publish_is_one_call_at_once() -> None:
+    async def main() -> None:
+        broker = Willful()
+        lane = Lane(broker, None)
+        reply = await lane.publish(message("a"))
+        assert reply == Published(PublishStatus.CREATED, "a")
+        assert broker.batches == [1]
+
+    asyncio.run(main())
+
+
+def test_publishes_that_meet_a_call_in_flight_share_the_next_ones() -> None:
+    async def main() -> None:
+        broker = Willful(capabilities=evolve(CAPABILITIES, max_batch=3))
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, None)
+        tasks = await started(*map(lane.publish, messages(6)))
+        broker.gate.set()
+        replies = await asyncio.gather(*tasks)
+        assert [reply.id for reply in replies] == [each.id for each in messages(6)]
+        assert broker.batches == [1, 3, 2]
+
+    asyncio.run(main())
+
+
+def test_a_thousand_concurrent_publishes_take_few_calls() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, None)
+        tasks = await started(*map(lane.publish, messages(1000)))
+        broker.gate.set()
+        assert {(await each).status for each in tasks} == {PublishStatus.CREATED}
+        assert broker.batches == [1, 500, 499]
+
+    asyncio.run(main())
+
+
+def test_a_publish_that_is_given_up_while_it_waits_is_not_sent() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, None)
+        first, second, third = await started(*map(lane.publish, messages(3)))
+        second.cancel()
+        await asyncio.sleep(0)
+        broker.gate.set()
+        assert (await first).id == "m0"
+        assert (await third).id == "m2"
+        assert second.cancelled()
+        assert (await broker.lookup(["m1"])) == [None]
+
+    asyncio.run(main())
+
+
+def test_giving_up_the_call_that_is_out_does_not_hold_up_the_others() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, None)
+        first, second = await started(*map(lane.publish, messages(2)))
+        first.cancel()
+        await asyncio.sleep(0)
+        broker.gate.set()
+        assert (await second).id == "m1"
+        assert first.cancelled()
+
+    asyncio.run(main())
+
+
+def test_a_fault_of_a_shared_call_reaches_all_who_share_it_each_as_its_own() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, None)
+        first, second, third = await started(*map(lane.publish, messages(3)))
+        broker.faults = [StoreFull("one"), StoreFull("two")]
+        broker.gate.set()
+        errors = await asyncio.gather(first, second, third, return_exceptions=True)
+        assert [str(error) for error in errors] == ["one", "two", "two"]
+        assert errors[1] is not errors[2]
+        assert (await lane.publish(message("later"))).status is PublishStatus.CREATED
+
+    asyncio.run(main())
+
+
+def test_many_are_sent_in_pieces_and_answered_by_position() -> None:
+    async def main() -> None:
+        broker = Willful(capabilities=evolve(CAPABILITIES, max_batch=3))
+        replies = await Lane(broker, None).publish_many(messages(7))
+        assert [reply.id for reply in replies] == [each.id for each in messages(7)]
+        assert broker.batches == [3, 3, 1]
+
+    asyncio.run(main())
+
+
+@given(st.lists(st.integers(0, 40), max_size=20))
+def test_pieces_keep_the_order_and_the_limits(sizes: list[int]) -> None:
+    whole = [message(f"m{place}", size) for place, size in enumerate(sizes)]
+    pieces = list(chunks(whole, ROOM_FOR_THREE))
+    assert [each for piece in pieces for each in piece] == whole
+    for piece in pieces:
+        assert 1 <= len(piece) <= 3
+        assert sum(len(each.body) for each in piece) <= 30 or len(piece) == 1
+
+
+# ── patience ─────────────────────────────────────────────────────────────────
+
+
+def impatient(deadline_ms: int = 10_000, clock: FakeClock | None = None) -> Patience:
+    return Patience(
+        deadline_ms=deadline_ms, clock=clock or FakeClock(), dice=LoadedDice([0.999, 0.0])
+    )
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.RECONNECT, Fault.BACKOFF, Fault.RETRY_TXN, Fault.RECREATE, Fault.RELOAD]
+)
+def test_a_fault_that_passes_is_outlasted_with_growing_jittered_pauses(fault: Fault) -> None:
+    async def main() -> list[int]:
+        clock, broker = FakeClock(), Willful()
+        broker.faults = [StoreError("away", fault=fault) for _ in range(3)]
+        lane = Lane(broker, None, patience=impatient(clock=clock))
+        [publishing] = await started(lane.publish(message("a")))
+        pauses = []
+        while not publishing.done():
+            began = clock.monotonic_ms()
+            while clock.sleepers:
+                clock.advance(0.001)
+            pauses.append(clock.monotonic_ms() - began)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert (await publishing).status is PublishStatus.CREATED
+        return [pause for pause in pauses if pause]
+
+    assert asyncio.run(main()) == [100, 1, 400]
+
+
+@pytest.mark.parametrize("fault", [Fault.FULL, Fault.FATAL_CONFIG, Fault.DATA])
+def test_a_fault_that_does_not_pass_is_raised_at_once(fault: Fault) -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.faults = [StoreError("no", fault=fault)]
+        with pytest.raises(StoreError, match="no"):
+            await Lane(broker, None, patience=impatient()).publish(message("a"))
+
+    asyncio.run(main())
+
+
+def test_a_broker_that_stays_away_is_an_error_at_the_deadline_that_names_it() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.faults = [StoreUnavailable("connection refused")]
+        lane = Lane(broker, None, at="redis://h:1/***", patience=impatient(20))
+        with pytest.raises(StoreUnavailable, match="within 20ms: connection refused") as caught:
+            await lane.publish(message("a"))
+        assert caught.value.message.startswith("redis://h:1/*** did not answer")
+        assert isinstance(caught.value.__cause__, StoreUnavailable)
+
+    asyncio.run(main())
+
+
+def test_a_broker_that_never_answers_is_an_error_at_the_deadline() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        with pytest.raises(StoreUnavailable, match="did not answer within 20ms"):
+            await Lane(broker, None, patience=impatient(20)).publish(message("a"))
+
+    asyncio.run(main())
+
+
+def test_a_lost_reply_makes_no_second_message() -> None:
+    class Forgetful(Willful):
+        async def publish(self, messages: Any) -> Any:
+            replies = await super().publish(messages)
+            if len(self.batches) == 1:
+                raise StoreUnavailable("the reply is lost")
+            return replies
+
+    async def main() -> None:
+        clock, broker = FakeClock(), Forgetful()
+        lane = Lane(broker, None, patience=impatient(clock=clock))
+        [publishing] = await started(lane.publish(message("a")))
+        clock.advance("1s")
+        assert (await publishing).status is PublishStatus.DUPLICATE
+        assert broker.admin is not None
+        [stats] = await broker.admin.stats(["q"])
+        assert stats.ready == 1
+
+    asyncio.run(main())
+
+
+# ── one store or two ─────────────────────────────────────────────────────────
+
+
+def test_a_broker_and_a_backend_of_one_store_settle_in_one_step() -> None:
+    async def main() -> None:
+        name = fresh_name()
+        assert Lane(Willful(name), InMemoryResultBackend(name)).atomic
+        assert not Lane(Willful(name), InMemoryResultBackend(fresh_name())).atomic
+        assert not Lane(Willful(name), None).atomic
+        poor = evolve(CAPABILITIES, atomic_results=Support.ABSENT)
+        assert not Lane(Willful(name, capabilities=poor), InMemoryResultBackend(name)).atomic
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_what_is_out_and_can_be_done_twice() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, InMemoryResultBackend(fresh_name()))
+        tasks = await started(*map(lane.publish, messages(3)))
+        broker.gate.set()
+        await tasks[0]
+        await lane.aclose()
+        assert [(await each).status for each in tasks] == [PublishStatus.CREATED] * 3
+        await lane.aclose()
+        assert broker.is_closed
+
+    asyncio.run(main())
