@@ -141,7 +141,7 @@ class Middleware:
     """
 
     def on_enqueue(self, envelope: Envelope) -> Envelope:
-        """Return *envelope*, or a changed copy. Raising refuses the call."""
+        """Return *envelope*, or a copy changed by `replace`. Raising refuses the call."""
         return envelope
 
 

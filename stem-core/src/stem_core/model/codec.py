@@ -151,8 +151,10 @@ def _refuse(body: bytes, cause: Exception | None) -> NoReturn:
     """Raise what says most about a *body* that is no envelope of our version."""
     try:
         version = _read_version(body).version
-    except UNREADABLE as error:  # says more than what its other fields are like
-        version, cause = 0, error
+    except msgspec.ValidationError as error:
+        version, cause = 0, error  # says more than what its other fields are like
+    except UNREADABLE:
+        version = 0
     if version > WIRE_VERSION:
         raise UnsupportedVersion(
             f"wire version {version!s:.20}, this release reads up to {WIRE_VERSION}",

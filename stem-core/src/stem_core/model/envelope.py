@@ -51,7 +51,8 @@ class Envelope(
 ):
     """One invocation of a task. Immutable for its whole life; the signature covers it all.
 
-    The fields stand in the order in which they are written.
+    The fields stand in the order in which they are written. Changed copies are made by
+    `stem_core.plugin.replace`.
 
     Attributes:
         version: of the wire.
