@@ -1,4 +1,4 @@
-"""The promises of the producer page, end to end on memory://: rows S1 to S24 that need one process."""
+"""The promises of the producer page, end to end on memory://: those that need one process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from stem_core.producer.registry import SimpleTaskRegistry
 from stem_core.testing.clock import FakeClock
 from stem_core.worker.burst import burst
 from stem_core.worker.worker import Worker
-
 
 greetings = SimpleTaskRegistry()
 

@@ -258,7 +258,7 @@ def test_the_soft_limit_is_raised_inside_the_task(task, cleans_up):
             clock.advance("10s")
             if cleans_up:
                 return await job.result()
-            with pytest.raises(TaskFailed, match="soft time limit|SoftTimeLimitExceeded"):
+            with pytest.raises(TaskFailed, match=r"soft time limit|SoftTimeLimitExceeded"):
                 await job.result()
             return await job.status()
 

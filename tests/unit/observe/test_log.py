@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def root_logger():
 
 
 def an_event(**changes) -> Event:
-    facts = {
+    facts: dict[str, Any] = {
         "name": "task-succeeded",
         "at_ms": 1,
         "task_id": "01JD",

@@ -13,7 +13,10 @@ def test_time_stands_still_until_it_is_told_to_pass():
     clock = FakeClock(datetime(2030, 1, 1, tzinfo=UTC))
     assert (clock.monotonic_ms(), clock.now()) == (0, datetime(2030, 1, 1, tzinfo=UTC))
     clock.advance("1h30m")
-    assert (clock.monotonic_ms(), clock.now()) == (5_400_000, datetime(2030, 1, 1, 1, 30, tzinfo=UTC))
+    assert (clock.monotonic_ms(), clock.now()) == (
+        5_400_000,
+        datetime(2030, 1, 1, 1, 30, tzinfo=UTC),
+    )
 
 
 def test_a_naive_start_is_refused():

@@ -45,7 +45,12 @@ def test_a_value_is_acknowledged_with_its_record():
         7,
         1,
     )
-    assert (record.task, record.queue, record.worker, record.ttl_ms) == ("work", "default", "w1", 10)
+    assert (record.task, record.queue, record.worker, record.ttl_ms) == (
+        "work",
+        "default",
+        "w1",
+        10,
+    )
     assert record.meta == {"by": "finance"}
     assert (record.enqueued_at_ms, record.started_at_ms, record.finished_at_ms) == (
         NOW_MS - 1000,

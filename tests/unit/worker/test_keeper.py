@@ -179,9 +179,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing():
     assert scene.ended == []
 
 
-@pytest.mark.parametrize(
-    ("options", "longest_s"), [({}, 3600), ({"hard_time_limit": "100s"}, 100)]
-)
+@pytest.mark.parametrize(("options", "longest_s"), [({}, 3600), ({"hard_time_limit": "100s"}, 100)])
 def test_a_lease_is_not_renewed_for_ever(options, longest_s, caplog):
     scene = Scene()
 

@@ -56,9 +56,7 @@ class Scene:
             fence = run.delivery.receipt.fence
             record = Record(id=run.id, state=State.SUCCEEDED, fence=fence, value=b"1")
             run.outcome = Returned(b"1")
-            run.settlement = Settlement(
-                receipt=run.delivery.receipt, outcome=ACK, record=record
-            )
+            run.settlement = Settlement(receipt=run.delivery.receipt, outcome=ACK, record=record)
         return runs
 
     async def settle(self, runs: list[Run]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from stem_core.contracts.clock import Clock, Dice
+from stem_core.model.errors import UsageError
 
 __all__ = ["Backoff", "supervised"]
 
@@ -37,12 +38,19 @@ class Backoff:
 
 
 async def supervised(name: str, loop: Callable[[], Awaitable[None]], backoff: Backoff) -> None:
-    """Run *loop* until it returns; start it again when it fails for whatever reason."""
+    """Run *loop* until it returns; start it again when it fails.
+
+    Raises:
+        UsageError: a handle was closed under it, or used where it does not belong: trying
+            again would change nothing.
+    """
     while True:
         started_at = asyncio.get_running_loop().time()
         try:
             await loop()
             return
+        except UsageError:
+            raise
         except Exception:  # a worker that lives and takes no work is the worst of states
             if asyncio.get_running_loop().time() - started_at > 10:
                 backoff.reset()

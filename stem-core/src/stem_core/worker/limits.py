@@ -37,14 +37,15 @@ class Softened:
         # What `await coroutine` does, but for what is thrown in: PEP 380's loop by hand.
         self._task = asyncio.current_task()
         try:
-            step, argument = self._coroutine.send, None
+            awaited = self._coroutine.send(None)
             while True:
-                awaited = step(argument)
                 try:
                     yield awaited
-                    step, argument = self._coroutine.send, None
-                except BaseException as thrown:
-                    step, argument = self._coroutine.throw, self._instead_of(thrown)
+                except BaseException as error:
+                    thrown = self._instead_of(error)
+                    awaited = self._coroutine.throw(thrown)
+                else:
+                    awaited = self._coroutine.send(None)
         except StopIteration as done:
             return done.value
         finally:

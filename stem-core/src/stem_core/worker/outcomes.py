@@ -33,7 +33,7 @@ class Cause(Enum):
     SHUTDOWN = "shutdown"
 
 
-class Returned(Value):
+class Returned(Value, frozen=True, gc=False):
     """It returned; *value* is strict JSON bytes, None when nobody keeps it."""
 
     value: bytes | None

@@ -115,6 +115,10 @@ class Shift:
         return self._slots.running
 
     @property
+    def _is_idle(self) -> bool:
+        return self._slots.is_idle and self._outbox.is_empty
+
+    @property
     def is_draining(self) -> bool:
         """True since it was told to stop."""
         return self._draining.is_set()
@@ -157,11 +161,13 @@ class Shift:
         async def take_all() -> None:
             nonlocal count
             while not self._draining.is_set():
+                # Looked at before the fetch: what ends meanwhile may make something ready.
+                was_idle = self._is_idle
                 came = await self._fetch_once(tuple(await queues()))
                 count += came
-                if not came and self._slots.is_idle and self._outbox.is_empty:
+                if not came and was_idle:
                     return
-                if not came:
+                if not (came or self._is_idle):
                     await self._slots.changed()
 
         await self._live(take_all(), {})
@@ -188,11 +194,13 @@ class Shift:
     async def _until_told(self, fetcher: Fetcher) -> None:
         fetching = self._forever("fetch", fetcher.run)
         try:
-            await self._draining.wait()
+            await self._first_of(self._draining.wait(), asyncio.shield(fetching))
         finally:
             # The broker hands back what a cancelled fetch had taken.
             fetching.cancel()
             await asyncio.wait([fetching])
+        if not fetching.cancelled():
+            fetching.result()  # it ends only by an error that no new try would mend
 
     async def _fetch_once(self, queues: Sequence[str]) -> int:
         while self._slots.free <= 0 or self._threads.has_queue:
@@ -244,8 +252,8 @@ class Shift:
         for run in self._runs:
             run.take_back()
 
-    async def _first_of(self, *events: Coroutine[Any, Any, object]) -> None:
-        waiting = [self._loop.create_task(event) for event in events]
+    async def _first_of(self, *events: Awaitable[object]) -> None:
+        waiting = [asyncio.ensure_future(event) for event in events]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -256,7 +264,7 @@ class Shift:
         await self._clock.sleep(pause_ms)
 
     async def _idle(self) -> None:
-        while not (self._slots.is_idle and self._outbox.is_empty):
+        while not self._is_idle:
             await self._slots.changed()
 
     async def _nothing_runs(self) -> None:
