@@ -6,13 +6,11 @@ belongs to no event loop, thread or process.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, overload
 
 from attrs import evolve
@@ -22,22 +20,19 @@ from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
 from stem_core.contracts.hookspecs import Middleware
 from stem_core.contracts.messages import CancelStatus, Message, Published, PublishStatus
 from stem_core.discovery.host import PluginHost
-from stem_core.discovery.settings import PluginSettings
 from stem_core.model.duration import Duration
 from stem_core.model.errors import EnqueueError
-from stem_core.model.ids import check_id, check_name
-from stem_core.model.options import UNSET, Defaults, TaskOptions
+from stem_core.model.ids import check_id
+from stem_core.model.options import UNSET, TaskOptions
 from stem_core.model.outcome import TaskStatus
 from stem_core.model.settings import StemConfig
 from stem_core.model.urls import StemURL
-from stem_core.observe.events import Observers
 from stem_core.producer import blocking, publishing, reading
 from stem_core.producer.facade import BlockingStem
 from stem_core.producer.job import BlockingJob, Job
-from stem_core.producer.lane import Lane
 from stem_core.producer.override import Override
-from stem_core.producer.pipeline import Pipeline
-from stem_core.producer.registry import TaskDecorator, TaskRegistry
+from stem_core.producer.registry import TaskRegistry
+from stem_core.producer.resolved import Resolved
 from stem_core.producer.routes import Routes
 from stem_core.producer.runtime import (
     GivenBackend,
@@ -45,7 +40,6 @@ from stem_core.producer.runtime import (
     GivenSigner,
     Runtime,
     Wiring,
-    build,
     check_schemes,
     parsed,
 )
@@ -56,13 +50,11 @@ __all__ = ["Stem"]
 
 R = TypeVar("R")
 
-_log = logging.getLogger("stem.producer")
-
 CREATED: Final = PublishStatus.CREATED  # one lookup less for every call
 CONFLICT: Final = PublishStatus.CONFLICT
 
 
-class Stem(TaskDecorator):
+class Stem(Resolved):
     """Sends calls of tasks to a broker, and finds out what became of them.
 
     Make one when the program starts and use it everywhere: from any event loop, any
@@ -100,9 +92,7 @@ class Stem(TaskDecorator):
         dice: Dice = SYSTEM_DICE,
         plugins: PluginHost | None = None,
     ) -> None:
-        self.registry = TaskRegistry() if registry is None else registry
-        self.registry.belong_to(self)
-        self._wiring = Wiring(
+        wiring = Wiring(
             broker=parsed(broker, "broker"),
             backend=parsed(backend, "backend"),
             signer=parsed(signer, "signer"),
@@ -111,11 +101,8 @@ class Stem(TaskDecorator):
             clock=clock,
             dice=dice,
         )
-        self._lock = threading.RLock()
-        self._namespace = None if namespace is None else check_name(namespace, kind="namespace")
-        self._config = None if config is None else self._accepted(config)
-        self._plugins = plugins
-        self._made: Runtime | None = None
+        super().__init__(wiring, registry, config=config, namespace=namespace, plugins=plugins)
+        self.registry.belong_to(self)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -128,15 +115,6 @@ class Stem(TaskDecorator):
         stem = cls(config=StemConfig.from_environment(env))
         check_schemes(stem._runtime, stem.plugins)
         return stem
-
-    # ── tasks ──
-
-    def _keep(self, task: AnyTask) -> None:
-        self.registry._keep(task)
-
-    def include(self, source: TaskRegistry | ModuleType) -> None:
-        """Take in the tasks of a registry, those that come later too, or of a module."""
-        self.registry.include(source)
 
     # ── sending ──
 
@@ -351,78 +329,6 @@ class Stem(TaskDecorator):
         """The same verbs for code without an event loop."""
         return BlockingStem(self)
 
-    # ── what it is made of ──
-
-    @property
-    def config(self) -> StemConfig:
-        """The settings; read from the environment when first asked for."""
-        if self._config is None:
-            with self._lock:
-                if self._config is None:
-                    config = StemConfig.from_environment(require_broker=False)
-                    self._config = self._accepted(config)
-        return self._config
-
-    def _accepted(self, config: StemConfig) -> StemConfig:
-        """Return *config* with what was given in code, which wins."""
-        for warning in config.warnings:
-            _log.warning("%s", warning)
-        if self._namespace is None:
-            return config
-        origins = {**config.origins, "namespace": "code"}
-        return evolve(config, namespace=self._namespace, origins=origins)
-
-    @property
-    def plugins(self) -> PluginHost:
-        """Who opens URLs; `stem.plugins.register(...)` adds a plugin by hand."""
-        if self._plugins is None:
-            with self._lock:
-                if self._plugins is None:
-                    self._plugins = PluginHost(PluginSettings.of(self.config))
-        return self._plugins
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """Makes messages of calls, and envelopes of messages."""
-        return self._runtime.pipeline
-
-    @property
-    def defaults(self) -> Defaults:
-        """What holds for a task when neither the call nor a registration says."""
-        return self._runtime.pipeline.defaults
-
-    @property
-    def routes(self) -> Routes:
-        """Queues by pattern of task names."""
-        return self._runtime.pipeline.routes
-
-    @property
-    def observers(self) -> Observers:
-        """Those whom plugins brought to watch the producer."""
-        return self._runtime.observers
-
-    @property
-    def clock(self) -> Clock:
-        """Where its time comes from."""
-        return self._runtime.clock
-
-    @property
-    def dice(self) -> Dice:
-        """Where its chance comes from."""
-        return self._runtime.dice
-
-    async def lane(self) -> Lane:
-        """Return the broker and backend as the event loop that runs uses them; connects."""
-        return await (self._made or self._runtime).lane()
-
-    @property
-    def _runtime(self) -> Runtime:
-        if self._made is None:
-            with self._lock:
-                if self._made is None:
-                    self._made = build(self._wiring, self.config, self.registry, self.plugins)
-        return self._made
-
     # ── tests ──
 
     def override(
@@ -448,19 +354,6 @@ class Stem(TaskDecorator):
             dice=dice or self._wiring.dice,
         )
         return Override(self, wiring)
-
-    def _swap(self, wiring: Wiring) -> Runtime | None:
-        """Run on *wiring* from now on; return what it ran on before."""
-        runtime = build(wiring, self.config, self.registry, self.plugins)
-        with self._lock:
-            before, self._made = self._made, runtime
-        return before
-
-    def _restore(self, before: Runtime | None) -> Runtime:
-        """Run on what it ran on before; return what it ran on until now."""
-        with self._lock:
-            until_now, self._made = self._runtime, before
-        return until_now
 
     # ── its end ──
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from importlib import import_module
 from types import TracebackType
@@ -31,6 +32,8 @@ __all__ = ["Override"]
 
 GivenT = TypeVar("GivenT")
 
+_log = logging.getLogger("stem.producer")
+
 _numbers: Final = itertools.count(1)
 
 
@@ -53,6 +56,7 @@ class Override:
             broker=self._private(wiring.broker),
             backend=self._private(wiring.backend),
             wrap=lambda broker: watched(broker, self._accepted),
+            report=_log.debug,  # that nobody else sees the store is what the test wants
         )
         self._before: Runtime | None = None
 

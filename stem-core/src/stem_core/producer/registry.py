@@ -183,7 +183,7 @@ class TaskRegistry(TaskDecorator):
 
     def _with_followers(self) -> list[TaskRegistry]:
         """Return this and whoever includes it, directly or not, each once."""
-        found = [self]
+        found: list[TaskRegistry] = [self]
         for registry in found:  # grows while it is walked
             found += [each for each in registry._followers if each not in found]
         return found

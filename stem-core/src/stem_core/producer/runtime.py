@@ -50,13 +50,28 @@ T = TypeVar("T")
 _log = logging.getLogger("stem.producer")
 
 
+_reported: Final[set[str]] = set()
+
+
+def _report(sentence: str) -> None:
+    """Log what an operator should read at start, once for all lanes of this process."""
+    if sentence not in _reported:
+        _reported.add(sentence)
+        _log.warning("%s", sentence)
+
+
 def _as_it_is(broker: Broker) -> Broker:
     return broker
 
 
 @frozen(kw_only=True)
 class Wiring:
-    """What a Stem was given, before anything is resolved. *wrap* stands around every broker."""
+    """What a Stem was given, before anything is resolved.
+
+    Attributes:
+        wrap: what stands around every broker.
+        report: takes what an operator should read at start.
+    """
 
     broker: GivenBroker
     backend: GivenBackend
@@ -66,6 +81,7 @@ class Wiring:
     clock: Clock
     dice: Dice
     wrap: Callable[[Broker], Broker] = _as_it_is
+    report: Callable[[str], None] = _report
 
 
 @frozen(kw_only=True)
@@ -106,7 +122,7 @@ def build(
         tls=config.tls,
         clock=given.clock,
         dice=given.dice,
-        report=_report,
+        report=given.report,
     )
     broker = _broker(given.broker, config)
     backend = _backend(given.backend, broker, config, plugins)
@@ -135,16 +151,6 @@ def build(
         clock=given.clock,
         dice=given.dice,
     )
-
-
-_reported: Final[set[str]] = set()
-
-
-def _report(sentence: str) -> None:
-    """Log what an operator should read at start, once for all lanes of this process."""
-    if sentence not in _reported:
-        _reported.add(sentence)
-        _log.warning("%s", sentence)
 
 
 def _broker(given: GivenBroker, config: StemConfig) -> Broker | StemURL:
