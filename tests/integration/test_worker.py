@@ -24,6 +24,9 @@ from stem_core.model.errors import (
 )
 from stem_core.model.options import TaskOptions
 from stem_core.model.outcome import State
+from stem_core.model.settings import StemConfig
+from stem_core.producer.client import Stem
+from stem_core.producer.registry import TaskRegistry
 from stem_core.testing.clock import FakeClock
 from stem_core.worker.burst import burst
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
@@ -587,6 +590,62 @@ def test_no_more_is_taken_than_can_be_run():
         return running, held.count(Place.LEASED)
 
     assert run(main) == (2, 2)
+
+
+hoarding = Stem(
+    "memory://hoarding",
+    config=StemConfig(prefetch_multiplier=3),
+    registry=(hoarded := TaskRegistry()),
+)
+
+
+@hoarded.task(name="hoarded")
+async def hoarded_task(number: int) -> int:
+    gate.begun.set()
+    while not gate.open.is_set():
+        await asyncio.sleep(0.001)
+    return number
+
+
+def test_what_was_fetched_ahead_runs_in_its_turn_or_is_handed_back_when_draining():
+    async def main():
+        jobs = [await hoarded_task.enqueue(number) for number in range(4)]
+        worker = Worker(hoarding, concurrency=1)
+        running = asyncio.create_task(worker.run())
+        await begun()
+        held = worker.running
+        worker.drain()
+        while worker.running > 1:
+            await asyncio.sleep(0.001)
+        gate.open.set()
+        code = await running
+        async with Worker(hoarding, concurrency=1):
+            return code, held, [await job.result(timeout=10) for job in jobs]
+
+    assert asyncio.run(main()) == (DRAINED, 3, [0, 1, 2, 3])
+
+
+def test_a_worker_that_nobody_stops_does_not_hold_up_the_end_of_its_loop():
+    async def main():
+        await Worker(stem, grace="1h").start()
+        await shop.waits.enqueue()
+        await begun()
+
+    run(main)
+    assert not [each for each in threading.enumerate() if each.name.startswith("stem-leases")]
+
+
+def test_a_worker_whose_stem_was_closed_says_so():
+    async def main():
+        lane = await stem.lane()
+        worker = Worker(stem)
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0.01)
+        await lane.broker.aclose()
+        with pytest.raises(UsageError, match="closed"):
+            await running
+
+    run(main)
 
 
 def test_each_queue_gets_its_turn():

@@ -9,6 +9,7 @@ Rule of this module: it counts, starts and stops. What becomes of a delivery is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -178,18 +179,24 @@ class Shift:
         settling = self._forever("settle", self._settler.run)
         reporting = self._forever("progress", self._board.run)
         self._reports.worker("worker-started", queues=list(queues), **self._promises())
+        is_torn_down = False
         try:
             await fetching
+        except asyncio.CancelledError:  # the loop ends, and every part of this with it
+            is_torn_down = True
+            raise
         finally:
-            self._draining.set()
-            self._reports.worker("worker-draining", running=self._slots.running)
-            await self._finish()
-            for loop in (settling, reporting, *self._watches):
-                loop.cancel()
-            await self._keeper.stop()
-            self._threads.close()
-            self._reports.worker("worker-stopped", exit_code=self._exit_code)
+            if not is_torn_down:
+                await self._finish()
+            await self._take_apart(settling, reporting)
         return self._exit_code
+
+    async def _take_apart(self, *loops: asyncio.Task[None]) -> None:
+        for loop in (*loops, *self._watches):
+            loop.cancel()
+        await self._keeper.stop()
+        self._threads.close()
+        self._reports.worker("worker-stopped", exit_code=self._exit_code)
 
     async def _until_told(self, fetcher: Fetcher) -> None:
         fetching = self._forever("fetch", fetcher.run)
@@ -230,6 +237,8 @@ class Shift:
 
     async def _finish(self) -> None:
         """Let tasks finish, then hand back, then let the settlements through."""
+        self._draining.set()
+        self._reports.worker("worker-draining", running=self._slots.running)
         self._hand_back_unstarted()
         await self._first_of(self._idle(), self._stopping.wait(), self._after(self._terms.grace_ms))
         if self._slots.running:
@@ -315,7 +324,7 @@ class Shift:
 
     def _must_end(self, run: Run, cause: Cause) -> None:
         """Called in the keeper's thread."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the worker's loop is closed, and all with it
             self._loop.call_soon_threadsafe(self._end, run, cause)
 
     def _end(self, run: Run, cause: Cause) -> None:
