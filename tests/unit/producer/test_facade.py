@@ -45,7 +45,7 @@ def test_importing_it_loads_nothing_of_weight() -> None:
 
 def test_a_producer_loads_neither_the_worker_nor_the_command_line_nor_a_store() -> None:
     loaded = loaded_after("from stem_core import Stem, TaskOptions; Stem('redis://h')")
-    heavy = {"click", "cattrs", "stem_core.worker", "stem_core.cli", "stem_core.testing"}
+    heavy = {"click", "cattrs", "stem_core.worker", "stem_core.cli", "stem_core.producer.override"}
     assert loaded & {*heavy, "stem_core.embedded.memory.store"} == set()
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from attrs import evolve
 
@@ -30,7 +30,6 @@ from stem_core.model.urls import StemURL
 from stem_core.producer import blocking, publishing, reading
 from stem_core.producer.facade import BlockingStem
 from stem_core.producer.job import BlockingJob, Job
-from stem_core.producer.override import Override
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.resolved import Resolved
 from stem_core.producer.routes import Routes
@@ -45,6 +44,9 @@ from stem_core.producer.runtime import (
 )
 from stem_core.producer.sending import Pending
 from stem_core.producer.tasks import AnyTask, Call, call_by_name
+
+if TYPE_CHECKING:
+    from stem_core.producer.override import Override
 
 __all__ = ["Stem"]
 
@@ -345,6 +347,9 @@ class Stem(Resolved):
         For tests, also of modules that made their Stem at import: the whole path, with
         nothing short-circuited, on a private store in memory that is gone afterwards.
         """
+        # Here and not above: what only tests need, a program need not load.
+        from stem_core.producer.override import Override
+
         wiring = evolve(
             self._wiring,
             broker=parsed(broker, "broker"),
