@@ -13,7 +13,7 @@ import pytest
 from integration import shop
 from integration.shop import gate, stem
 
-from stem_core.contracts.messages import CancelStatus, Place
+from stem_core.contracts.messages import CancelStatus, Message, Place
 from stem_core.contracts.observer import Event
 from stem_core.model.errors import (
     InvalidOption,
@@ -563,14 +563,20 @@ def test_a_worker_is_started_once():
     run(main)
 
 
+def assert_no_keeper_is_left() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("stem-leases"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
 def test_a_worker_leaves_no_thread_behind():
     async def main():
         async with Worker(stem):
             await (await shop.add_in_thread.enqueue(1)).result(timeout=10)
 
     run(main)
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith("stem-leases")]
+    assert_no_keeper_is_left()
 
 
 # ── concurrency ──────────────────────────────────────────────────────────────
@@ -632,7 +638,7 @@ def test_a_worker_that_nobody_stops_does_not_hold_up_the_end_of_its_loop():
         await begun()
 
     run(main)
-    assert not [each for each in threading.enumerate() if each.name.startswith("stem-leases")]
+    assert_no_keeper_is_left()
 
 
 def test_a_worker_whose_stem_was_closed_says_so():
@@ -641,7 +647,9 @@ def test_a_worker_whose_stem_was_closed_says_so():
         worker = Worker(stem)
         running = asyncio.create_task(worker.run())
         await asyncio.sleep(0.01)
+        aside = lane.broker.sibling()
         await lane.broker.aclose()
+        await aside.publish([Message(id="wakes it", queue="default", task="x", body=b"{}")])
         with pytest.raises(UsageError, match="closed"):
             await running
 

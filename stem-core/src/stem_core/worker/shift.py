@@ -79,6 +79,7 @@ class Shift:
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._exit_code = DRAINED
+        self._broken_by: BaseException | None = None
         self._watches: set[asyncio.Task[Any]] = set()
         self._slots = Slots(terms.concurrency * terms.prefetch)
         self._threads = Threads(terms.threads, f"{terms.worker}-task")
@@ -189,6 +190,8 @@ class Shift:
             if not is_torn_down:
                 await self._finish()
             await self._take_apart(settling, reporting)
+        if self._broken_by is not None:
+            raise self._broken_by
         return self._exit_code
 
     async def _take_apart(self, *loops: asyncio.Task[None]) -> None:
@@ -201,13 +204,11 @@ class Shift:
     async def _until_told(self, fetcher: Fetcher) -> None:
         fetching = self._forever("fetch", fetcher.run)
         try:
-            await self._first_of(self._draining.wait(), asyncio.shield(fetching))
+            await self._draining.wait()
         finally:
             # The broker hands back what a cancelled fetch had taken.
             fetching.cancel()
             await asyncio.wait([fetching])
-        if not fetching.cancelled():
-            fetching.result()  # it ends only by an error that no new try would mend
 
     async def _fetch_once(self, queues: Sequence[str]) -> int:
         while self._slots.free <= 0 or self._threads.has_queue:
@@ -221,9 +222,17 @@ class Shift:
         return len(deliveries)
 
     def _forever(self, name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        return self._loop.create_task(
+        running = self._loop.create_task(
             supervised(name, loop, Backoff(self._clock, self._dice)), name=f"stem-{name}"
         )
+        running.add_done_callback(self._loop_ended)
+        return running
+
+    def _loop_ended(self, loop: asyncio.Task[None]) -> None:
+        """A loop ends when it is cancelled, or by an error that no new try would mend."""
+        if not loop.cancelled() and (error := loop.exception()) is not None:
+            self._broken_by = self._broken_by or error
+            self.stop_now()
 
     def _promises(self) -> dict[str, Any]:
         durability = self._lane.broker.capabilities.durability.value
@@ -250,7 +259,8 @@ class Shift:
                 # It does not end. Its fence keeps whatever it still does from counting.
                 _log.error("%s does not end; it is handed back", run.label)
                 self._runner.settle(run, Handed(ReleaseWhy.SHUTDOWN))
-        await self._first_of(self._idle(), self._after(_LAST_SETTLE_MS))
+        if self._broken_by is None:
+            await self._first_of(self._idle(), self._after(_LAST_SETTLE_MS))
         if not self._slots.is_idle:
             _log.error("%d settlements did not get through", self._slots.unsettled)
             self._exit_code = self._exit_code or HANDED_BACK
