@@ -36,7 +36,8 @@ class Run:
         envelope, plan: what was asked and how it is run here; known after decode and
             admission.
         context: what the task is told; made when it starts.
-        started_ms: wall time of the start of the task's function; 0 before.
+        admitted_ms: wall time of its admission.
+        started_ms: the same once its function is about to be called; 0 before.
         carrier: the asyncio task that takes it through the pipeline.
         is_called: the task's function was called, or queued for a thread.
         call, queued: with a thread, the call and its future.
@@ -53,6 +54,7 @@ class Run:
     envelope: Envelope | None = None
     plan: Plan | None = None
     context: TaskContext | None = None
+    admitted_ms: int = 0
     started_ms: int = 0
     carrier: asyncio.Task[None] | None = None
     is_called: bool = False

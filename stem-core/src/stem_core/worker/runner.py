@@ -102,7 +102,7 @@ class Runner:
     def _admit(self, run: Run) -> Outcome | None:
         """May it run here and now?"""
         assert run.envelope is not None  # opened
-        now_ms = self._clock.wall_ms()
+        now_ms = run.admitted_ms = self._clock.wall_ms()
         refusal = admit(run.delivery, run.envelope, now_ms=now_ms)
         if refusal is not None:
             return refusal
@@ -131,7 +131,7 @@ class Runner:
             return self._refused(run, Reason.ARGUMENTS_MISMATCH, error)
         run.context = TaskContext(envelope, run.delivery, run)
         CURRENT.set(run.context)
-        run.started_ms = self._clock.wall_ms()
+        run.started_ms = run.admitted_ms
         self._reports.started(run)
         try:
             run.is_called = True

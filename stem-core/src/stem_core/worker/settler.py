@@ -35,6 +35,7 @@ __all__ = ["Settler", "Store"]
 _log = logging.getLogger("stem.worker")
 
 _MOST: Final = 500
+_DONE: Final = SettleStatus.DONE
 
 
 class Store(Protocol):
@@ -172,8 +173,12 @@ class Settler:
 
     def _is_over(self, run: Run, reply: Settled) -> bool:
         """Take note of *reply*; False when *run* must be settled again, perhaps otherwise."""
+        status = reply.status
+        if status is _DONE:
+            self._done(run, status)
+            return True
         settlement = _settlement(run)
-        match reply.status:
+        match status:
             case SettleStatus.FULL:
                 _log.error("no room to settle %s: %s", run.label, reply.detail)
                 return False
@@ -184,7 +189,7 @@ class Settler:
                 run.settlement = _unsettleable(settlement, reply.detail)
                 return False
             case _:
-                self._done(run, reply.status)
+                self._done(run, status)
                 return True
 
 

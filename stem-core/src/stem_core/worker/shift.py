@@ -43,6 +43,8 @@ __all__ = ["Shift", "Terms"]
 
 _log = logging.getLogger("stem.worker")
 
+_KEPT: Final = (SettleStatus.DONE, SettleStatus.ALREADY)
+
 _FAREWELL_MS: Final = 1_000
 """How long tasks may take to end when they are told to at a shutdown."""
 
@@ -327,7 +329,7 @@ class Shift:
         self._keeper.drop(run)
         self._slots.settled()
         self._reports.settled(run, status)
-        if status is not SettleStatus.DONE and status is not SettleStatus.ALREADY:
+        if status not in _KEPT:
             _log.warning("%s was not settled by this worker: %s", run.label, status.value)
 
     # ── what goes wrong ──────────────────────────────────────────────────────
