@@ -137,9 +137,7 @@ class StemError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(
-    kind: type[StemError], args: tuple[Any, ...], state: dict[str, Any]
-) -> StemError:
+def _rebuild(kind: type[StemError], args: tuple[Any, ...], state: dict[str, Any]) -> StemError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
@@ -376,9 +374,7 @@ class StoreError(StemError):
     code = "store"
     default_fault: ClassVar[Fault] = Fault.BACKOFF
 
-    def __init__(
-        self, message: str, *, fault: Fault | None = None, way_out: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, fault: Fault | None = None, way_out: str = "") -> None:
         super().__init__(message, way_out=way_out)
         self.fault: Final = fault or self.default_fault
 
@@ -482,9 +478,7 @@ class Retry(TaskSignal):
     Without *after* the task's retry policy decides how long.
     """
 
-    def __init__(
-        self, after: timedelta | float | str | None = None, *, reason: str = ""
-    ) -> None:
+    def __init__(self, after: timedelta | float | str | None = None, *, reason: str = "") -> None:
         super().__init__(reason)
         self.after: Final = after
         self.reason: Final = reason
