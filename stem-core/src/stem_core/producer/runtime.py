@@ -160,7 +160,8 @@ def _broker(given: GivenBroker, config: StemConfig) -> Broker | StemURL:
     if url is None:
         raise MissingSetting(
             "there is no broker: STEM_BROKER_URL is not set, and Stem() was given none",
-            way_out='Example: STEM_BROKER_URL=redis://localhost:6379/0, or Stem("memory://").',
+            way_out='Example: STEM_BROKER_URL=memory://, or Stem("memory://"), which lives in one '
+            "process. Plugins add brokers that processes share: `stem plugins` lists them.",
         )
     check_tls(url, config.tls, source="broker" if given else "STEM_BROKER_URL")
     return url
