@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -287,6 +288,26 @@ def test_a_wrong_setting_is_one_clear_error(environment: dict[str, str], answer:
     assert answer in run.stderr
     assert "Traceback" not in run.stderr
     assert not run.stdout
+
+
+def test_a_mistyped_variable_is_told_once() -> None:
+    run = stem_program("enqueue", "math.square", STEM_BROKR_URL="memory://")
+    assert run.stderr == (
+        "Error: STEM_BROKER_URL is not set\n"
+        "  STEM_BROKR_URL is set. Did you mean STEM_BROKER_URL?\n"
+    )
+
+
+def test_what_stem_logs_is_a_warning_of_the_command_and_nobody_s_afterwards(
+    stem: Stem, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEM_NAMSPACE", "shop")
+    for _ in range(2):
+        assert run("result", "some-id")[0] == 3
+    del sys.modules["mathapp"]  # its settings are read once
+    _, _, err = run("result", "some-id")
+    assert err.count("Warning: STEM_NAMSPACE is not a variable of Stem") == 1
+    assert not logging.getLogger("stem").handlers
 
 
 def test_a_secret_is_not_repeated_in_an_error() -> None:

@@ -173,6 +173,69 @@ def test_the_application_can_be_named_by_a_variable(shop: Path) -> None:
         assert "alice" in started["message"]
 
 
+# ── who says how a worker runs ───────────────────────────────────────────────
+
+SETTLED = """
+from stem_core.model.settings import StemConfig
+from stem_core.producer.client import Stem
+from stem_core.producer.registry import TaskRegistry
+
+tasks = TaskRegistry()
+coded = Stem("memory://", config=StemConfig(
+    worker_concurrency=3, worker_queues={"pay": 8}, log_format="text"
+))
+asks = Stem("memory://")
+homeless = Stem(config=StemConfig())
+
+@tasks.task
+def work() -> None: ...
+
+for stem in (coded, asks, homeless):
+    stem.include(tasks)
+"""
+VARIABLES = {"STEM_WORKER_CONCURRENCY": "7", "STEM_WORKER_QUEUES": "low:2"}
+
+
+@pytest.fixture
+def settled(shop: Path) -> Path:
+    (shop / "settled.py").write_text(SETTLED)
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("arguments", "log_format", "queues"),
+    [
+        (["settled:asks"], "text", "low × 7 at a time"),
+        (["settled:asks", "-c", "5", "-q", "x"], "text", "x × 5 at a time"),
+        (["settled:coded"], "json", "pay × 3 at a time"),
+        (["settled:coded", "-c", "5"], "json", "pay × 5 at a time"),
+    ],
+)
+def test_an_option_wins_over_code_and_code_over_the_environment(
+    settled: Path, arguments: list[str], log_format: str, queues: str
+) -> None:
+    with worker(settled, *arguments, STEM_LOG_FORMAT=log_format, **VARIABLES) as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if line.startswith("  queues "))
+        process.terminate()
+        assert process.wait(60) == 0
+    assert line.split(None, 1)[1].strip() == queues
+
+
+def test_a_wrong_variable_is_an_error_of_the_settings(settled: Path) -> None:
+    ended, said = refused(settled, "settled:asks", STEM_WORKER_CONCURRENCY="0", STEM_STRICT="so")
+    assert ended == 4
+    assert "STEM_WORKER_CONCURRENCY='0'" in said
+    assert "STEM_STRICT='so'" in said
+
+
+def test_a_missing_broker_is_answered_with_one_that_exists(settled: Path) -> None:
+    ended, said = refused(settled, "settled:homeless")
+    assert ended == 4
+    assert "Example: STEM_BROKER_URL=memory://" in said
+    assert "redis" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "answer"),
     [
@@ -183,7 +246,8 @@ def test_the_application_can_be_named_by_a_variable(shop: Path) -> None:
         ([], 2, "Missing argument 'APP'"),
         (["shop", "--grace", "5"], 2, "write 250ms, 90s or 1h30m"),
         (["shop", "-c", "0"], 2, "--concurrency"),
-        (["shop", "-q", "pay:0"], 2, "write default or billing:8"),
+        (["shop", "-q", "pay:0"], 2, "such as default or billing:8"),
+        (["shop", "-q", "a:8,b,a"], 2, "a is given twice"),
         (["shop", "-q", "../etc"], 2, "'/' at character 3"),
         (["shop", "--log-level", "loud"], 2, "--log-level"),
         (["shop", "--concurency", "3"], 2, "--concurrency"),

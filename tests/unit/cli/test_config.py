@@ -53,6 +53,42 @@ def test_the_origin_is_a_column_when_asked_for(
     ]
 
 
+def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Return what people are shown, by variable."""
+    assert main(["config", "show"]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    return {name: text for name, text in (line.split(None, 1) for line in lines) if text != "-"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("STEM_WORKER_QUEUES", "pay:8,default"),
+        ("STEM_ROUTES", "billing.*=billing,b=c"),
+        ("STEM_PLUGINS_DISABLE", "stem-a,stem-b"),
+        ("STEM_WORKER_GRACE", "1m30s"),
+    ],
+)
+def test_a_value_is_shown_as_its_variable_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, text: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert shown(capsys)[variable] == text
+
+
+def test_what_is_shown_can_be_pasted_back_as_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = {
+        field.metadata["env"]: field.metadata["example"] for field in settings_of(StemConfig)
+    }
+    for name, text in examples.items():
+        monkeypatch.setenv(name, text)
+    told = shown(capsys)
+    pasted = {name: told[name] for name in examples}
+    assert StemConfig.from_environment(pasted) == StemConfig.from_environment(examples)
+
+
 @pytest.mark.parametrize("how", [[], ["--origin"], ["--json"]])
 def test_no_secret_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: list[str]

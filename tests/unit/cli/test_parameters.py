@@ -82,7 +82,20 @@ def test_queues_have_weights() -> None:
     assert read_queues("billing:8, default") == {"billing": 8, "default": 1}
 
 
-@pytest.mark.parametrize("text", ["", "a,,b", "a:0", "a:-1", "a:x", ":3", "a:"])
-def test_a_queue_without_a_name_or_a_weight_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="billing:8"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("a,,b", "empty"),
+        (":3", "empty"),
+        ("a:0", "'a:0': expected queues, such as default or billing:8"),
+        ("a:-1", "billing:8"),
+        ("a:x", "billing:8"),
+        ("a:", "billing:8"),
+        ("../etc", "'/' at character 3"),
+        ("a:8,b,a", "a is given twice"),
+    ],
+)
+def test_queues_are_refused_as_their_variable_would_be(text: str, why: str) -> None:
+    with pytest.raises(click.BadParameter, match=why):
         read_queues(text)

@@ -13,6 +13,8 @@ import pytest
 
 from stem_core.cli import main
 from stem_core.cli.program import COMMANDS, load_command, program
+from stem_core.model.settings import StemConfig
+from stem_core.model.settings.environment import settings_of
 
 # Nothing of this is needed to say which commands there are.
 NOT_FOR_HELP = (
@@ -157,6 +159,19 @@ def test_every_option_has_its_variable_and_its_help_says_so(
     assert option.show_envvar
     assert option.help
     assert option.is_flag or option.metavar
+
+
+def test_a_worker_leaves_the_variables_of_settings_to_its_application(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {field.metadata["env"]: field for field in settings_of(StemConfig)}
+    command = load_command("worker")
+    shared = [each for each in command.params if each.envvar in settings and each.name != "app"]
+    assert len(shared) == 6
+    for each in shared:
+        monkeypatch.setenv(str(each.envvar), settings[str(each.envvar)].metadata["example"])
+    context = command.make_context("worker", ["shop"])
+    assert {context.params[str(each.name)] for each in shared} == {None}
 
 
 def test_the_program_takes_no_option_that_a_command_does_not_have() -> None:

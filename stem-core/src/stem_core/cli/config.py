@@ -78,9 +78,20 @@ def _settings(found: StemConfig) -> Iterator[_Setting]:
 
 
 def _text(value: Any, hint: Any) -> str:
+    """Return *value* as its variable would be given."""
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={_plain(each, None)}" for name, each in value.items())
+        return ",".join(_pair(name, each) for name, each in value.items())
     return default_text(value, hint)
+
+
+def _pair(name: str, value: Any) -> str:
+    match value:
+        case 1:  # the weight of a queue that was given none
+            return name
+        case str():
+            return f"{name}={value}"
+        case _:
+            return f"{name}:{_plain(value, None)}"
 
 
 def _plain(value: Any, hint: Any) -> Any:

@@ -11,7 +11,8 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -83,11 +84,10 @@ def demo(folder: Path | None, concurrency: int, show_all: bool, as_json: bool) -
     found = files_of(place)
     if not found.files:
         raise click.BadParameter(f"there is no file in {str(place)!r}", param_hint="FOLDER")
-    # memory:// warns that it ends with this process; here that is the point.
-    logging.getLogger("stem").setLevel(logging.ERROR)
     # For a program standard output holds the results and nothing else.
     stage = sys.stderr if as_json else sys.stdout
-    outcomes = asyncio.run(_perform(place, found, concurrency, stage))
+    with _no_warnings():
+        outcomes = asyncio.run(_perform(place, found, concurrency, stage))
     if as_json:
         click.echo(json.dumps(for_programs(outcomes), indent=2))
     else:
@@ -98,6 +98,18 @@ def demo(folder: Path | None, concurrency: int, show_all: bool, as_json: bool) -
 
 def _own_sources() -> Path:
     return Path(__file__).parent.parent
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Keep to itself that memory:// ends with this process; here that is the point."""
+    logger = logging.getLogger("stem")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 # ── the play ─────────────────────────────────────────────────────────────────

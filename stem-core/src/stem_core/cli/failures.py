@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from stem_core.cli.terminal import Paint, Shade
 from stem_core.model.errors import StemError
 
-__all__ = ["complain", "nearest", "tell_warnings", "warn"]
+__all__ = ["complain", "nearest", "telling_warnings", "warn"]
 
 
 def complain(error: StemError) -> None:
@@ -33,11 +34,16 @@ class _Telling(logging.Handler):
         warn(record.getMessage())
 
 
-def tell_warnings() -> None:
-    """Print what Stem logs as a warning or worse; for commands that keep no log."""
+@contextmanager
+def telling_warnings() -> Iterator[None]:
+    """Print what Stem logs as a warning or worse meanwhile; for commands that keep no log."""
     logger = logging.getLogger("stem")
-    if not any(isinstance(handler, _Telling) for handler in logger.handlers):
-        logger.addHandler(_Telling(logging.WARNING))
+    handler = _Telling(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from stem_core.model.duration import to_ms
-from stem_core.model.errors import InvalidOption
+from stem_core.model.errors import InvalidName, InvalidOption
 
 __all__ = [
     "app_option",
@@ -26,6 +26,7 @@ __all__ = [
     "read_instant",
     "read_object",
     "read_queues",
+    "setting_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,6 +35,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 def option(*names: str, variable: str, help: str, **how: Any) -> Callable[[F], F]:
     """Declare an option that can also be given as the environment variable *variable*."""
     return click.option(*names, envvar=variable, show_envvar=True, help=help, **how)
+
+
+def setting_option(*names: str, variable: str, help: str, **how: Any) -> Callable[[F], F]:
+    """Declare an option whose *variable* is a setting of the application.
+
+    The option is None unless it stands on the command line: what the application was
+    given in code wins over the variable, so the application is who reads it.
+    """
+    return option(*names, variable=variable, help=help, cls=_SettingOption, **how)
+
+
+class _SettingOption(click.Option):
+    """Names its variable in the help, and leaves it to be read by others."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return nothing, whatever the environment holds."""
+        return None
 
 
 def json_option(command: str) -> Callable[[F], F]:
@@ -90,14 +108,15 @@ def read_header(text: str) -> tuple[str, str]:
 
 
 def read_queues(text: str) -> dict[str, int]:
-    """Return the weights of ``billing:8,default`` by queue, 1 where none is given."""
-    weights: dict[str, int] = {}
-    for piece in text.split(","):
-        name, colon, weight = piece.strip().partition(":")
-        if not name or (colon and not (weight.isascii() and weight.isdigit() and int(weight))):
-            raise click.BadParameter(f"{piece!r} is not a queue; write default or billing:8")
-        weights[name] = int(weight) if colon else 1
-    return weights
+    """Return the weights of ``billing:8,default`` by queue, read as STEM_WORKER_QUEUES is."""
+    from stem_core.model.settings import readers
+
+    try:
+        return readers.read_queues(text, "")
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
+    except InvalidName as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal
 
 from stem_core.cli.apps import load_app
-from stem_core.cli.failures import tell_warnings, warn
+from stem_core.cli.failures import telling_warnings
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
-from stem_core.model.errors import ConfigError, MissingSetting
-from stem_core.model.settings import StemConfig
+from stem_core.model.errors import ConfigError
 from stem_core.producer.client import Stem
 
 __all__ = ["open_stem", "refuse_private"]
@@ -29,19 +28,9 @@ _IN_VAIN: Final = {
 @asynccontextmanager
 async def open_stem(app: str | None) -> AsyncIterator[Stem]:
     """Give the Stem of *app*, or else of the environment, and close it at the end."""
-    tell_warnings()
-    async with load_app(app) if app else _of_environment() as stem:
-        yield stem
-
-
-def _of_environment() -> Stem:
-    try:
-        return Stem.from_environment()
-    except MissingSetting:
-        # It may stand there under a mistyped name.
-        for warning in StemConfig.from_environment(require_broker=False).warnings:
-            warn(warning)
-        raise
+    with telling_warnings():
+        async with load_app(app) if app else Stem.from_environment() as stem:
+            yield stem
 
 
 def refuse_private(

@@ -15,10 +15,11 @@ import click
 
 from stem_core.cli.apps import load_app
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.parameters import option, read_duration, read_queues
+from stem_core.cli.parameters import option, read_duration, read_queues, setting_option
 from stem_core.cli.terminal import Paint, count_of, visible
 from stem_core.contracts.capabilities import Durability
 from stem_core.model.errors import ConfigError
+from stem_core.model.settings import StemConfig
 from stem_core.observe.log import LogObserver, configure_logging
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
@@ -42,7 +43,7 @@ _log: Final = logging.getLogger("stem.worker")
 
 @click.command(short_help="Run the tasks of an application.")
 @click.argument("app", envvar="STEM_APP")
-@option(
+@setting_option(
     "-q",
     "--queues",
     metavar="QUEUE[:WEIGHT],...",
@@ -50,7 +51,7 @@ _log: Final = logging.getLogger("stem.worker")
     type=read_queues,
     help="Queues to serve; one with a higher weight is asked first more often.",
 )
-@option(
+@setting_option(
     "-c",
     "--concurrency",
     metavar="N",
@@ -58,14 +59,14 @@ _log: Final = logging.getLogger("stem.worker")
     type=click.IntRange(min=1),
     help="Tasks to run at a time.",
 )
-@option(
+@setting_option(
     "--threads",
     metavar="N",
     variable="STEM_WORKER_THREADS",
     type=click.IntRange(min=1),
     help="Threads for tasks that are plain functions.",
 )
-@option(
+@setting_option(
     "--grace",
     metavar="DURATION",
     variable="STEM_WORKER_GRACE",
@@ -78,14 +79,14 @@ _log: Final = logging.getLogger("stem.worker")
     variable="STEM_WORKER_NAME",
     help="What this worker is called in logs and records.",
 )
-@option(
+@setting_option(
     "--log-level",
     metavar="LEVEL",
     variable="STEM_LOG_LEVEL",
     type=click.Choice(_LEVELS, case_sensitive=False),
     help=f"Log from this level up: {', '.join(_LEVELS)}.",
 )
-@option(
+@setting_option(
     "--log-format",
     metavar="FORMAT",
     variable="STEM_LOG_FORMAT",
@@ -101,13 +102,15 @@ def worker(app: str, log_level: str | None, log_format: str | None, **how: Any) 
     SIGTERM or Ctrl-C drains: nothing new is taken, and what runs may finish within
     the grace. A second signal hands it back at once, to another worker.
 
-    APP can also be given as STEM_APP.
+    APP can also be given as STEM_APP. An option wins over the settings that the
+    application was given in code, and those win over the environment.
 
     Exit code 0 if it drained, 75 if unfinished tasks were handed back, 70 if a
     task would not end.
     """
     # Twice: the application may say something while it is imported, and have settings of its own.
-    configure_logging(log_level or "info", _log_form(log_format or "auto"))
+    expected = _expected_settings()
+    configure_logging(log_level or expected.log_level, _log_form(log_format or expected.log_format))
     stem = load_app(app)
     if not stem.registry.names():
         raise ConfigError(
@@ -121,6 +124,14 @@ def worker(app: str, log_level: str | None, log_format: str | None, **how: Any) 
     if code != ExitCode.OK:
         _leave(code)
     return code
+
+
+def _expected_settings() -> StemConfig:
+    """Return what the environment says, until the application is there to say more."""
+    try:
+        return StemConfig.from_environment(require_broker=False)
+    except ConfigError:
+        return StemConfig()  # told if the application looks at the environment too
 
 
 def _leave(code: int) -> NoReturn:
