@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 import os
 import pty
 import re
 import select
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from stem_core.cli import main
 
 DEMO = [sys.executable, "-m", "stem_core", "demo"]
 MOVING = "\r\x1b[K"
@@ -160,13 +165,50 @@ def test_links_are_not_followed_and_said_to_be_left_out(folder: Path) -> None:
     assert run.stdout.splitlines()[-1] == "enqueued 4, done 4, lost 0, retried 2"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_told_and_stops_nothing(folder: Path) -> None:
-    (folder / "one.txt").chmod(0)
-    run = demo(folder)
-    assert run.returncode == 0
-    assert "1 file: discarded, Permission denied" in run.stdout.splitlines()
-    assert run.stdout.splitlines()[-1] == "enqueued 4, done 4, lost 0, retried 2"
+class Acting(io.StringIO):
+    """An output that does something when it is first written to: then the files are listed."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._acts = [act]
+
+    def write(self, text: str) -> int:
+        while self._acts:
+            self._acts.pop()()
+        return super().write(text)
+
+
+def replace_by_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make_unreadable", "why"),
+    [(Path.unlink, "No such file or directory"), (replace_by_folder, "Is a directory")],
+)
+def test_a_file_that_became_unreadable_is_told_and_stops_nothing(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_unreadable: Callable[[Path], object],
+    why: str,
+) -> None:
+    # Not by its mode: root may read everything.
+    output = Acting(lambda: make_unreadable(folder / "one.txt"))
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(["demo", str(folder)]) == 0
+    lines = output.getvalue().splitlines()
+    assert f"1 file: discarded, {why}" in lines
+    assert lines[-1] == "enqueued 4, done 4, lost 0, retried 2"
+
+
+def test_the_demo_leaves_the_log_of_its_process_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.getLogger("stem").level
+    assert main(["demo", str(folder)]) == 0
+    assert logging.getLogger("stem").level == before
+    assert not capsys.readouterr().err
 
 
 def test_thousands_of_files_are_measured_and_the_table_is_cut(tmp_path: Path) -> None:
