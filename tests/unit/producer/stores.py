@@ -9,8 +9,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Self
 
-from attrs import evolve
-
 from stem_core.contracts.broker import TransactionalBroker
 from stem_core.contracts.capabilities import Capabilities, Support
 from stem_core.contracts.messages import (
@@ -24,6 +22,7 @@ from stem_core.contracts.signer import Signer
 from stem_core.embedded.memory.broker import CAPABILITIES, InMemoryBroker
 from stem_core.model.errors import SignatureInvalid, SignatureMissing, StoreError
 from stem_core.model.seal import Seal, pae
+from stem_core.model.value import replace
 
 _names = itertools.count()
 
@@ -93,7 +92,7 @@ class Transactional(InMemoryBroker, TransactionalBroker):
 
     @property
     def capabilities(self) -> Capabilities:
-        return evolve(CAPABILITIES, transactional=Support.NATIVE)
+        return replace(CAPABILITIES, transactional=Support.NATIVE)
 
     def accepts(self, connection: object) -> bool:
         return isinstance(connection, Connection)

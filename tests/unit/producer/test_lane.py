@@ -5,7 +5,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.producer.stores import Willful, fresh_name
@@ -15,10 +14,11 @@ from stem_core.contracts.messages import Message, Published, PublishStatus
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import CAPABILITIES
 from stem_core.model.errors import Fault, StoreError, StoreFull, StoreUnavailable
+from stem_core.model.value import replace
 from stem_core.producer.lane import Lane, Patience, chunks
 from stem_core.testing.clock import FakeClock, LoadedDice
 
-ROOM_FOR_THREE = evolve(CAPABILITIES, max_batch=3, max_batch_bytes=30)
+ROOM_FOR_THREE = replace(CAPABILITIES, max_batch=3, max_batch_bytes=30)
 
 
 def message(name: str, size: int = 2) -> Message:
@@ -51,7 +51,7 @@ def test_a_lone_publish_is_one_call_at_once() -> None:
 
 def test_publishes_that_meet_a_call_in_flight_share_the_next_ones() -> None:
     async def main() -> None:
-        broker = Willful(capabilities=evolve(CAPABILITIES, max_batch=3))
+        broker = Willful(capabilities=replace(CAPABILITIES, max_batch=3))
         broker.gate = asyncio.Event()
         lane = Lane(broker, None)
         tasks = await started(*map(lane.publish, messages(6)))
@@ -126,7 +126,7 @@ def test_a_fault_of_a_shared_call_reaches_all_who_share_it_each_as_its_own() -> 
 
 def test_many_are_sent_in_pieces_and_answered_by_position() -> None:
     async def main() -> None:
-        broker = Willful(capabilities=evolve(CAPABILITIES, max_batch=3))
+        broker = Willful(capabilities=replace(CAPABILITIES, max_batch=3))
         replies = await Lane(broker, None).publish_many(messages(7))
         assert [reply.id for reply in replies] == [each.id for each in messages(7)]
         assert broker.batches == [3, 3, 1]
@@ -241,7 +241,7 @@ def test_a_broker_and_a_backend_of_one_store_settle_in_one_step() -> None:
         assert Lane(Willful(name), InMemoryResultBackend(name)).atomic
         assert not Lane(Willful(name), InMemoryResultBackend(fresh_name())).atomic
         assert not Lane(Willful(name), None).atomic
-        poor = evolve(CAPABILITIES, atomic_results=Support.ABSENT)
+        poor = replace(CAPABILITIES, atomic_results=Support.ABSENT)
         assert not Lane(Willful(name, capabilities=poor), InMemoryResultBackend(name)).atomic
 
     asyncio.run(main())

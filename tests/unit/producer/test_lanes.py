@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from attrs import evolve
 from unit.producer.stores import Willful, fresh_name
 
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import CAPABILITIES
 from stem_core.model.errors import StoreFull
+from stem_core.model.value import replace
 from stem_core.producer.client import Stem
 
 
@@ -155,7 +155,7 @@ def test_a_stem_that_was_closed_connects_again_when_it_is_used() -> None:
 def test_a_backend_of_this_process_alone_is_said_once_beside_a_broker_for_many(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broker = Willful(capabilities=evolve(CAPABILITIES, multiprocess=True))
+    broker = Willful(capabilities=replace(CAPABILITIES, multiprocess=True))
     stem = Stem(broker, backend=InMemoryResultBackend(fresh_name()))
     for _ in range(2):
         asyncio.run(stem.enqueue("a"))

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.producer.shop import charge, export, tasks
@@ -227,7 +226,7 @@ def test_args_are_an_object() -> None:
 def test_a_body_over_the_smaller_limit_is_refused(limit: str) -> None:
     config = StemConfig(max_payload=2048 if limit == "configured" else 1_000_000)
     made = pipeline(config=config)
-    made.serve(evolve(CAPABILITIES, max_payload=1_000_000 if limit == "configured" else 2048))
+    made.serve(replace(CAPABILITIES, max_payload=1_000_000 if limit == "configured" else 2048))
     made.prepare(by_name("a.b", {"x": "y" * 1000}))
     with pytest.raises(PayloadTooLarge, match="2048"):
         made.prepare(by_name("a.b", {"x": "y" * 3000}))
@@ -258,7 +257,7 @@ def test_what_the_broker_cannot_do_is_refused_by_name(options: Any, how: Any, sa
 
 def test_a_delay_longer_than_the_broker_can_keep_is_refused() -> None:
     made = pipeline()
-    made.serve(evolve(CAPABILITIES, max_delay_ms=60_000))
+    made.serve(replace(CAPABILITIES, max_delay_ms=60_000))
     made.prepare(by_name(delay="1m"))
     with pytest.raises(CapabilityMissing, match="at most 1m"):
         made.prepare(by_name(delay="61s"))

@@ -10,15 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 
-from attrs import frozen
-
 from stem_core.contracts.messages import Located
+from stem_core.model.value import Value
 
 __all__ = ["BrokerAdmin", "Health", "LocatedPage", "QueueStats", "ReplayStatus"]
 
 
-@frozen(kw_only=True)
-class QueueStats:
+class QueueStats(Value, frozen=True, gc=False, kw_only=True):
     """One queue at one moment; counts of messages, *oldest_ms* the age of the oldest ready one."""
 
     queue: str
@@ -31,8 +29,7 @@ class QueueStats:
     paused: bool = False
 
 
-@frozen(kw_only=True)
-class LocatedPage:
+class LocatedPage(Value, frozen=True, gc=False, kw_only=True):
     """One page; *cursor* asks for the next one, None after the last."""
 
     items: tuple[Located, ...] = ()
@@ -49,8 +46,7 @@ class ReplayStatus(Enum):
     FULL = "full"
 
 
-@frozen(kw_only=True)
-class Health:
+class Health(Value, frozen=True, gc=False, kw_only=True):
     """A real write and read at the store: its round trip, and what is worth saying."""
 
     ok: bool

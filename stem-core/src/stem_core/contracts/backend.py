@@ -13,10 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from attrs import field, frozen
+import msgspec
 
 from stem_core.contracts.capabilities import BackendCapabilities
 from stem_core.model.outcome import Record, State
+from stem_core.model.value import Value
 
 __all__ = [
     "Heartbeat",
@@ -31,8 +32,7 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
-class RecordFilter:
+class RecordFilter(Value, frozen=True, gc=False, kw_only=True):
     """Which records to list: all conditions hold at once, an empty one always does.
 
     Attributes:
@@ -43,7 +43,7 @@ class RecordFilter:
     states: frozenset[State] = frozenset()
     tasks: frozenset[str] = frozenset()
     queues: frozenset[str] = frozenset()
-    meta: Mapping[str, Any] = field(factory=dict)
+    meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def matches(self, record: Record) -> bool:
         """Decide whether *record* is one of them."""
@@ -57,16 +57,14 @@ class RecordFilter:
         )
 
 
-@frozen(kw_only=True)
-class RecordPage:
+class RecordPage(Value, frozen=True, gc=False, kw_only=True):
     """One page; *cursor* asks for the next one, None after the last."""
 
     records: tuple[Record, ...] = ()
     cursor: str | None = None
 
 
-@frozen
-class Progress:
+class Progress(Value, frozen=True, gc=False):
     """What a running task says of itself: *value* is strict JSON bytes; *ttl_ms* its retention."""
 
     id: str
@@ -169,8 +167,7 @@ class ResultBackend(ABC):
         return None
 
 
-@frozen(kw_only=True)
-class Heartbeat:
+class Heartbeat(Value, frozen=True, gc=False, kw_only=True):
     """A sign of life: *detail* is strict JSON bytes, *ttl_ms* how long it is believed."""
 
     worker: str
@@ -195,8 +192,7 @@ class HeartbeatStore(ABC):
         """Forget a worker that stops."""
 
 
-@frozen(kw_only=True)
-class ScheduleState:
+class ScheduleState(Value, frozen=True, gc=False, kw_only=True):
     """What a schedule remembers: *state* is strict JSON bytes, *version* grows with each save."""
 
     name: str

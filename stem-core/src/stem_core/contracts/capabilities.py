@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import frozen
+from stem_core.model.value import Value
 
 __all__ = ["BackendCapabilities", "Capabilities", "Durability", "Support"]
 
@@ -37,8 +37,7 @@ class Durability(Enum):
     """A power cut: it is on the disk before the call returns."""
 
 
-@frozen(kw_only=True)
-class Capabilities:
+class Capabilities(Value, frozen=True, gc=False, kw_only=True):
     """What a broker can do.
 
     Attributes:
@@ -84,8 +83,7 @@ class Capabilities:
     max_delay_ms: int = 10 * 365 * 86_400_000
 
 
-@frozen(kw_only=True)
-class BackendCapabilities:
+class BackendCapabilities(Value, frozen=True, gc=False, kw_only=True):
     """What a result backend can do.
 
     Attributes:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
-from attrs import frozen
+from stem_core.model.value import Value
 
 __all__ = ["ControlChannel", "ControlMessage"]
 
 
-@frozen(kw_only=True)
-class ControlMessage:
+class ControlMessage(Value, frozen=True, gc=False, kw_only=True):
     """One control message: an opaque body with a detached signature; at most 64 KiB."""
 
     body: bytes

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from attrs import frozen
+from stem_core.model.value import Value
 
 __all__ = ["Limit", "LimitDecision", "LimitStore"]
 
 
-@frozen(kw_only=True)
-class Limit:
+class Limit(Value, frozen=True, gc=False, kw_only=True):
     """At most *rate* starts per *per_ms*, and at most *concurrent* at once; 0 for no bound."""
 
     key: str
@@ -20,8 +19,7 @@ class Limit:
     concurrent: int = 0
 
 
-@frozen
-class LimitDecision:
+class LimitDecision(Value, frozen=True, gc=False):
     """*granted*, or ask again after *retry_after_ms*."""
 
     granted: bool

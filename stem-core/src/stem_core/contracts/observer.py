@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from attrs import field, frozen
+import msgspec
+
+from stem_core.model.value import Value
 
 __all__ = ["Event", "Observer"]
 
 
-@frozen(slots=False, kw_only=True)
-class Event:
+class Event(Value, frozen=True, gc=False, kw_only=True):
     """Something that happened.
 
     Attributes:
@@ -34,7 +35,7 @@ class Event:
     queue: str = ""
     attempt: int = 0
     worker: str = ""
-    detail: dict[str, Any] = field(factory=dict)
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Observer(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from attrs import frozen
+from stem_core.model.value import Value
 
 __all__ = ["ALIASES", "GROUPS", "KINDS", "Candidate", "Group", "Kind", "Origin", "lookup_names"]
 
@@ -31,8 +31,7 @@ ALIASES: Final = MappingProxyType({"postgres": "postgresql", "pg": "postgresql"}
 """Other spellings of a scheme. They are ours, so no plugin can take one over."""
 
 
-@frozen(kw_only=True)
-class Origin:
+class Origin(Value, frozen=True, gc=False, kw_only=True):
     """Where a plugin comes from.
 
     Attributes:
@@ -57,8 +56,7 @@ class Origin:
         return f"{self.name} ({self.module})" if self.way == "entry point" else self.name
 
 
-@frozen(kw_only=True)
-class Candidate:
+class Candidate(Value, frozen=True, gc=False, kw_only=True):
     """One entry point of ours that somebody installed; nothing of it is imported.
 
     Attributes:

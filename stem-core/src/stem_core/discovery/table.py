@@ -11,7 +11,9 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
-from attrs import asdict, evolve, frozen
+import attrs
+import msgspec
+from attrs import evolve, frozen
 
 from stem_core.contracts.capabilities import BackendCapabilities, Capabilities
 from stem_core.discovery import explain
@@ -92,7 +94,7 @@ class SchemeInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return asdict(self)
+        return attrs.asdict(self)
 
 
 def rows(resolver: Resolver) -> list[PluginRow]:
@@ -269,7 +271,7 @@ def _capabilities(offer: Offer) -> tuple[dict[str, str], str]:
     declared = getattr(factory, "capabilities", None)
     if not isinstance(declared, Capabilities | BackendCapabilities):
         return {}, ""
-    return {name: _text(value) for name, value in asdict(declared).items()}, ""
+    return {name: _text(value) for name, value in msgspec.structs.asdict(declared).items()}, ""
 
 
 def _text(value: object) -> str:

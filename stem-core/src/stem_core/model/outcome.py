@@ -140,8 +140,7 @@ class Record(Value, frozen=True, gc=False, kw_only=True):
         return self.fence == old.fence and not old.state.is_terminal
 
 
-@frozen(kw_only=True)
-class TaskStatus:
+class TaskStatus(Value, frozen=True, gc=False, kw_only=True):
     """What is known about a task: its record, or else where the broker holds it.
 
     Attributes:
@@ -168,7 +167,7 @@ class TaskStatus:
     value: Any = None
     error: TaskError | None = None
     reason: str = ""
-    meta: dict[str, Any] = field(factory=dict)
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)
     progress: Any = None
     enqueued_at: datetime | None = None
     started_at: datetime | None = None

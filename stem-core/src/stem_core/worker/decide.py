@@ -6,8 +6,6 @@ is a value; `settler` does what it says.
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from stem_core.contracts.messages import (
     ACK,
     DeadLetter,
@@ -20,6 +18,7 @@ from stem_core.contracts.messages import (
 from stem_core.model.outcome import Reason, Record, State, TaskError
 from stem_core.model.retry import GiveUp, RetryAfter
 from stem_core.model.retry import decide as decide_retry
+from stem_core.model.value import Value
 from stem_core.worker.outcomes import (
     Discarded,
     Dropped,
@@ -35,8 +34,7 @@ from stem_core.worker.run import Run
 __all__ = ["Books", "decide"]
 
 
-@frozen(kw_only=True)
-class Books:
+class Books(Value, frozen=True, gc=False, kw_only=True):
     """What a worker writes down, and for how long, in milliseconds.
 
     Attributes:

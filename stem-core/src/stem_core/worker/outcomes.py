@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
-
-from attrs import field, frozen
+from typing import ClassVar, TypeAlias
 
 from stem_core.contracts.messages import ReleaseWhy
 from stem_core.model.outcome import Reason, TaskError
@@ -39,8 +37,7 @@ class Returned(Value, frozen=True, gc=False):
     value: bytes | None
 
 
-@frozen(kw_only=True)
-class Failed:
+class Failed(Value, frozen=True, gc=False, kw_only=True):
     """The attempt failed and another one may follow.
 
     Attributes:
@@ -50,21 +47,21 @@ class Failed:
         timed_out: a time limit ended it.
     """
 
+    _hidden: ClassVar[frozenset[str]] = frozenset({"error_names"})
+
     error: TaskError
-    error_names: tuple[str, ...] = field(repr=False)
+    error_names: tuple[str, ...]
     asked_after_ms: int | None = None
     timed_out: bool = False
 
 
-@frozen
-class Discarded:
+class Discarded(Value, frozen=True, gc=False):
     """The task said that there is nothing to do any more."""
 
     reason: str
 
 
-@frozen(kw_only=True)
-class Refused:
+class Refused(Value, frozen=True, gc=False, kw_only=True):
     """To the dead letters, whatever attempts are left.
 
     *claims_id* is False when the message may not be who it says it is: then nothing
@@ -76,8 +73,7 @@ class Refused:
     claims_id: bool = True
 
 
-@frozen
-class Handed:
+class Handed(Value, frozen=True, gc=False):
     """Handed back without blame: snoozed, parked, too early, or the worker shuts down."""
 
     why: ReleaseWhy
@@ -85,15 +81,13 @@ class Handed:
     reason: str = ""
 
 
-@frozen
-class Stopped:
+class Stopped(Value, frozen=True, gc=False):
     """Somebody cancelled it, and it has ended."""
 
     reason: str = ""
 
 
-@frozen
-class Dropped:
+class Dropped(Value, frozen=True, gc=False):
     """The lease is lost: there is nothing that this worker may still settle."""
 
 
