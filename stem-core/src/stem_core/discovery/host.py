@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import attrs
 
@@ -24,17 +24,18 @@ from stem_core.contracts.hookspecs import (
 )
 from stem_core.contracts.observer import Event, Observer
 from stem_core.contracts.signer import Signer
-from stem_core.discovery import explain, table
+from stem_core.discovery import explain
 from stem_core.discovery.activation import Offer, load_for, options_class
 from stem_core.discovery.candidate import ALIASES, Kind, Origin
 from stem_core.discovery.index import EntryPoints, Given, Index, Installed
 from stem_core.discovery.loading import LoadFailed
 from stem_core.discovery.resolve import Resolver
 from stem_core.discovery.settings import PluginSettings
-from stem_core.discovery.table import PluginRow, SchemeInfo
 from stem_core.model.errors import PluginError, StemError
-from stem_core.model.structure import options_from_query
 from stem_core.model.urls import StemURL
+
+if TYPE_CHECKING:
+    from stem_core.discovery.table import PluginRow, SchemeInfo
 
 __all__ = ["PluginHost"]
 
@@ -176,6 +177,8 @@ class PluginHost:
 
     def rows(self) -> Sequence[PluginRow]:
         """Return one row for everything that is installed or registered; imports nothing."""
+        from stem_core.discovery import table  # only listings need it
+
         return table.rows(self._resolver)
 
     def check(self) -> Sequence[PluginRow]:
@@ -184,6 +187,8 @@ class PluginHost:
         Each is tried on its own and apart from this host: whatever fails is in its row,
         and nothing becomes active.
         """
+        from stem_core.discovery import table
+
         return table.checked(self._resolver)
 
     def show(self, scheme: str) -> Sequence[SchemeInfo]:
@@ -192,6 +197,8 @@ class PluginHost:
         Raises:
             PluginError: there is none, or it is broken.
         """
+        from stem_core.discovery import table
+
         base, _, variant = scheme.lower().partition("+")
         return table.shown(self._resolver, base, variant)
 
@@ -275,6 +282,8 @@ def _options(offer: Offer, url: StemURL) -> Any:
         if url.query:
             raise explain.no_parameters(offer.kind, url)
         return None
+    from stem_core.model.structure import options_from_query  # few URLs have options
+
     return options_from_query(
         options, url.query, source=f"{offer.kind} URL", redacted_url=url.redacted()
     )
