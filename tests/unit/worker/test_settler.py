@@ -44,7 +44,7 @@ class Scene:
         self.settler = Settler(
             store,
             Backoff(SYSTEM_CLOCK, LoadedDice([0.0])),
-            lambda run, status: self.done.append((run.id, status)),
+            lambda runs, status: self.done.extend((run.id, status) for run in runs),
         )
 
     async def leased(self, count: int) -> list[Run]:

@@ -49,6 +49,7 @@ __all__ = [
     "encode_record",
     "encode_value",
     "options_of",
+    "options_text",
 ]
 
 _RECORD_VERSION: Final = 1
@@ -132,7 +133,12 @@ def options_of(envelope: Envelope) -> TaskOptions:
     Raises:
         MalformedEnvelope: not for an envelope that `decode` returned.
     """
-    return _read_options(_write(envelope.options))
+    return _read_options(options_text(envelope))
+
+
+def options_text(envelope: Envelope) -> bytes:
+    """Return the options of *envelope* as they are written: what is the same asks for the same."""
+    return _write(envelope.options)
 
 
 def _read_options(data: bytes) -> TaskOptions:

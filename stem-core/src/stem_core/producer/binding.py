@@ -110,7 +110,7 @@ class Binding:
 
     # ── the worker's side ──
 
-    def from_wire(self, args: Mapping[str, Any]) -> dict[str, Any]:
+    def from_wire(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments to call the function with, as its types.
 
         Raises:
@@ -120,7 +120,11 @@ class Binding:
             self._refuse_names((), args)
         if len(args) < len(self.names) and not args.keys() >= self._required:
             self._refuse_missing(args)
-        return structure_arguments(args, self._checks)
+        scalars = self._scalars
+        for name, value in args.items():
+            if type(value) is not scalars.get(name):
+                return structure_arguments(args, self._checks)
+        return args
 
     # ── results ──
 

@@ -59,8 +59,10 @@ def decide(
     *now_ms* is wall time, *roll* a number in [0, 1). *run* is read and not changed.
     """
     match outcome:
-        case Returned(value):
-            record = _record(run, books, State.SUCCEEDED, now_ms, books.success_ms, value=value)
+        case Returned():
+            record = _record(
+                run, books, State.SUCCEEDED, now_ms, books.success_ms, value=outcome.value
+            )
             return _settlement(run, ACK, record, _follow_ups(run))
         case Failed():
             return _after_failure(outcome, run, books, now_ms, roll)

@@ -85,15 +85,15 @@ class LeaseKeeper:
         if self._gone is not None:
             await asyncio.wait([self._gone], timeout=_FAREWELL_S)
 
-    def hold(self, run: Run) -> None:
-        """Renew the lease of *run* from now on."""
-        self._held.add(run)
-        if run.renew_at_ms < self._wakes_at_ms:
+    def hold(self, *runs: Run) -> None:
+        """Renew the leases of *runs* from now on."""
+        self._held.update(runs)
+        if min([run.renew_at_ms for run in runs], default=math.inf) < self._wakes_at_ms:
             self._ring()
 
-    def drop(self, run: Run) -> None:
-        """Renew it no more."""
-        self._held.discard(run)
+    def drop(self, *runs: Run) -> None:
+        """Renew them no more."""
+        self._held.difference_update(runs)
 
     def _ring(self) -> None:
         loop, bell = self._loop, self._bell

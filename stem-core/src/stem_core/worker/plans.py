@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
-from stem_core.model.codec import options_of
+from stem_core.model.codec import options_of, options_text
 from stem_core.model.envelope import Envelope
 from stem_core.model.errors import CapabilityMissing
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, resolve
@@ -52,7 +52,7 @@ class Plans:
         self._registry = registry
         self._defaults = defaults
         self._plain: dict[str, Plan] = {}
-        self._known: dict[tuple[str, TaskOptions], Plan] = {}
+        self._known: dict[tuple[str, bytes], Plan] = {}
 
     def names(self) -> Sequence[str]:
         """The names of the tasks that are registered here."""
@@ -62,8 +62,9 @@ class Plans:
         """Return how to run *envelope*; None when its task is unknown here."""
         if not envelope.options:
             return self._plain.get(envelope.task) or self._learn_plain(envelope.task)
-        key = (envelope.task, options_of(envelope))
-        return self._known.get(key) or self._learn(key)
+        # By what is written, for the hash of options costs as much as half a decode.
+        key = (envelope.task, options_text(envelope))
+        return self._known.get(key) or self._learn(key, options_of(envelope))
 
     def _learn_plain(self, name: str) -> Plan | None:
         task = self._registry.get(name)
@@ -72,13 +73,13 @@ class Plans:
         plan = self._plain[name] = _plan(task, NOTHING_GIVEN, self._defaults)
         return plan
 
-    def _learn(self, key: tuple[str, TaskOptions]) -> Plan | None:
+    def _learn(self, key: tuple[str, bytes], given: TaskOptions) -> Plan | None:
         task = self._registry.get(key[0])
         if task is None:
             return None
         if len(self._known) >= _MOST_KEPT:  # options with instants in them are never equal
             self._known.clear()
-        plan = self._known[key] = _plan(task, key[1], self._defaults)
+        plan = self._known[key] = _plan(task, given, self._defaults)
         return plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from stem_core.contracts.clock import Clock
@@ -43,10 +44,13 @@ class Reports:
         if self._observers:
             self._emit("task-started", run, {"wait_ms": _waited_ms(run)})
 
-    def settled(self, run: Run, status: SettleStatus) -> None:
-        """Tell how a delivery came out, once the store has it."""
-        if not self._observers:
-            return
+    def settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
+        """Tell how deliveries came out, once the store has them."""
+        if self._observers:
+            for run in runs:
+                self._settled(run, status)
+
+    def _settled(self, run: Run, status: SettleStatus) -> None:
         if status not in _KEPT:
             self._emit("lease-lost", run, {"settle": status.value})
             return

@@ -53,11 +53,11 @@ class Settler:
     """Settles what it is given, in the loop that runs it.
 
     Args:
-        done: called with each run when that is over, and what the store said of it.
+        done: called with runs for which that is over, and what the store said of them.
     """
 
     def __init__(
-        self, store: Store, backoff: Backoff, done: Callable[[Run, SettleStatus], None]
+        self, store: Store, backoff: Backoff, done: Callable[[Sequence[Run], SettleStatus], None]
     ) -> None:
         self._store = store
         self._backoff = backoff
@@ -89,8 +89,15 @@ class Settler:
         replies = await self._answers(batch)
         if replies is None:
             return
-        pairs = zip(batch, replies, strict=True)
-        again = [run for run, reply in pairs if not self._is_over(run, reply)]
+        pairs = list(zip(batch, replies, strict=True))
+        settled = [run for run, reply in pairs if reply.status is _DONE]
+        if settled:
+            self._done(settled, _DONE)
+        again = [
+            run
+            for run, reply in pairs
+            if reply.status is not _DONE and not self._is_over(run, reply)
+        ]
         batch.clear()
         if again:
             self._waiting.extend(again)
@@ -173,12 +180,8 @@ class Settler:
 
     def _is_over(self, run: Run, reply: Settled) -> bool:
         """Take note of *reply*; False when *run* must be settled again, perhaps otherwise."""
-        status = reply.status
-        if status is _DONE:
-            self._done(run, status)
-            return True
         settlement = _settlement(run)
-        match status:
+        match reply.status:
             case SettleStatus.FULL:
                 _log.error("no room to settle %s: %s", run.label, reply.detail)
                 return False
@@ -188,8 +191,8 @@ class Settler:
             case SettleStatus.INVALID if not _is_replaced(settlement):
                 run.settlement = _unsettleable(settlement, reply.detail)
                 return False
-            case _:
-                self._done(run, status)
+            case status:
+                self._done([run], status)
                 return True
 
 

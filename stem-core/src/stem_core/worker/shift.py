@@ -296,11 +296,11 @@ class Shift:
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         now_ms = self._clock.monotonic_ms()
-        self._slots.start(len(deliveries))
-        for delivery in deliveries:
-            run = Run(delivery, self._outlet, now_ms)
-            self._runs.add(run)
-            self._keeper.hold(run)
+        runs = [Run(delivery, self._outlet, now_ms) for delivery in deliveries]
+        self._slots.start(len(runs))
+        self._runs.update(runs)
+        self._keeper.hold(*runs)
+        for run in runs:
             if self._jobs < self._terms.concurrency:
                 self._start(run)
             else:
@@ -325,12 +325,13 @@ class Shift:
             if self._unstarted:
                 self._start(self._unstarted.popleft())
 
-    def _settled(self, run: Run, status: SettleStatus) -> None:
-        self._keeper.drop(run)
-        self._slots.settled()
-        self._reports.settled(run, status)
+    def _settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
+        self._keeper.drop(*runs)
+        self._slots.settled(len(runs))
+        self._reports.settled(runs, status)
         if status not in _KEPT:
-            _log.warning("%s was not settled by this worker: %s", run.label, status.value)
+            for run in runs:
+                _log.warning("%s was not settled by this worker: %s", run.label, status.value)
 
     # ── what goes wrong ──────────────────────────────────────────────────────
 

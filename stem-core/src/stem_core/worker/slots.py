@@ -41,9 +41,9 @@ class Slots:
         self.unsettled += 1
         self.wake()
 
-    def settled(self) -> None:
-        """It is settled, or there is nothing to settle any more."""
-        self.unsettled -= 1
+    def settled(self, count: int = 1) -> None:
+        """They are settled, or there is nothing to settle any more."""
+        self.unsettled -= count
         self.wake()
 
     async def changed(self) -> None:
