@@ -23,21 +23,21 @@ from stem_core.worker.burst import burst
 # No store of this release is shared by processes; this one only says that it is, and the
 # commands run in this process.
 APP = """
+from attrs import evolve
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.model.errors import Discard
-from stem_core.model.value import replace
 from stem_core.producer.client import Stem
 
 class SharedBroker(InMemoryBroker):
     @property
     def capabilities(self):
-        return replace(super().capabilities, multiprocess=True)
+        return evolve(super().capabilities, multiprocess=True)
 
 class SharedBackend(InMemoryResultBackend):
     @property
     def capabilities(self):
-        return replace(super().capabilities, multiprocess=True)
+        return evolve(super().capabilities, multiprocess=True)
 
 stem = Stem(broker=SharedBroker("cli"), backend=SharedBackend("cli"))
 forgetful = Stem(broker=SharedBroker("cli"), backend=None)
@@ -230,7 +230,11 @@ def test_without_a_backend_there_is_no_result(
         ),
         (["math.square", '{"number": 1}', "--queue", "../etc"], 2, "'/' at character 3"),
         (["", "{}"], 2, "task"),
-        (["math.square", '{"number": 1}', "--priority", "10"], 2, "0<=x<=9"),
+        (
+            ["math.square", '{"number": 1}', "--priority", "10"],
+            2,
+            "--priority: '10' is not a whole number from 0 to 9",
+        ),
         (["math.square", '{"number": 1}', "--prority", "1"], 2, "--priority"),
     ],
 )
@@ -267,7 +271,7 @@ def test_a_store_of_this_process_only_is_refused(command: list[str]) -> None:
     run = stem_program(*command, STEM_BROKER_URL="memory://")
     assert run.returncode == 4
     assert "lives in this process only" in run.stderr
-    assert "Set STEM_BROKER_URL to a store that processes share." in run.stderr
+    assert "Name a store that processes share, in STEM_BROKER_URL" in run.stderr
     assert not run.stdout
 
 

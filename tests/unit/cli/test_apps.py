@@ -111,11 +111,11 @@ def told(address: str) -> str:
         ("", "mod", ["Stem objects here: none"]),
         ("stem = Stem()", "mod:stm", ["mod has no 'stm'", "Did you mean 'stem'?"]),
         ("stem = Stem()", "mod:xyzzy", ["mod has no 'xyzzy'", "Write mod:stem."]),
-        ("stem = Stem()\nport = 8000", "mod:port", ["mod.port is a int, not a Stem", "mod:stem"]),
+        ("stem = Stem()\nport = 8000", "mod:port", ["mod.port is an int, not a Stem", "mod:stem"]),
         ("def make(): return Stem()", "mod:make", ["a function, not a Stem", "'mod:make()'"]),
-        ("def make(): return 7", "mod:make()", ["mod.make is a int, not a Stem"]),
+        ("def make(): return 7", "mod:make()", ["mod.make is an int, not a Stem"]),
         ("def make(): return {}['x']", "mod:make()", ["mod.make() failed: KeyError: 'x'"]),
-        ("make = 7", "mod:make()", ["mod.make is a int and cannot be called"]),
+        ("make = 7", "mod:make()", ["mod.make is an int and cannot be called"]),
         ("class apps: pass", "mod:apps.main", ["mod.apps has no 'main'"]),
     ],
 )
@@ -135,6 +135,8 @@ def test_what_was_found_instead_is_said(
         ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'", 1),
         ("raise SystemExit(3)", "SystemExit: 3", 1),
         ("def f(:", "SyntaxError: ", 1),
+        ("import json\njson.loads('{')", "json.decoder.JSONDecodeError: Expecting", 2),
+        (IMPORT + "Stem('redis//x')", "InvalidURL: broker: this is not a URL", 2),
     ],
 )
 def test_an_application_that_fails_to_import_is_told_with_its_cause_and_line(

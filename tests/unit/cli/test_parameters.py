@@ -13,6 +13,7 @@ from stem_core.cli.parameters import (
     read_instant,
     read_object,
     read_queues,
+    whole_number,
 )
 
 
@@ -76,6 +77,17 @@ def test_a_header_is_split_at_its_first_equals_sign() -> None:
 def test_a_header_without_a_name_or_value_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="name=value"):
         read_header(text)
+
+
+@pytest.mark.parametrize(("given", "number"), [("1", 1), ("007", 7), (256, 256)])
+def test_a_whole_number_is_read_within_its_bounds(given: object, number: int) -> None:
+    assert whole_number(1, 256)(given) == number
+
+
+@pytest.mark.parametrize("text", ["0", "257", "-1", "1.5", "1_0", "٣", "", "9" * 5000])
+def test_what_is_no_whole_number_is_refused_with_the_bounds(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a whole number from 1 to 256"):
+        whole_number(1, 256)(text)
 
 
 def test_queues_have_weights() -> None:

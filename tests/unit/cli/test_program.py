@@ -138,6 +138,36 @@ def test_a_mistyped_word_is_answered_with_the_nearest(
     assert not out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "answer"),
+    [
+        (["demo", "-c", "no"], {}, "-c / --concurrency: 'no' is not a whole number from 1 to 256"),
+        (
+            ["demo"],
+            {"STEM_DEMO_CONCURRENCY": "257"},
+            "STEM_DEMO_CONCURRENCY: '257' is not a whole number from 1 to 256",
+        ),
+        (["demo"], {"STEM_DEMO_JSON": "so"}, "STEM_DEMO_JSON: 'so' is neither yes nor no"),
+        (["demo", "/no/where"], {}, "FOLDER: Directory '/no/where' does not exist"),
+        (["demo"], {"STEM_DEMO_FOLDER": "/no/where"}, "STEM_DEMO_FOLDER: Directory '/no/where'"),
+        (["enqueue", "a", "[1]"], {}, "JSON: expected a JSON object"),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_name_it_was_given_by(
+    arguments: list[str],
+    variables: dict[str, str],
+    answer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert f"Invalid value for {answer}" in err
+    assert not out
+
+
 def _options(command: click.Command, path: str) -> list[tuple[str, click.Option]]:
     own = [(path, each) for each in command.params if isinstance(each, click.Option)]
     children = command.commands.items() if isinstance(command, click.Group) else ()
@@ -244,6 +274,13 @@ def test_a_broken_command_is_explained_when_called_and_disturbs_no_other(
     assert "stem-hello" in run.stderr
     assert cause in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_plugin_that_cannot_be_loaded_is_a_warning_beside_the_answer() -> None:
+    run = stem("wrker", STEM_PLUGINS="no_such_plugin")
+    assert run.stderr.startswith("Warning: plugin no_such_plugin (by STEM_PLUGINS) failed")
+    assert run.stderr.count("Warning") == 1
+    assert "Did you mean 'worker'?" in run.stderr
 
 
 # ── printing ─────────────────────────────────────────────────────────────────

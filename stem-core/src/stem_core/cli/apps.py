@@ -19,11 +19,13 @@ from typing import Final
 from attrs import frozen
 
 from stem_core.cli.failures import nearest
-from stem_core.model.errors import ConfigError
+from stem_core.model.errors import ConfigError, StemError
 from stem_core.producer.client import Stem
 
 __all__ = ["Address", "load_app"]
 
+_STEM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_STANDARD: Final = os.path.join(os.path.dirname(os.__file__), "")
 _DEFAULT_NAMES: Final = ("app", "stem")
 _NAME: Final = r"[^\W\d]\w*"
 _ADDRESS: Final = re.compile(
@@ -119,7 +121,10 @@ def _modules_beside(name: str) -> Iterator[str]:
 
 
 def _failed(what: str, error: BaseException) -> ConfigError:
-    """Describe an exception of user code by its text and the line that raised it."""
+    """Describe an exception of user code by its text and the line that led to it."""
+    if isinstance(error, StemError):
+        cause = f"{type(error).__name__}: {error.message}"
+        return ConfigError(f"{what} failed: {cause}{_place(error)}", way_out=error.way_out)
     cause = traceback.format_exception_only(error)[-1].strip()
     return ConfigError(f"{what} failed: {cause}{_place(error)}")
 
@@ -127,10 +132,16 @@ def _failed(what: str, error: BaseException) -> ConfigError:
 def _place(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"\n  {error.filename}:{error.lineno}" if error.filename else ""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if "importlib" not in frame.filename]
-    # The first frame is ours; without another one nothing of theirs ran.
-    return f"\n  {theirs[-1].filename}:{theirs[-1].lineno}" if len(theirs) > 1 else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame)]
+    return f"\n  {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _is_theirs(frame: traceback.FrameSummary) -> bool:
+    """Tell what users wrote or installed from Stem and the standard library below it."""
+    file = frame.filename
+    if file.startswith(("<frozen ", _STEM)):
+        return False
+    return "-packages" in file or not file.startswith(_STANDARD)
 
 
 # ── the attribute ────────────────────────────────────────────────────────────
@@ -164,7 +175,7 @@ def _find(module: ModuleType, address: Address) -> Stem:
 
 def _called(factory: object, where: str) -> object:
     if not callable(factory):
-        raise ConfigError(f"{where} is a {type(factory).__name__} and cannot be called")
+        raise ConfigError(f"{where} is {_kind_of(factory)} and cannot be called")
     try:
         return factory()
     except (Exception, SystemExit) as error:
@@ -179,8 +190,13 @@ def _as_stem(found: object, where: str, module: ModuleType) -> Stem:
     else:
         way_out = _write_one_of(module) or _FORM
     raise ConfigError(
-        f"{where} is a {type(found).__name__}, not a Stem; {_stems_in(module)}", way_out=way_out
+        f"{where} is {_kind_of(found)}, not a Stem; {_stems_in(module)}", way_out=way_out
     )
+
+
+def _kind_of(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _public(owner: object) -> list[str]:

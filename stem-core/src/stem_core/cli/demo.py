@@ -29,7 +29,7 @@ from stem_core.cli.demo_report import (
 )
 from stem_core.cli.demo_tasks import measure, tasks
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.parameters import json_option, option
+from stem_core.cli.parameters import argument, json_option, option, whole_number
 from stem_core.cli.terminal import Paint, Progress, count_of, visible
 from stem_core.contracts.observer import Event
 from stem_core.model.duration import format_ms
@@ -46,7 +46,7 @@ _ENDS: Final = frozenset({"task-succeeded", "task-failed", "task-cancelled"})
 
 
 @click.command(short_help="Run one task for each file of a folder, and watch.")
-@click.argument(
+@argument(
     "folder",
     required=False,
     envvar="STEM_DEMO_FOLDER",
@@ -57,7 +57,7 @@ _ENDS: Final = frozenset({"task-succeeded", "task-failed", "task-cancelled"})
     "--concurrency",
     metavar="N",
     variable="STEM_DEMO_CONCURRENCY",
-    type=click.IntRange(1, 256),
+    type=whole_number(1, 256),
     default=8,
     show_default=True,
     help="How many files are measured at once.",

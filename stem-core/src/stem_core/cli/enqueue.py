@@ -13,12 +13,14 @@ from attrs import frozen
 from stem_core.cli.failures import nearest, warn
 from stem_core.cli.parameters import (
     app_option,
+    argument,
     json_option,
     option,
     read_duration,
     read_header,
     read_instant,
     read_object,
+    whole_number,
 )
 from stem_core.cli.stores import open_stem, refuse_private
 from stem_core.model.options import TaskOptions
@@ -39,21 +41,21 @@ class _Wish:
 
 
 @click.command(short_help="Enqueue one task by its name.")
-@click.argument("name")
-@click.argument("arguments", metavar="[JSON]", type=read_object, default="{}")
+@argument("name")
+@argument("arguments", metavar="[JSON]", type=read_object, default="{}")
 @option("-q", "--queue", metavar="NAME", variable="STEM_ENQUEUE_QUEUE", help="Where it waits.")
 @option(
     "--priority",
     metavar="0-9",
     variable="STEM_ENQUEUE_PRIORITY",
-    type=click.IntRange(0, 9),
+    type=whole_number(0, 9),
     help="9 is taken first.",
 )
 @option(
     "--max-retries",
     metavar="N",
     variable="STEM_ENQUEUE_MAX_RETRIES",
-    type=click.IntRange(min=0),
+    type=whole_number(0),
     help="Runs after the first one, if it fails.",
 )
 @option(

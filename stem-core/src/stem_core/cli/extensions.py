@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import click
 
+from stem_core.cli.failures import telling_warnings
 from stem_core.contracts.hookspecs import CommandSpec
 from stem_core.discovery.host import PluginHost
 from stem_core.discovery.settings import PluginSettings
@@ -42,7 +43,8 @@ _VARIABLES = frozenset(
 
 def added_commands() -> Mapping[str, CommandSpec]:
     """Return the commands of installed plugins by name; none of them is imported."""
-    return {spec.name: spec for spec in plugin_host().commands()}
+    with telling_warnings():
+        return {spec.name: spec for spec in plugin_host().commands()}
 
 
 def load_added(spec: CommandSpec) -> click.Command:

@@ -10,15 +10,17 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from stem_core.model.duration import to_ms
 from stem_core.model.errors import InvalidName, InvalidOption
 
 __all__ = [
     "app_option",
+    "argument",
     "json_option",
     "option",
     "read_duration",
@@ -27,14 +29,23 @@ __all__ = [
     "read_object",
     "read_queues",
     "setting_option",
+    "whole_number",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MOST_DIGITS: Final = 9
+
 
 def option(*names: str, variable: str, help: str, **how: Any) -> Callable[[F], F]:
     """Declare an option that can also be given as the environment variable *variable*."""
+    how = {"cls": _Option, **({"type": _YES_OR_NO} if how.get("is_flag") else {}), **how}
     return click.option(*names, envvar=variable, show_envvar=True, help=help, **how)
+
+
+def argument(name: str, **how: Any) -> Callable[[F], F]:
+    """Declare an argument."""
+    return click.argument(name, cls=_Argument, **how)
 
 
 def setting_option(*names: str, variable: str, help: str, **how: Any) -> Callable[[F], F]:
@@ -46,7 +57,43 @@ def setting_option(*names: str, variable: str, help: str, **how: Any) -> Callabl
     return option(*names, variable=variable, help=help, cls=_SettingOption, **how)
 
 
-class _SettingOption(click.Option):
+class _Option(click.Option):
+    """Is called in errors as it was given: by its name, or by its variable."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Name what stands where the mistake is."""
+        return _variable_of(self, ctx) or " / ".join(self.opts)
+
+
+class _Argument(click.Argument):
+    """Is called in errors as it was given: by its variable, or as the help calls it."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Name what stands where the mistake is."""
+        return _variable_of(self, ctx) or (self.metavar or self.human_readable_name).strip("[]")
+
+
+def _variable_of(parameter: click.Parameter, ctx: click.Context | None) -> str:
+    """Return the variable that *parameter* was given by, if it was."""
+    source = ctx.get_parameter_source(parameter.name or "") if ctx else None
+    return str(parameter.envvar) if source is ParameterSource.ENVIRONMENT else ""
+
+
+class _YesOrNo(click.types.BoolParamType):
+    """Reads what click reads, and is short about everything else."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return True or False."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither yes nor no; write 1 or 0", param, ctx)
+
+
+_YES_OR_NO: Final = _YesOrNo()
+
+
+class _SettingOption(_Option):
     """Names its variable in the help, and leaves it to be read by others."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
@@ -63,6 +110,20 @@ def json_option(command: str) -> Callable[[F], F]:
         is_flag=True,
         help="Print one JSON object on standard output, for programs.",
     )
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[object], int]:
+    """Return a reader of whole numbers from *least* to *most*."""
+    expected = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def read(given: object) -> int:
+        text = str(given)  # a default is a number already
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+        if not is_number or not least <= int(text) <= (int(text) if most is None else most):
+            raise click.BadParameter(f"{text!r} is not a whole number {expected}")
+        return int(text)
+
+    return read
 
 
 def read_duration(text: str) -> timedelta:

@@ -11,7 +11,7 @@ import click
 
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.extensions import plugin_host
-from stem_core.cli.parameters import json_option, option
+from stem_core.cli.parameters import argument, json_option, option
 from stem_core.cli.program import TeachingGroup
 from stem_core.cli.terminal import Paint, Shade, table, visible
 from stem_core.discovery.table import PluginRow, PluginState, SchemeInfo
@@ -61,7 +61,7 @@ def plugins(ctx: click.Context, check: bool, as_json: bool) -> ExitCode:
 
 
 @plugins.command(short_help="Show what opens URLs of one scheme, and with which parameters.")
-@click.argument("scheme")
+@argument("scheme")
 @json_option("PLUGINS_SHOW")
 def show(scheme: str, as_json: bool) -> None:
     """Show what opens URLs that begin with SCHEME://, and with which parameters.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "TeachingGroup", "load_command", "program", "run"]
 
+_ADDED: Final = "stem_core.cli.added"
 # name: (where the click command is, what it does)
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("stem_core.cli.demo:demo", "Run one task for each file of a folder, and watch."),
@@ -50,12 +51,12 @@ class _Program(TeachingGroup):
     """The root: its commands, and those of plugins, are found by name and loaded on call."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *sorted(set(_added()).difference(COMMANDS))]
+        return [*COMMANDS, *sorted(set(_added(ctx)).difference(COMMANDS))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
             return load_command(cmd_name)
-        spec = _added().get(cmd_name)
+        spec = _added(ctx).get(cmd_name)
         if spec is None:
             return None
         from stem_core.cli.extensions import load_added
@@ -66,7 +67,7 @@ class _Program(TeachingGroup):
         """List all commands from what is known of them without an import."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-        added = [(name, spec.summary) for name, spec in _added().items() if name not in COMMANDS]
+        added = [(name, spec.summary) for name, spec in _added(ctx).items() if name not in COMMANDS]
         if added:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(added)
@@ -142,8 +143,16 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     return f"No such command {name!r}. {hint}"
 
 
-def _added() -> Mapping[str, CommandSpec]:
-    """Return the commands of plugins by name; nothing of them is imported.
+def _added(ctx: click.Context) -> Mapping[str, CommandSpec]:
+    """Return the commands of plugins by name, looked for once; nothing of them is imported."""
+    if _ADDED not in ctx.meta:
+        ctx.meta[_ADDED] = _look_for_added()
+    found: Mapping[str, CommandSpec] = ctx.meta[_ADDED]
+    return found
+
+
+def _look_for_added() -> Mapping[str, CommandSpec]:
+    """Return the commands of plugins by name.
 
     Looking at the metadata is as dear as click itself, and knowing the host as dear
     again: who lists commands, or misses one, pays for the first, and who has

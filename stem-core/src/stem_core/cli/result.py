@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.parameters import app_option, json_option, option, read_duration
+from stem_core.cli.parameters import app_option, argument, json_option, option, read_duration
 from stem_core.cli.stores import open_stem, refuse_private
 from stem_core.cli.terminal import Paint, Shade, visible
 from stem_core.model.errors import NoResultBackend, ResultExpired
@@ -31,7 +31,7 @@ _SHADES: Final[dict[State, Shade]] = {
 
 
 @click.command(short_help="Show where a task stands, or how it ended.")
-@click.argument("task_id", metavar="ID")
+@argument("task_id", metavar="ID")
 @option(
     "--wait",
     metavar="DURATION",

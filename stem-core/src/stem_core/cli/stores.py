@@ -40,5 +40,5 @@ def refuse_private(
     if not store.capabilities.multiprocess:
         raise ConfigError(
             f"the {what} of {at} lives in this process only: {_IN_VAIN[what]}",
-            way_out="Set STEM_BROKER_URL to a store that processes share.",
+            way_out="Name a store that processes share, in STEM_BROKER_URL or in the application.",
         )

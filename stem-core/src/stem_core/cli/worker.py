@@ -15,7 +15,14 @@ import click
 
 from stem_core.cli.apps import load_app
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.parameters import option, read_duration, read_queues, setting_option
+from stem_core.cli.parameters import (
+    argument,
+    option,
+    read_duration,
+    read_queues,
+    setting_option,
+    whole_number,
+)
 from stem_core.cli.terminal import Paint, count_of, visible
 from stem_core.contracts.capabilities import Durability
 from stem_core.model.errors import ConfigError
@@ -35,14 +42,14 @@ _DURABILITY: Final = {
     Durability.SYNCED: "what it holds survives a power cut",
 }
 _ALONE: Final = (
-    "this broker lives in this process only: no other process can send work to this worker. "
+    "no other process can send work to this worker. "
     "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL"
 )
 _log: Final = logging.getLogger("stem.worker")
 
 
 @click.command(short_help="Run the tasks of an application.")
-@click.argument("app", envvar="STEM_APP")
+@argument("app", envvar="STEM_APP")
 @setting_option(
     "-q",
     "--queues",
@@ -56,14 +63,14 @@ _log: Final = logging.getLogger("stem.worker")
     "--concurrency",
     metavar="N",
     variable="STEM_WORKER_CONCURRENCY",
-    type=click.IntRange(min=1),
+    type=whole_number(1),
     help="Tasks to run at a time.",
 )
 @setting_option(
     "--threads",
     metavar="N",
     variable="STEM_WORKER_THREADS",
-    type=click.IntRange(min=1),
+    type=whole_number(1),
     help="Threads for tasks that are plain functions.",
 )
 @setting_option(
