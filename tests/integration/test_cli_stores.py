@@ -23,21 +23,21 @@ from stem_core.worker.burst import burst
 # No store of this release is shared by processes; this one only says that it is, and the
 # commands run in this process.
 APP = """
-from attrs import evolve
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.model.errors import Discard
+from stem_core.model.value import replace
 from stem_core.producer.client import Stem
 
 class SharedBroker(InMemoryBroker):
     @property
     def capabilities(self):
-        return evolve(super().capabilities, multiprocess=True)
+        return replace(super().capabilities, multiprocess=True)
 
 class SharedBackend(InMemoryResultBackend):
     @property
     def capabilities(self):
-        return evolve(super().capabilities, multiprocess=True)
+        return replace(super().capabilities, multiprocess=True)
 
 stem = Stem(broker=SharedBroker("cli"), backend=SharedBackend("cli"))
 forgetful = Stem(broker=SharedBroker("cli"), backend=None)
