@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from stem_core.model.duration import Duration, format_ms, to_ms
 from stem_core.model.errors import InvalidOption, MalformedEnvelope, Retry
+from stem_core.model.value import Value
 
 __all__ = ["GiveUp", "RetryAfter", "RetryPolicy", "decide", "names_of"]
 
@@ -126,15 +127,13 @@ _WIRE: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
-@frozen
-class RetryAfter:
+class RetryAfter(Value, frozen=True, gc=False):
     """Run it again, *delay_ms* from now."""
 
     delay_ms: int
 
 
-@frozen
-class GiveUp:
+class GiveUp(Value, frozen=True, gc=False):
     """No further attempt, and why: the retries are used up, or the policy rules this error out."""
 
     reason: Literal["max-retries-exhausted", "never-retry-on"]

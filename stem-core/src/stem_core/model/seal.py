@@ -5,9 +5,9 @@ Rule of this module: bytes only. Nothing in here parses a body or knows a key.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
-from attrs import field, frozen
+from stem_core.model.value import Value
 
 __all__ = ["CONTROL", "RESULT", "SCHEDULE", "TASK", "UNSIGNED", "Seal", "pae"]
 
@@ -44,8 +44,7 @@ def _counted(text: str) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-@frozen
-class Seal:
+class Seal(Value, frozen=True, gc=False):
     """A detached signature: who vouches, and how. An empty one vouches for nothing.
 
     Attributes:
@@ -54,9 +53,11 @@ class Seal:
         signature: the raw bytes.
     """
 
+    _hidden: ClassVar[frozenset[str]] = frozenset({"signature"})
+
     algorithm: str = ""
     key_id: str = ""
-    signature: bytes = field(default=b"", repr=False)
+    signature: bytes = b""
 
     @property
     def is_empty(self) -> bool:

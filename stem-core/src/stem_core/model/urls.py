@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from stem_core.model.errors import InvalidURL
 from stem_core.model.secrets import HIDDEN, Secret, is_secret_name
+from stem_core.model.value import Value
 
 __all__ = ["Host", "StemURL"]
 
@@ -34,8 +35,7 @@ _FORM: Final = (
 )
 
 
-@frozen
-class Host:
+class Host(Value, frozen=True, gc=False):
     """One host of a URL. An IPv6 address has no brackets here; the case is as written."""
 
     name: str
