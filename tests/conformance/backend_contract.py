@@ -10,6 +10,7 @@ from conformance.stage import promise
 from stem_core.contracts.backend import Heartbeat, Progress, RecordFilter, ScheduleState
 from stem_core.model.errors import WrongLoop
 from stem_core.model.outcome import Record, State, TaskError
+from stem_core.model.value import replace
 
 FULL = Record(
     id="r",
@@ -75,6 +76,18 @@ class BackendContract:
             assert kept.fence == 3
             for handle in handles:
                 await handle.aclose()
+
+    @promise("REOPEN-1")
+    async def test_a_replayed_task_is_queued_again_unless_a_newer_fence_has_written(self, stage):
+        dead = Record(id="m", state=State.DEAD, fence=3, reason="rejected", meta={"by": "ada"})
+        await stage.results.save([dead])
+        assert list(await stage.results.reopen([("m", 2), ("?", 1)])) == [True, False]
+        assert await stage.results.load(["m"]) == [dead]
+        await stage.results.reopen([("m", 3)])
+        (record,) = await stage.results.load(["m"])
+        assert record is not None
+        assert (record.state, record.reason, record.meta) == (State.QUEUED, "", {"by": "ada"})
+        assert list(await stage.results.save([replace(dead, fence=4)])) == [True]
 
     @promise("SAVE-2")
     async def test_every_terminal_state_stays(self, stage):

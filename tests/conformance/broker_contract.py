@@ -750,15 +750,39 @@ class BrokerContract:
         await stage.publish(message())
         delivery = await stage.take()
         (reply,) = await stage.broker.cancel(
-            [Cancellation(id="m", record=Record(id="m", state=State.CANCELLED))]
+            [Cancellation(id="m", reason="why", record=Record(id="m", state=State.CANCELLED))]
         )
         assert reply.status is CancelStatus.REQUESTED
         assert await stage.results.load(["m"]) == [None]
+        (told,) = await stage.broker.extend([Extension(delivery.receipt, stage.unit_ms)])
+        assert (told.status, told.cancel_reason) == (ExtendStatus.CANCEL_REQUESTED, "why")
         found = await stage.where("m")
         assert found is not None
-        assert found.cancel_requested
+        assert (found.cancel_requested, found.cancel_reason) == (True, "why")
         await stage.settle(end(delivery, RetryLater(0)))
-        assert (await stage.take()).cancel_requested
+        taken = await stage.take()
+        assert (taken.cancel_requested, taken.cancel_reason) == (True, "why")
+
+    @promise("BROKER-7")
+    async def test_a_settlement_larger_than_a_batch_is_invalid_and_changes_nothing(self, stage):
+        await stage.publish(message())
+        delivery = await stage.take()
+        too_large = b"1" * (stage.broker.capabilities.max_batch_bytes + 1)
+        settlement = end(delivery, record=ended(delivery, value=too_large))
+        assert await stage.settle(settlement) is SettleStatus.INVALID
+        assert await stage.results.load(["m"]) == [None]
+        assert await stage.settle(end(delivery, record=ended(delivery))) is SettleStatus.DONE
+
+    @promise("BROKER-8")
+    async def test_a_retry_waits_and_a_dead_letter_is_kept_whatever_is_declared(self, stage):
+        await stage.publish(message())
+        await stage.settle(end(await stage.take(), RetryLater(10 * stage.unit_ms)))
+        assert await stage.fetch() == []
+        await stage.let_pass(10 * stage.unit_ms)
+        await stage.settle(end(await stage.take(), DEAD))
+        found = await stage.where("m")
+        assert found is not None
+        assert found.place is Place.DEAD
 
     @promise("CANCEL-3")
     async def test_what_has_ended_stays_as_it_is(self, stage):

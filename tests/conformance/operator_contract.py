@@ -7,7 +7,7 @@ import asyncio
 from conformance.broker_contract import DEAD, again, end, ended, failure
 from conformance.stage import message, promise
 
-from stem_core.contracts.admin import ReplayStatus
+from stem_core.contracts.admin import Replayed, ReplayStatus
 from stem_core.contracts.control import ControlMessage
 from stem_core.contracts.limits import Limit
 from stem_core.contracts.messages import (
@@ -89,10 +89,10 @@ class AdminContract:
         last = await stage.take()
         await stage.settle(end(last, DEAD, record=ended(last, State.DEAD, value=None)))
         assert list(await stage.broker.admin.replay(["m", "?"])) == [
-            ReplayStatus.DONE,
-            ReplayStatus.UNKNOWN,
+            Replayed(ReplayStatus.DONE, last.receipt.fence),
+            Replayed(ReplayStatus.UNKNOWN),
         ]
-        assert list(await stage.broker.admin.replay(["m"])) == [ReplayStatus.ALREADY]
+        assert list(await stage.broker.admin.replay(["m"])) == [Replayed(ReplayStatus.ALREADY)]
         (record,) = await stage.results.load(["m"])
         assert record is not None
         assert record.state is State.QUEUED
@@ -112,9 +112,10 @@ class AdminContract:
         await stage.publish(message(unique=key))
         await stage.settle(end(await stage.take(), DEAD))
         await stage.publish(message("other", unique=key))
-        assert list(await stage.broker.admin.replay(["m"])) == [ReplayStatus.UNIQUE]
+        assert list(await stage.broker.admin.replay(["m"])) == [Replayed(ReplayStatus.UNIQUE)]
         await stage.settle(end(await stage.take()))
-        assert list(await stage.broker.admin.replay(["m"])) == [ReplayStatus.DONE]
+        (reply,) = await stage.broker.admin.replay(["m"])
+        assert reply.status is ReplayStatus.DONE
         assert await again(stage, message("third", unique=key)) is PublishStatus.UNIQUE
 
     @promise("ADMIN-5")
@@ -124,7 +125,7 @@ class AdminContract:
         record = ended(delivery, State.DEAD)
         await stage.settle(end(delivery, DEAD, record=record))
         replies = await stage.broker.admin.discard(["m", "live", "?"])
-        assert [r.value for r in replies] == ["done", "already", "unknown"]
+        assert [r.status.value for r in replies] == ["done", "already", "unknown"]
         assert await stage.where("m") is None
         assert await stage.results.load(["m"]) == [record]
         assert (await stage.broker.admin.dead_letters()).items == ()
@@ -142,7 +143,9 @@ class AdminContract:
         leased, dead = await stage.fetch(limit=2)
         await stage.settle(end(dead, DEAD))
         purge = stage.broker.admin.purge
-        assert [await purge("q", limit=1), await purge("q"), await purge("q")] == [1, 1, 0]
+        gone = [*await purge("q", limit=1), *await purge("q")]
+        assert sorted(c.message.id for c in gone if c.message) == ["delayed", "ready"]
+        assert list(await purge("q")) == []
         records = await stage.results.load(["ready", "delayed", "leased"])
         assert [r and (r.state, r.task, r.queue) for r in records] == [
             (State.CANCELLED, "t", "q"),

@@ -12,6 +12,7 @@ from stem_core.contracts.admin import (
     Health,
     LocatedPage,
     QueueStats,
+    Replayed,
     ReplayStatus,
 )
 from stem_core.contracts.backend import (
@@ -32,18 +33,29 @@ from stem_core.contracts.capabilities import (
     Durability,
     Support,
 )
-from stem_core.contracts.clock import Clock, Dice, SystemClock, SystemDice
+from stem_core.contracts.clock import (
+    SYSTEM_CLOCK,
+    SYSTEM_DICE,
+    Clock,
+    Dice,
+    SystemClock,
+    SystemDice,
+)
 from stem_core.contracts.control import ControlChannel, ControlMessage
 from stem_core.contracts.hookspecs import (
     PLUGIN_API,
     AppInfo,
+    BackendFactory,
     BackendSpec,
+    BrokerFactory,
     BrokerSpec,
     CommandSpec,
     HealthCheck,
     Middleware,
     PluginContext,
+    SignerFactory,
     SignerSpec,
+    Spec,
     hookimpl,
 )
 from stem_core.contracts.limits import Limit, LimitDecision, LimitStore
@@ -69,17 +81,21 @@ from stem_core.contracts.messages import (
     RetryLater,
     Settled,
     Settlement,
+    SettleOutcome,
     SettleStatus,
     UniqueKey,
 )
 from stem_core.contracts.observer import Event, Observer
 from stem_core.contracts.signer import Signer
 from stem_core.model.codec import decode_record, encode_record
-from stem_core.model.duration import Milliseconds
+from stem_core.model.duration import Duration, Milliseconds, to_ms
+from stem_core.model.envelope import Envelope
 from stem_core.model.errors import (
     CapabilityMissing,
     ConfigError,
+    EnqueueError,
     Fault,
+    InvalidOption,
     InvalidURL,
     LeaseLost,
     SignatureError,
@@ -93,7 +109,7 @@ from stem_core.model.errors import (
     WrongLoop,
 )
 from stem_core.model.outcome import Reason, Record, State, TaskError
-from stem_core.model.seal import Seal, pae
+from stem_core.model.seal import CONTROL, RESULT, SCHEDULE, TASK, Seal, pae
 from stem_core.model.secrets import Secret
 from stem_core.model.settings import TlsConfig
 from stem_core.model.urls import Host, StemURL
@@ -101,13 +117,21 @@ from stem_core.model.value import replace
 
 __all__ = [
     "ACK",
+    "CONTROL",
     "PLUGIN_API",
+    "RESULT",
+    "SCHEDULE",
+    "SYSTEM_CLOCK",
+    "SYSTEM_DICE",
+    "TASK",
     "Ack",
     "AppInfo",
     "BackendCapabilities",
+    "BackendFactory",
     "BackendSpec",
     "Broker",
     "BrokerAdmin",
+    "BrokerFactory",
     "BrokerSpec",
     "CancelStatus",
     "Cancellation",
@@ -123,6 +147,9 @@ __all__ = [
     "Delivery",
     "Dice",
     "Durability",
+    "Duration",
+    "EnqueueError",
+    "Envelope",
     "Event",
     "ExtendStatus",
     "Extended",
@@ -133,6 +160,7 @@ __all__ = [
     "Heartbeat",
     "HeartbeatStore",
     "Host",
+    "InvalidOption",
     "InvalidURL",
     "LeaseLost",
     "Limit",
@@ -159,12 +187,14 @@ __all__ = [
     "Release",
     "ReleaseWhy",
     "ReplayStatus",
+    "Replayed",
     "ResultBackend",
     "RetryLater",
     "ScheduleState",
     "ScheduleStore",
     "Seal",
     "Secret",
+    "SettleOutcome",
     "SettleStatus",
     "Settled",
     "Settlement",
@@ -172,7 +202,9 @@ __all__ = [
     "SignatureInvalid",
     "SignatureMissing",
     "Signer",
+    "SignerFactory",
     "SignerSpec",
+    "Spec",
     "State",
     "StemError",
     "StemURL",
@@ -193,4 +225,5 @@ __all__ = [
     "hookimpl",
     "pae",
     "replace",
+    "to_ms",
 ]

@@ -328,7 +328,8 @@ class StoreMachine(RuleBasedStateMachine):
     def replay(self, id: str) -> None:
         self.sweep()
         known = self.known.get(id)
-        (reply,) = self.store.step(admin._replay, self.store, [id])
+        (replayed,) = self.store.step(admin._replay, self.store, [id])
+        reply = replayed.status
         if known is None or known.known_until_ms > -1:
             assert reply is ReplayStatus.UNKNOWN
         elif known.dies_at_ms == -1:
@@ -349,7 +350,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.sweep()
         was_dead = self.dead(id) is not None
         (reply,) = self.store.step(admin._discard, self.store, [id])
-        assert (reply is ReplayStatus.DONE) == was_dead
+        assert (reply.status is ReplayStatus.DONE) == was_dead
         if was_dead:
             self.end(id)
 
@@ -360,7 +361,7 @@ class StoreMachine(RuleBasedStateMachine):
             for k in map(self.live, IDS)
             if k and k.message.queue == queue and k.leased_until_ms == -1
         }
-        count = self.store.step(admin._purge, self.store, queue, limit)
+        count = len(self.store.step(admin._purge, self.store, queue, limit))
         gone = {id for id in waiting if id not in self.machine.entries}
         assert count == len(gone) == min(limit, len(waiting))
         for id in gone:

@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 
-from stem_core.contracts.messages import Located
+from stem_core.contracts.messages import Cancelled, Located
 from stem_core.model.value import Value
 
-__all__ = ["BrokerAdmin", "Health", "LocatedPage", "QueueStats", "ReplayStatus"]
+__all__ = ["BrokerAdmin", "Health", "LocatedPage", "QueueStats", "ReplayStatus", "Replayed"]
 
 
 class QueueStats(Value, frozen=True, gc=False, kw_only=True):
@@ -46,6 +46,17 @@ class ReplayStatus(Enum):
     FULL = "full"
 
 
+class Replayed(Value, frozen=True, gc=False):
+    """The reply for one replay or discard.
+
+    *fence* is the message's last one, given with `DONE`: a caller whose records are in
+    another store hands it to `ResultBackend.reopen`.
+    """
+
+    status: ReplayStatus
+    fence: int = 0
+
+
 class Health(Value, frozen=True, gc=False, kw_only=True):
     """A real write and read at the store: its round trip, and what is worth saying."""
 
@@ -76,7 +87,7 @@ class BrokerAdmin(ABC):
         """List dead letters, the latest first. [ADMIN-3] Bodies byte for byte."""
 
     @abstractmethod
-    async def replay(self, ids: Sequence[str]) -> Sequence[ReplayStatus]:
+    async def replay(self, ids: Sequence[str]) -> Sequence[Replayed]:
         """Put dead letters back to ready.
 
         [ADMIN-4] Same id, bytes and signature; attempt and lapses start anew, the
@@ -85,16 +96,16 @@ class BrokerAdmin(ABC):
         """
 
     @abstractmethod
-    async def discard(self, ids: Sequence[str]) -> Sequence[ReplayStatus]:
+    async def discard(self, ids: Sequence[str]) -> Sequence[Replayed]:
         """Remove dead letters for good. [ADMIN-5] Their records stay as they are."""
 
     @abstractmethod
-    async def purge(self, queue: str, *, limit: int = 1000) -> int:
-        """Cancel up to *limit* waiting messages of *queue*; return how many.
+    async def purge(self, queue: str, *, limit: int = 500) -> Sequence[Cancelled]:
+        """Cancel up to *limit* waiting messages of *queue*; return those, with their fences.
 
         [ADMIN-6] Each one ends in one step with a record in state cancelled (task and queue
         but no meta: a broker does not read bodies) and its unique key freed.
-        Leased and dead ones are untouched. Call again until it returns 0.
+        Leased and dead ones are untouched. Call again until it returns none.
         """
 
     @abstractmethod

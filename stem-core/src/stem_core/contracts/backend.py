@@ -138,6 +138,17 @@ class ResultBackend(ABC):
         """Return the last progress of tasks, as strict JSON bytes."""
 
     @abstractmethod
+    async def reopen(self, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
+        """Let the records of replayed tasks, given with their fences, go back to queued.
+
+        For dead letters whose broker is another store; in the same store the replay
+        does it. Says which existed.
+
+        [REOPEN-1] The one way out of a terminal state: iff the record's fence is not
+        above the one given. Its value and reason are forgotten, its meta stays.
+        """
+
+    @abstractmethod
     async def expire(self, ids: Sequence[str], *, ttl_ms: int) -> Sequence[bool]:
         """Let records live *ttl_ms* from now; 0 forgets them at once. Says which existed."""
 

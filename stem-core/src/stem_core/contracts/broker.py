@@ -27,6 +27,12 @@ in another loop, or after a fork, raises `WrongLoop`.
 64 KiB alike.
 [BROKER-6] Nothing is deleted without an outcome: only ack, cancel, discard,
 purge and the end of a retention time remove a message.
+[BROKER-7] A caller sends at most `max_batch` items in one call of any verb, and at
+most `max_batch_bytes` of bodies, values and follow-ups in one `settle`; a broker
+that is sent more may raise `ValueError` before it writes anything. A single
+settlement that is larger than that is `INVALID`.
+[BROKER-8] `settle` honours `after_ms` and keeps dead letters whatever is declared;
+the capabilities `delay` and `dead_letters` speak of `publish` and of listing.
 """
 
 from __future__ import annotations
@@ -141,7 +147,8 @@ class Broker(ABC):
         [SETTLE-1] All or nothing: outcome, record and follow-ups happen together, or
         none of them does. Everything is checked before the first write.
         [SETTLE-2] A stale receipt can do nothing at all: `STALE`.
-        [SETTLE-3] Sent again after a lost reply it answers `ALREADY` and does nothing.
+        [SETTLE-3] Sent again after a lost reply it answers `ALREADY` and does nothing:
+        while the message lives, and for `dedupe_for_ms` after its end; then `GONE`.
         [SETTLE-4] Ack ends the message and leaves its id for `dedupe_for_ms`.
         [SETTLE-5] `RetryLater`: same id, body and signature; attempt + 1, lapses 0,
         ready after `after_ms`, behind what is ready then; its error kept (the last 20).
@@ -167,8 +174,8 @@ class Broker(ABC):
 
         [CANCEL-1] A waiting message ends at once: removed, its unique key freed, its
         record saved, in one step; the id stays known for `dedupe_for_ms`.
-        [CANCEL-2] A leased one is marked: `REQUESTED`, and its holder learns it from
-        `extend`, or the next taker from `Delivery.cancel_requested`.
+        [CANCEL-2] A leased one is marked: `REQUESTED`, and its holder learns it, with
+        the reason, from `extend`, or the next taker from its delivery.
         [CANCEL-3] An ended or dead one is `FINISHED` and unchanged; an unknown id is
         `UNKNOWN`.
         """

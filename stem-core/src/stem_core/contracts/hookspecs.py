@@ -8,7 +8,7 @@ Hooks get frozen values, never the application. pluggy is on the cold path only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import pluggy
 from attrs import field, frozen
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 __all__ = [
     "PLUGIN_API",
     "AppInfo",
+    "BackendFactory",
     "BackendSpec",
+    "BrokerFactory",
     "BrokerSpec",
     "CommandSpec",
     "HealthCheck",
     "Middleware",
     "PluginContext",
+    "SignerFactory",
     "SignerSpec",
     "Spec",
     "hookimpl",
@@ -54,7 +57,8 @@ class Spec:
 
     Attributes:
         schemes: base schemes, lower case; the same as the entry-point names.
-        factory: ``module:Class``; its ``open(url, options, context)`` is an async class method.
+        factory: ``module:Class``; its ``open(url, options, context)`` is an async class method:
+            see `BrokerFactory`, `BackendFactory`, `SignerFactory`.
         options: ``module:Class`` of the attrs class of URL query options; empty for none.
         variants: what may stand behind a ``+`` in the scheme.
         summary: one line for `stem plugins`.
@@ -115,6 +119,32 @@ class AppInfo:
     tasks: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     role: Literal["producer", "worker"] = "producer"
+
+
+class BrokerFactory(Protocol):
+    """What the `factory` of a `BrokerSpec` is: a class, or an object, with this method."""
+
+    async def open(self, url: StemURL, options: Any, context: PluginContext, /) -> Broker:
+        """Open *url*; *options* is an instance of the spec's options class, or None."""
+        ...
+
+
+class BackendFactory(Protocol):
+    """What the `factory` of a `BackendSpec` is; see `BrokerFactory`."""
+
+    async def open(
+        self, url: StemURL, options: Any, context: PluginContext, /
+    ) -> ResultBackend | None:
+        """Open *url*; None only for a scheme that means "no backend"."""
+        ...
+
+
+class SignerFactory(Protocol):
+    """What the `factory` of a `SignerSpec` is; see `BrokerFactory`. Its ``open`` is not awaited."""
+
+    def open(self, url: StemURL, options: Any, context: PluginContext, /) -> Signer | None:
+        """Open *url*; None only for a scheme that means "unsigned on purpose"."""
+        ...
 
 
 @frozen(kw_only=True)

@@ -137,6 +137,7 @@ class Delivery(Value, frozen=True, gc=False, kw_only=True):
         parked_ms: how long ago it was first parked without a run since; 0 if never.
         lease_ms: what was left of the lease when the broker answered.
         cancel_requested: somebody asked to cancel it.
+        cancel_reason: why, in their words; may be empty.
         inputs: earlier results for the parameters that the signed body declares
             as inputs, as strict JSON bytes. Never signed.
         errors: earlier failures, oldest first, at most 20.
@@ -152,6 +153,7 @@ class Delivery(Value, frozen=True, gc=False, kw_only=True):
     parked_ms: int = 0
     lease_ms: int = 30_000
     cancel_requested: bool = False
+    cancel_reason: str = ""
     inputs: Mapping[str, bytes] = NO_INPUTS
     errors: tuple[TaskError, ...] = ()
 
@@ -197,10 +199,14 @@ class ExtendStatus(Enum):
 
 
 class Extended(Value, frozen=True, gc=False):
-    """The reply for one extension; *remaining_ms* is what is left of the lease, 0 if lost."""
+    """The reply for one extension; *remaining_ms* is what is left of the lease, 0 if lost.
+
+    *cancel_reason* is given with `CANCEL_REQUESTED`; it may be empty all the same.
+    """
 
     status: ExtendStatus
     remaining_ms: int = 0
+    cancel_reason: str = ""
 
 
 # ── settle ───────────────────────────────────────────────────────────────────
@@ -340,7 +346,7 @@ class Located(Value, frozen=True, gc=False, kw_only=True):
         run_at_ms: with `DELAYED` and `PARKED`, when it becomes ready; else 0.
         lease_ms: with `LEASED`, what is left of the lease; else 0.
         worker: with `LEASED`, who holds it.
-        cancel_requested: somebody asked to cancel it.
+        cancel_requested, cancel_reason: as in `Delivery`.
         reason: with `DEAD`, why.
         died_at_ms: with `DEAD`, when; else 0.
         errors: earlier failures, oldest first, at most 20.
@@ -356,6 +362,7 @@ class Located(Value, frozen=True, gc=False, kw_only=True):
     lease_ms: int = 0
     worker: str = ""
     cancel_requested: bool = False
+    cancel_reason: str = ""
     reason: str = ""
     died_at_ms: int = 0
     errors: tuple[TaskError, ...] = ()

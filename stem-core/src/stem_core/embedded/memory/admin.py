@@ -15,13 +15,13 @@ from stem_core.contracts.admin import (
     Health,
     LocatedPage,
     QueueStats,
+    Replayed,
     ReplayStatus,
 )
-from stem_core.contracts.messages import Place
+from stem_core.contracts.messages import Cancelled, CancelStatus, Place
 from stem_core.embedded.memory.handout import locate
 from stem_core.embedded.memory.queues import Entry, Queue
 from stem_core.model.outcome import Record, State
-from stem_core.model.value import replace
 
 if TYPE_CHECKING:
     from stem_core.embedded.memory.handle import Handle
@@ -52,15 +52,15 @@ class MemoryAdmin(BrokerAdmin):
         store = self._handle.enter()
         return store.step(_dead_letters, store, queue, limit, cursor)
 
-    async def replay(self, ids: Sequence[str]) -> Sequence[ReplayStatus]:
+    async def replay(self, ids: Sequence[str]) -> Sequence[Replayed]:
         store = self._handle.enter()
         return store.step(_replay, store, ids)
 
-    async def discard(self, ids: Sequence[str]) -> Sequence[ReplayStatus]:
+    async def discard(self, ids: Sequence[str]) -> Sequence[Replayed]:
         store = self._handle.enter()
         return store.step(_discard, store, ids)
 
-    async def purge(self, queue: str, *, limit: int = 1000) -> int:
+    async def purge(self, queue: str, *, limit: int = 500) -> Sequence[Cancelled]:
         store = self._handle.enter()
         return store.step(_purge, store, queue, limit)
 
@@ -149,53 +149,45 @@ def _dead_letters(
     )
 
 
-def _replay(now_ms: int, store: MemoryStore, ids: Sequence[str]) -> list[ReplayStatus]:
+def _replay(now_ms: int, store: MemoryStore, ids: Sequence[str]) -> list[Replayed]:
     return [_replay_one(now_ms, store, id) for id in ids]
 
 
-def _replay_one(now_ms: int, store: MemoryStore, id: str) -> ReplayStatus:
+def _replay_one(now_ms: int, store: MemoryStore, id: str) -> Replayed:
     entry = store.machine.entries.get(id)
     if entry is None:
-        return ReplayStatus.UNKNOWN
+        return Replayed(ReplayStatus.UNKNOWN)
     if entry.place is not Place.DEAD:
-        return ReplayStatus.ALREADY
+        return Replayed(ReplayStatus.ALREADY)
     if store.machine.holder_of_key(entry, now_ms) is not None:
-        return ReplayStatus.UNIQUE
+        return Replayed(ReplayStatus.UNIQUE)
     store.machine.revive(entry, now_ms)
-    _requeue_record(now_ms, store, entry)
-    return ReplayStatus.DONE
+    store.records.reopen(now_ms, [(id, entry.fence)])
+    return Replayed(ReplayStatus.DONE, entry.fence)
 
 
-def _requeue_record(now_ms: int, store: MemoryStore, entry: Entry) -> None:
-    old = store.records.get(entry.message.id, now_ms)
-    if old is not None:
-        # The one way out of a terminal state: this record replaces it by decree.
-        queued = replace(old, state=State.QUEUED, value=None, reason="", finished_at_ms=0)
-        store.records.put(queued, now_ms)
-
-
-def _discard(now_ms: int, store: MemoryStore, ids: Sequence[str]) -> list[ReplayStatus]:
+def _discard(now_ms: int, store: MemoryStore, ids: Sequence[str]) -> list[Replayed]:
     return [_discard_one(now_ms, store, id) for id in ids]
 
 
-def _discard_one(now_ms: int, store: MemoryStore, id: str) -> ReplayStatus:
+def _discard_one(now_ms: int, store: MemoryStore, id: str) -> Replayed:
     entry = store.machine.entries.get(id)
     if entry is None:
-        return ReplayStatus.UNKNOWN
+        return Replayed(ReplayStatus.UNKNOWN)
     if entry.place is not Place.DEAD:
-        return ReplayStatus.ALREADY
+        return Replayed(ReplayStatus.ALREADY)
     store.machine.forget(entry, now_ms)
-    return ReplayStatus.DONE
+    return Replayed(ReplayStatus.DONE, entry.fence)
 
 
-def _purge(now_ms: int, store: MemoryStore, name: str, limit: int) -> int:
+def _purge(now_ms: int, store: MemoryStore, name: str, limit: int) -> list[Cancelled]:
     queue = store.machine.queues.get(name)
     if queue is None:
-        return 0
+        return []
     doomed = queue.waiting(limit)
     for entry in doomed:
         store.machine.end_waiting(entry, _purged(entry, store.clock.wall_ms()), now_ms)
-    return len(doomed)
+    return [Cancelled(CancelStatus.CANCELLED, entry.message, entry.fence) for entry in doomed]
 
 
 def _purged(entry: Entry, wall_ms: int) -> Record:

@@ -85,6 +85,10 @@ class InMemoryResultBackend(Handle, ResultBackend):
         store = self.enter()
         return store.step(store.records.progress_of, ids)
 
+    async def reopen(self, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
+        store = self.enter()
+        return store.step(store.records.reopen, replayed)
+
     async def expire(self, ids: Sequence[str], *, ttl_ms: int) -> Sequence[bool]:
         store = self.enter()
         return store.step(store.records.expire, ids, ttl_ms)

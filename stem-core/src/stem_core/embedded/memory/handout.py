@@ -20,6 +20,7 @@ def delivery_of(entry: Entry, now_ms: int) -> Delivery:
         parked_ms=0 if parked_at_ms < 0 else max(1, now_ms - parked_at_ms),
         lease_ms=message.lease_ms,
         cancel_requested=entry.cancel_requested,
+        cancel_reason=entry.cancel_reason,
         errors=entry.errors,
     )
 
@@ -39,6 +40,7 @@ def locate(entry: Entry, now_ms: int, wall_ms: int) -> Located:
         lease_ms=max(0, entry.due_ms - now_ms) if leased else 0,
         worker=entry.worker if leased else "",
         cancel_requested=entry.cancel_requested,
+        cancel_reason=entry.cancel_reason,
         reason=entry.reason if dead else "",
         died_at_ms=entry.died_at_ms if dead else 0,
         errors=entry.errors,

@@ -183,8 +183,9 @@ class Machine(Places):
         lease_ms = max(0, extension.lease_ms)
         self._leave(entry)
         self._hold(entry, now_ms + lease_ms)
-        status = ExtendStatus.CANCEL_REQUESTED if entry.cancel_requested else ExtendStatus.HELD
-        return Extended(status, lease_ms)
+        if entry.cancel_requested:
+            return Extended(ExtendStatus.CANCEL_REQUESTED, lease_ms, entry.cancel_reason)
+        return Extended(ExtendStatus.HELD, lease_ms)
 
     def _held_by(self, receipt: Receipt) -> Entry | None:
         """Return the message whose last lease is *receipt*, unsettled; lapsed or not."""
@@ -314,6 +315,7 @@ class Machine(Places):
             return Cancelled(CancelStatus.FINISHED)
         if entry.place is _LEASED:
             entry.cancel_requested = True
+            entry.cancel_reason = cancellation.reason
             return Cancelled(CancelStatus.REQUESTED)
         self.end_waiting(entry, cancellation.record, now_ms)
         return Cancelled(CancelStatus.CANCELLED, entry.message, entry.fence)
@@ -351,6 +353,7 @@ class Machine(Places):
         entry.failed = entry.lapses = 0
         entry.parked_at_ms = -1
         entry.cancel_requested = False
+        entry.cancel_reason = ""
         self._make_ready(entry, now_ms)
 
     def forget(self, entry: Entry, now_ms: int) -> None:

@@ -66,6 +66,7 @@ class Entry:
     lapses: int = 0
     releases: int = 0
     cancel_requested: bool = False
+    cancel_reason: str = ""
     due_ms: int = 0
     ready_at_ms: int = 0
     parked_at_ms: int = -1

@@ -14,7 +14,8 @@ from stem_core.contracts.backend import Progress, RecordFilter, RecordPage
 from stem_core.embedded.memory.agenda import Agenda
 from stem_core.embedded.memory.sleepers import Sleepers
 from stem_core.model.errors import Fault, StoreError
-from stem_core.model.outcome import Record
+from stem_core.model.outcome import Record, State
+from stem_core.model.value import replace
 
 __all__ = ["MAX_VALUE", "Records", "objection_to"]
 
@@ -70,6 +71,19 @@ class Records:
             if objection := objection_to(record, record.id):
                 raise StoreError(f"record {record.id}: {objection}", fault=Fault.DATA)
         return [self.offer(record, now_ms) for record in records]
+
+    def reopen(self, now_ms: int, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
+        """`ResultBackend.reopen`."""
+        return [self._reopen(now_ms, id, fence) for id, fence in replayed]
+
+    def _reopen(self, now_ms: int, id: str, fence: int) -> bool:
+        old = self.get(id, now_ms)
+        if old is not None and old.fence <= fence:
+            # The one way out of a terminal state: this record replaces it by decree.
+            self.put(
+                replace(old, state=State.QUEUED, value=None, reason="", finished_at_ms=0), now_ms
+            )
+        return old is not None
 
     def load(self, now_ms: int, ids: Sequence[str]) -> Sequence[Record | None]:
         """`ResultBackend.load`."""
