@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import signal
 import threading
@@ -31,6 +32,19 @@ from stem_core.testing.clock import FakeClock
 from stem_core.worker.burst import burst
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
 from stem_core.worker.worker import Worker
+
+looking = Stem(broker="memory://looking")
+mine = contextvars.ContextVar("mine", default=-1)
+sights: list[tuple[int, int, asyncio.Task[Any] | None]] = []
+
+
+@looking.task
+async def looks(n: int, waits: bool) -> None:
+    before = mine.get()
+    mine.set(n)
+    if waits:
+        await asyncio.sleep(0)
+    sights.append((before, mine.get(), asyncio.current_task()))
 
 
 def run(main: Callable[[], Awaitable[Any]], **how: Any) -> Any:
@@ -185,6 +199,23 @@ def test_a_task_knows_who_it_is():
         "meta": {"m": 2},
         "is_current": True,
     }
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_each_delivery_has_an_asyncio_task_and_context_variables_of_its_own(waits):
+    async def main():
+        sights.clear()
+        async with Worker(looking, concurrency=4):
+            jobs = await looking.enqueue_many([looks.call(n, waits) for n in range(20)])
+            for job in jobs:
+                await job.result(timeout=10)
+        return asyncio.current_task()
+
+    mains = asyncio.run(main())
+    tasks = {task for _, _, task in sights}
+    assert [(before, after) for before, after, _ in sights] == [(-1, n) for n in range(20)]
+    assert len(tasks) == 20
+    assert not tasks & {mains, None}
 
 
 def test_a_task_in_a_thread_knows_too():

@@ -38,7 +38,9 @@ class Run:
         context: what the task is told; made when it starts.
         admitted_ms: wall time of its admission.
         started_ms: the same once its function is about to be called; 0 before.
-        carrier: the asyncio task that takes it through the pipeline.
+        is_started: it has, or had, a carrier.
+        carrier: the asyncio task that takes it through the pipeline; None until its first
+            step is over where Python makes that one at once (3.12).
         is_called: the task's function was called, or queued for a thread.
         call, queued: with a thread, the call and its future.
         cause: set before Stem ends it.
@@ -46,7 +48,9 @@ class Run:
         published_now: what the task enqueued for at once and is not known to be there.
         outcome, settlement, ended_ms: how it came out; what it does from then on
             counts for nothing. *settlement* is None when there is nothing to settle.
+        is_sent_again: its settlement was sent and no reply came.
         follow_ups_apart: its follow-ups must be published before it is settled.
+        published_apart: those that were.
     """
 
     # Defaults of the class and not of an attrs field: a worker makes one of these for
@@ -56,6 +60,7 @@ class Run:
     context: TaskContext | None = None
     admitted_ms: int = 0
     started_ms: int = 0
+    is_started: bool = False
     carrier: asyncio.Task[None] | None = None
     is_called: bool = False
     call: ThreadCall | None = None
@@ -66,7 +71,9 @@ class Run:
     outcome: Outcome | None = None
     settlement: Settlement | None = None
     ended_ms: int = 0
+    is_sent_again: bool = False
     follow_ups_apart: bool = False
+    published_apart: tuple[Message, ...] = ()
 
     def __init__(self, delivery: Delivery, outlet: Outlet, now_ms: int) -> None:
         self.delivery = delivery

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
@@ -52,6 +53,28 @@ _LAST_SETTLE_MS: Final = 5_000
 """How long a store that is away may hold up the end of a worker."""
 
 
+_Spawn: TypeAlias = Callable[
+    [Coroutine[Any, Any, None], asyncio.AbstractEventLoop], "asyncio.Task[None]"
+]
+
+
+def _soon(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """Return a task that makes its first step at the next turn of the loop."""
+    return asyncio.Task(work, loop=loop)
+
+
+if sys.version_info >= (3, 12):
+
+    def _now(
+        work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Task[None]:
+        """Return a task that has made its first step: half the cost if that was its only one."""
+        return asyncio.Task(work, loop=loop, eager_start=True)
+
+else:
+    _now = _soon
+
+
 @frozen(kw_only=True)
 class Terms:
     """How one worker works; see `Worker`. *prefetch* is a multiple of *concurrency*."""
@@ -69,6 +92,13 @@ class Shift:
 
     def __init__(self, stem: Stem, lane: Lane, terms: Terms) -> None:
         config, clock, dice = stem.config, stem.clock, stem.dice
+        books = Books(
+            worker=terms.worker,
+            keeps_records=lane.backend is not None,
+            success_ms=config.result_ttl_ms,
+            failure_ms=config.failure_ttl_ms,
+            dead_ms=config.dead_letter_ttl_ms,
+        )
         self._stem = stem
         self._lane = lane
         self._terms = terms
@@ -89,19 +119,13 @@ class Shift:
         self._reports = Reports(Observers(terms.observers), clock, terms.worker)
         self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
         self._outbox = Outbox(lane.publish, self._slots.wake)
-        self._settler = Settler(lane, Backoff(clock, dice), self._settled)
+        self._settler = Settler(lane, Backoff(clock, dice), books, self._settled)
         self._outlet = Outlet(stem, self._board, self._outbox)
         self._keeper = LeaseKeeper(
             lane.broker.sibling, clock, grace_ms=terms.grace_ms, ended=self._must_end
         )
         self._runner = Runner(
-            Books(
-                worker=terms.worker,
-                keeps_records=lane.backend is not None,
-                success_ms=config.result_ttl_ms,
-                failure_ms=config.failure_ttl_ms,
-                dead_ms=config.dead_letter_ttl_ms,
-            ),
+            books,
             park_limit_ms=config.park_limit_ms,
             max_payload=config.max_payload,
             open_message=stem.pipeline.open_message,
@@ -300,15 +324,17 @@ class Shift:
         self._slots.start(len(runs))
         self._runs.update(runs)
         self._keeper.hold(*runs)
-        for run in runs:
-            if self._jobs < self._terms.concurrency:
-                self._start(run)
-            else:
-                self._unstarted.append(run)
+        room = max(0, self._terms.concurrency - self._jobs)
+        self._unstarted.extend(runs[room:])
+        for run in runs[:room]:
+            self._start(run, _now)
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Run, spawn: _Spawn) -> None:
         self._jobs += 1
-        run.carrier = asyncio.Task(self._runner.run(run), loop=self._loop)
+        run.is_started = True
+        carrier = spawn(self._runner.run(run), self._loop)
+        if run.outcome is None:  # else it needed one step only, and has let go of all that
+            run.carrier = carrier
 
     def _conclude(self, run: Run) -> None:
         """Its outcome is known."""
@@ -320,10 +346,10 @@ class Shift:
             self._keeper.drop(run)
             self._slots.settled()
             self._reports.dropped(run)
-        if run.carrier is not None:
+        if run.is_started:
             self._jobs -= 1
-            if self._unstarted:
-                self._start(self._unstarted.popleft())
+            if self._unstarted:  # not inside this one: tasks that never wait would pile up
+                self._start(self._unstarted.popleft(), _soon)
 
     def _settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
         self._keeper.drop(*runs)
