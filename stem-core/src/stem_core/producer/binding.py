@@ -84,7 +84,8 @@ class Binding:
                 every value of a wrong type.
         """
         wire = dict(zip(self._positional, args, strict=False))
-        wire.update(kwargs)
+        if kwargs:
+            wire.update(kwargs)
         if len(wire) != len(args) + len(kwargs) or (
             len(wire) < len(self.names) and not wire.keys() >= self._required
         ):

@@ -30,23 +30,24 @@ class Reports:
 
     def __init__(self, observers: Observers, clock: Clock, worker: str) -> None:
         self._observers = observers
+        self._is_heard = bool(observers)
         self._clock = clock
         self._worker = worker
 
     def worker(self, name: str, **detail: Any) -> None:
         """Tell of the worker itself."""
-        if self._observers:
+        if self._is_heard:
             at_ms = self._clock.wall_ms()
             self._observers.emit(Event(name=name, at_ms=at_ms, worker=self._worker, detail=detail))
 
     def started(self, run: Run) -> None:
         """Tell that a task's function is about to be called."""
-        if self._observers:
+        if self._is_heard:
             self._emit("task-started", run, {"wait_ms": _waited_ms(run)})
 
     def settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
         """Tell how deliveries came out, once the store has them."""
-        if self._observers:
+        if self._is_heard:
             for run in runs:
                 self._settled(run, status)
 
@@ -61,7 +62,7 @@ class Reports:
 
     def dropped(self, run: Run) -> None:
         """Tell that a lease was lost while the task ran."""
-        if self._observers:
+        if self._is_heard:
             self._emit("lease-lost", run, {})
 
     def _emit(self, name: str, run: Run, detail: dict[str, Any]) -> None:
