@@ -67,7 +67,6 @@ def test_with_keys_and_their_plugin_everything_is_signed() -> None:
         assert located is not None
         message = located.message
         assert (message.algorithm, message.key_id) == ("hmac-sha256", "one")
-        assert stem.pipeline.policy == "require"
         assert stem.pipeline.open_message(message).id == task_id
         unsigned = fresh(config=StemConfig()).pipeline.prepare(stem.call("a"))
         with pytest.raises(SignatureMissing):

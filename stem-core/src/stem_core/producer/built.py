@@ -39,14 +39,13 @@ def check_built(options: TaskOptions, *, is_async: bool | None = None) -> None:
         )
 
 
-def check_unique(options: TaskOptions, parameters: Sequence[str], *, label: str) -> None:
-    """Refuse a uniqueness by parameters that the task does not have.
+def check_unique(unique: Unique, parameters: Sequence[str], *, label: str) -> None:
+    """Refuse a uniqueness by names that are none of *parameters*.
 
     Raises:
         InvalidOption: with the nearest name.
     """
-    by = options.unique.by if isinstance(options.unique, Unique) else None
-    for name in by or ():
+    for name in unique.by or ():
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=1)
             guess = f"Did you mean {near[0]!r}? " if near else ""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar, overload
 
 from attrs import evolve
 
@@ -24,12 +24,13 @@ from stem_core.model.duration import Duration
 from stem_core.model.errors import EnqueueError
 from stem_core.model.ids import check_id
 from stem_core.model.options import UNSET, TaskOptions
-from stem_core.model.outcome import TaskStatus
+from stem_core.model.outcome import State, TaskStatus
 from stem_core.model.settings import StemConfig
 from stem_core.model.urls import StemURL
-from stem_core.producer import blocking, publishing, reading
+from stem_core.producer import blocking, listing, publishing, reading
 from stem_core.producer.facade import BlockingStem
 from stem_core.producer.job import BlockingJob, Job
+from stem_core.producer.listing import StatusPage
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.resolved import Resolved
 from stem_core.producer.routes import Routes
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
 __all__ = ["Stem"]
 
 R = TypeVar("R")
+
+# `list` is a verb of a Stem, so inside of it nothing else can be called so.
+Jobs: TypeAlias = list[Job[R]]
+JobsOrErrors: TypeAlias = list[Job[R] | EnqueueError]
+Many: TypeAlias = list[Any]
 
 CREATED: Final = PublishStatus.CREATED  # one lookup less for every call
 CONFLICT: Final = PublishStatus.CONFLICT
@@ -197,11 +203,11 @@ class Stem(Resolved):
     @overload
     def enqueue_many(
         self, calls: Iterable[Call[R]], *, return_exceptions: Literal[False] = False
-    ) -> Coroutine[Any, Any, list[Job[R]]]: ...
+    ) -> Coroutine[Any, Any, Jobs[R]]: ...
     @overload
     def enqueue_many(
         self, calls: Iterable[Call[R]], *, return_exceptions: Literal[True]
-    ) -> Coroutine[Any, Any, list[Job[R] | EnqueueError]]: ...
+    ) -> Coroutine[Any, Any, JobsOrErrors[R]]: ...
 
     def enqueue_many(self, calls: Iterable[Call[Any]], *, return_exceptions: bool = False) -> Any:
         """Send many calls in as few round trips as the broker allows; jobs by position.
@@ -211,6 +217,7 @@ class Stem(Resolved):
         their places, without it an `ExceptionGroup` of them is raised at the end.
 
         Raises:
+            UsageError: one of them is no call; nothing was published.
             EnqueueError, CapabilityMissing: a call is wrong; nothing was published.
             ExceptionGroup: the broker refused some, each an `EnqueueError`; all others
                 are published.
@@ -220,19 +227,30 @@ class Stem(Resolved):
 
     async def _enqueue_many(
         self, pending: Pending, calls: Iterable[Call[Any]], return_exceptions: bool
-    ) -> list[Any]:
+    ) -> Many:
         pending.code = None
-        todo = list(calls)
+        todo = publishing.checked(calls)
         runtime = self._made or self._runtime
-        lane = await runtime.lane()
+        until = runtime.until()
+        lane = await runtime.lane(until)
         messages = publishing.prepare_all(runtime.pipeline, todo)
         connection = publishing.the_connection(todo)
         if connection is None:
-            replies = await lane.publish_many(messages)
+            replies = await lane.publish_many(messages, until)
         else:
             replies = await publishing.publish_in(lane, connection, messages)
         if any(reply.status is CONFLICT for reply in replies):
             replies = await publishing.reconsidered(lane, messages, replies)
+        return self._all_ended(runtime, todo, messages, replies, return_exceptions)
+
+    def _all_ended(
+        self,
+        runtime: Runtime,
+        todo: Sequence[Call[Any]],
+        messages: Sequence[Message],
+        replies: Sequence[Published],
+        return_exceptions: bool,
+    ) -> Many:
         ended = list(map(partial(self._ended, runtime), todo, messages, replies))
         refused = [each for each in ended if isinstance(each, EnqueueError)]
         if refused and not return_exceptions:
@@ -241,10 +259,13 @@ class Stem(Resolved):
 
     async def _send(self, call: Call[R]) -> Job[R]:
         runtime = self._made or self._runtime
-        lane = runtime.lanes.here() or await runtime.lane()
+        lane, until = runtime.lanes.here(), None
+        if lane is None:
+            until = runtime.until()
+            lane = await runtime.lane(until)
         message = runtime.pipeline.prepare(call)
         if call.how.connection is None:
-            reply = await lane.publish(message)
+            reply = await lane.publish(message, until)
         else:
             [reply] = await publishing.publish_in(lane, call.how.connection, [message])
         if reply.status is CREATED and not runtime.observers:
@@ -288,6 +309,29 @@ class Stem(Resolved):
             [reply] = blocking.run(publishing.reconsidered(lane, [message], [reply]))
         return self._job(runtime, call, message, reply)
 
+    def _send_many_blocking(self, calls: Iterable[Call[Any]], return_exceptions: bool) -> Many:
+        todo = publishing.checked(calls)
+        if publishing.the_connection(todo) is None:
+            jobs = blocking.run(self._enqueue_many(Pending(), todo, return_exceptions))
+        else:
+            jobs = self._send_many_in_thread(todo, return_exceptions)
+        return [
+            BlockingJob(job.id, self.blocking, call.task, created=job.created)
+            if isinstance(job, Job)
+            else job
+            for job, call in zip(jobs, todo, strict=True)
+        ]
+
+    def _send_many_in_thread(self, todo: Sequence[Call[Any]], return_exceptions: bool) -> Many:
+        """Publish in this thread, to which the connection belongs."""
+        lane = blocking.run(self.lane())
+        runtime = self._made or self._runtime
+        messages = publishing.prepare_all(runtime.pipeline, todo)
+        replies = publishing.publish_in_sync(lane, publishing.the_connection(todo), messages)
+        if any(reply.status is CONFLICT for reply in replies):
+            replies = blocking.run(publishing.reconsidered(lane, messages, replies))
+        return self._all_ended(runtime, todo, messages, replies, return_exceptions)
+
     # ── finding out ──
 
     def job(self, id: str, task: AnyTask | None = None) -> Job[Any]:
@@ -296,7 +340,41 @@ class Stem(Resolved):
 
     async def status(self, id: str) -> TaskStatus | None:
         """Return what is known about a task, from any process; None for an unknown id."""
-        return await reading.status_of(await self.lane(), check_id(id))
+        runtime = self._made or self._runtime
+        until = runtime.until()
+        return await reading.status_of(await runtime.lane(until), check_id(id), until)
+
+    async def list(
+        self,
+        *,
+        states: Iterable[State | str] = (),
+        tasks: Iterable[str] = (),
+        queues: Iterable[str] = (),
+        meta: Mapping[str, Any] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> StatusPage:
+        """Return what the result backend remembers, the latest first, *limit* at a time.
+
+        All conditions hold at once, and one that is not given always does. With a
+        backend that is another store than the broker these are the tasks that have
+        ended; what still waits is found by its id.
+
+        Args:
+            states, tasks, queues: any of these.
+            meta: each of these keys has this value in the meta of the call.
+            limit: the most on one page.
+            cursor: of the page before; None for the first.
+
+        Raises:
+            NoResultBackend, CapabilityMissing: there is no backend, or it cannot list.
+            InvalidOption: no such state; a text where several belong; no limit.
+        """
+        where = listing.condition(states=states, tasks=tasks, queues=queues, meta=meta)
+        runtime = self._made or self._runtime
+        until = runtime.until()
+        lane = await runtime.lane(until)
+        return await listing.page_of(lane, where, limit=limit, cursor=cursor, until=until)
 
     async def result(self, id: str, timeout: Duration | None = None) -> Any:
         """Return what a task returned, as JSON values, waiting for up to *timeout*.
@@ -317,9 +395,16 @@ class Stem(Resolved):
         Raises:
             CapabilityMissing: this broker cannot cancel.
         """
-        lane, now_ms = await self.lane(), self.clock.wall_ms()
-        ttl_ms = self.config.failure_ttl_ms
-        return await reading.cancel(lane, check_id(id), reason, now_ms=now_ms, ttl_ms=ttl_ms)
+        runtime, ttl_ms = self._made or self._runtime, self.config.failure_ttl_ms
+        now_ms, until = runtime.clock.wall_ms(), runtime.until()
+        return await reading.cancel(
+            await runtime.lane(until),
+            check_id(id),
+            reason,
+            now_ms=now_ms,
+            ttl_ms=ttl_ms,
+            until=until,
+        )
 
     async def _read(self, id: str, task: AnyTask | None, timeout: Duration | None) -> Any:
         record = await reading.wait_for(await self.lane(), id, timeout)

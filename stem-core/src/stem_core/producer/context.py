@@ -20,9 +20,11 @@ from stem_core.model.ids import derived_id
 from stem_core.model.outcome import TaskStatus
 from stem_core.model.structure import unstructure
 from stem_core.producer.job import BlockingReader, Job
+from stem_core.producer.sending import dropped
+from stem_core.producer.tasks import Call, not_a_call
 
 if TYPE_CHECKING:
-    from stem_core.producer.tasks import AnyTask, Call
+    from stem_core.producer.tasks import AnyTask
 
 __all__ = ["CURRENT", "INHERITED_HEADERS", "ContextSink", "TaskContext"]
 
@@ -154,7 +156,13 @@ class TaskContext:
         once. Its id is derived from this task's and the number of the call, so an
         attempt that runs again makes no second one, as long as it makes its calls in
         the same order.
+
+        Raises:
+            UsageError: it is no call, such as ``charge.enqueue("a", 1)``.
         """
+        if not isinstance(call, Call):
+            dropped(call)
+            raise not_a_call(call, "what ctx.enqueue was given")
         if call.how.connection is not None:
             raise InvalidOption(
                 "a follow-up cannot join a connection's transaction",

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from stem_core.contracts.messages import CancelStatus
 from stem_core.model.duration import Duration
+from stem_core.model.errors import EnqueueError
 from stem_core.model.ids import check_id
 from stem_core.model.options import TaskOptions
-from stem_core.model.outcome import TaskStatus
+from stem_core.model.outcome import State, TaskStatus
 from stem_core.producer.blocking import run
 from stem_core.producer.job import BlockingJob
+from stem_core.producer.listing import StatusPage
 from stem_core.producer.tasks import AnyTask, Call, call_by_name
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["BlockingStem"]
 
 R = TypeVar("R")
+
+# `list` is a verb here, so inside of the class nothing else can be called so.
+BlockingJobs: TypeAlias = list[BlockingJob[R]]
+BlockingJobsOrErrors: TypeAlias = list[BlockingJob[R] | EnqueueError]
 
 
 class BlockingStem:
@@ -65,14 +71,21 @@ class BlockingStem:
         }
         return self._stem._send_blocking(call_by_name(name, args, options, how)).id
 
-    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[BlockingJob[R]]:
-        """Send many calls; jobs by position. See `Stem.enqueue_many`."""
-        todo = list(calls)
-        jobs = run(self._stem.enqueue_many(todo))
-        return [
-            BlockingJob(job.id, self, call.task, created=job.created)
-            for job, call in zip(jobs, todo, strict=True)
-        ]
+    @overload
+    def enqueue_many(
+        self, calls: Iterable[Call[R]], *, return_exceptions: Literal[False] = False
+    ) -> BlockingJobs[R]: ...
+    @overload
+    def enqueue_many(
+        self, calls: Iterable[Call[R]], *, return_exceptions: Literal[True]
+    ) -> BlockingJobsOrErrors[R]: ...
+
+    def enqueue_many(self, calls: Iterable[Call[Any]], *, return_exceptions: bool = False) -> Any:
+        """Send many calls; jobs by position. See `Stem.enqueue_many`.
+
+        With a connection they are published in this thread, in that transaction.
+        """
+        return self._stem._send_many_blocking(calls, return_exceptions)
 
     def job(self, id: str, task: AnyTask | None = None) -> BlockingJob[Any]:
         """Return the handle of a task by its id."""
@@ -81,6 +94,24 @@ class BlockingStem:
     def status(self, id: str) -> TaskStatus | None:
         """Return what is known about a task; None for an unknown id."""
         return run(self._stem.status(id))
+
+    def list(
+        self,
+        *,
+        states: Iterable[State | str] = (),
+        tasks: Iterable[str] = (),
+        queues: Iterable[str] = (),
+        meta: Mapping[str, Any] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> StatusPage:
+        """Return what the result backend remembers; see `Stem.list`."""
+        stem = self._stem
+        return run(
+            stem.list(
+                states=states, tasks=tasks, queues=queues, meta=meta, limit=limit, cursor=cursor
+            )
+        )
 
     def result(self, id: str, timeout: Duration | None = None) -> Any:
         """Return what a task returned; see `Stem.result`."""

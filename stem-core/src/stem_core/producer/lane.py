@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from attrs import define, frozen
@@ -18,19 +19,23 @@ from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.capabilities import Capabilities
 from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
-from stem_core.contracts.messages import Message, Published
+from stem_core.contracts.messages import Cancellation, Cancelled, Located, Message, Published
 from stem_core.model.duration import format_ms
 from stem_core.model.errors import Fault, StoreError, StoreUnavailable
+from stem_core.model.outcome import Record
 from stem_core.producer.waiting import resumed
 
 __all__ = ["Lane", "Patience", "chunks"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 Asked: TypeAlias = Coroutine[Any, Any, T]
 
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {Fault.RECONNECT, Fault.BACKOFF, Fault.RETRY_TXN, Fault.RECREATE, Fault.RELOAD}
 )
+_REFUSED: Final = PASSING - {Fault.RECONNECT}
+"""Those after which it is certain that nothing was done."""
 _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 1_000
 
@@ -48,14 +53,29 @@ class Patience:
     clock: Clock = SYSTEM_CLOCK
     dice: Dice = SYSTEM_DICE
 
-    async def insist(self, ask: Callable[..., Asked[T]], *args: object, at: str) -> T:
-        """Return what *ask* returns; ask again while the fault may pass.
+    def until(self) -> float:
+        """Return the deadline of what begins now, in the time of the loop that runs."""
+        return asyncio.get_running_loop().time() + self.deadline_ms / 1000
+
+    async def insist(
+        self,
+        ask: Callable[[A], Asked[T]],
+        about: A,
+        *,
+        at: str,
+        until: float | None = None,
+        passing: frozenset[Fault] = PASSING,
+    ) -> T:
+        """Return what *ask* returns; ask again while the fault is among *passing*.
+
+        *until* is the deadline of something larger that this is a part of; without it
+        a new one begins.
 
         Raises:
             StoreUnavailable: nothing but passing faults, or no reply, until the deadline.
             StoreError: a fault that does not pass by itself.
         """
-        call = ask(*args)
+        call = ask(about)
         try:
             waits_for = call.send(None)
         except StopIteration as done:
@@ -65,26 +85,47 @@ class Patience:
             asked: Asked[T] = _failed(error)
         else:
             asked = _going_on(call, waits_for)
+        again = partial(ask, about)
+        return await self._in_time(
+            asked, again, at, self.until() if until is None else until, passing
+        )
+
+    async def _in_time(
+        self,
+        asked: Asked[T],
+        ask: Callable[[], Asked[T]],
+        at: str,
+        until: float,
+        passing: frozenset[Fault],
+    ) -> T:
         seen: list[StoreError] = []
         try:
-            async with asyncio.timeout(self.deadline_ms / 1000):
-                return await self._keep_asking(asked, lambda: ask(*args), seen)
+            async with asyncio.timeout_at(until):
+                return await self._keep_asking(asked, ask, seen, passing)
         except TimeoutError:
-            last = f": {seen[-1].message}" if seen else ""
-            raise StoreUnavailable(
-                f"{at} did not answer within {format_ms(self.deadline_ms)}{last}",
-                way_out="Is it running, and is its URL right? "
-                "STEM_PUBLISH_DEADLINE says how long to try.",
-            ) from (seen[-1] if seen else None)
+            raise self.silence(at, seen) from (seen[-1] if seen else None)
+
+    def silence(self, at: str, seen: Sequence[StoreError] = ()) -> StoreUnavailable:
+        """Return the error of a deadline that is over; *seen* are the faults until then."""
+        last = f": {seen[-1].message}" if seen else ""
+        return StoreUnavailable(
+            f"{at} did not answer within {format_ms(self.deadline_ms)}{last}",
+            way_out="Is it running, and is its URL right? "
+            "STEM_PUBLISH_DEADLINE says how long to try.",
+        )
 
     async def _keep_asking(
-        self, asked: Awaitable[T], ask: Callable[[], Asked[T]], seen: list[StoreError]
+        self,
+        asked: Awaitable[T],
+        ask: Callable[[], Asked[T]],
+        seen: list[StoreError],
+        passing: frozenset[Fault],
     ) -> T:
         while True:
             try:
                 return await asked
             except StoreError as error:
-                if error.fault not in _PASSING:
+                if error.fault not in passing:
                     raise
                 seen.append(error)
             # Full jitter: producers that lost one broker together do not return together.
@@ -106,6 +147,7 @@ async def _failed(error: StoreError) -> NoReturn:
 class _Waiting:
     message: Message
     reply: asyncio.Future[Published]
+    until: float
 
 
 class Lane:
@@ -140,24 +182,32 @@ class Lane:
         self._waiting: list[_Waiting] = []
         self._flusher: asyncio.Task[None] | None = None
 
-    async def publish(self, message: Message) -> Published:
+    async def publish(self, message: Message, until: float | None = None) -> Published:
         """Publish one message; those that arrive while a call is out share the next one.
 
+        *until* is the deadline of a caller who opened the lane for it.
+
         Raises:
-            StoreError: it is not known to be published. Safe to send again: same id.
+            StoreError: it is not known to be published, not later than the publish
+                deadline. Safe to send again: same id.
         """
         if self._is_busy:
-            return await self._queued(message)
+            return await self._queued(message, until)
         self._is_busy = True
         try:
-            return (await self._patience.insist(self.broker.publish, [message], at=self.at))[0]
+            asked = self._patience.insist(self.broker.publish, [message], at=self.at, until=until)
+            return (await asked)[0]
         finally:
             self._is_busy = False
             if self._waiting:
                 self._start_flusher()
 
-    async def publish_many(self, messages: Sequence[Message]) -> list[Published]:
+    async def publish_many(
+        self, messages: Sequence[Message], until: float | None = None
+    ) -> list[Published]:
         """Publish messages in as few calls as the broker allows; replies by position.
+
+        *until* is the deadline of the first call; each that follows has its own.
 
         Raises:
             StoreError: the messages of the calls before are published, those of this
@@ -165,8 +215,42 @@ class Lane:
         """
         replies: list[Published] = []
         for chunk in chunks(messages, self.capabilities):
-            replies.extend(await self._send(chunk))
+            replies.extend(await self._send(chunk, until))
+            until = None
         return replies
+
+    # ── asking ──
+
+    async def lookup(
+        self, ids: Sequence[str], until: float | None = None
+    ) -> Sequence[Located | None]:
+        """`Broker.lookup`, with patience."""
+        return await self._patience.insist(self.broker.lookup, ids, at=self.at, until=until)
+
+    async def cancel(
+        self, wishes: Sequence[Cancellation], until: float | None = None
+    ) -> Sequence[Cancelled]:
+        """`Broker.cancel`, with patience. Not sent again after a lost reply: the second
+        reply would say that the task had ended before."""
+        return await self._patience.insist(
+            self.broker.cancel, wishes, at=self.at, until=until, passing=_REFUSED
+        )
+
+    async def load(self, ids: Sequence[str], until: float | None = None) -> Sequence[Record | None]:
+        """`ResultBackend.load`, with patience; all None without a backend."""
+        if self.backend is None:
+            return [None] * len(ids)
+        return await self.from_backend(self.backend.load, ids, until)
+
+    async def from_backend(
+        self, ask: Callable[[A], Asked[T]], about: A, until: float | None = None
+    ) -> T:
+        """Return what a verb of the backend returns, with patience. It may be asked twice."""
+        return await self._patience.insist(ask, about, at="the result backend", until=until)
+
+    def until(self) -> float:
+        """Return the deadline of what begins now."""
+        return self._patience.until()
 
     async def aclose(self) -> None:
         """Finish what is out, then free the connections. Idempotent."""
@@ -176,13 +260,14 @@ class Lane:
         if self.backend is not None:
             await self.backend.aclose()
 
-    async def _send(self, messages: Sequence[Message]) -> Sequence[Published]:
-        return await self._patience.insist(self.broker.publish, messages, at=self.at)
+    async def _send(self, messages: Sequence[Message], until: float | None) -> Sequence[Published]:
+        return await self._patience.insist(self.broker.publish, messages, at=self.at, until=until)
 
     # ── sharing calls ──
 
-    async def _queued(self, message: Message) -> Published:
-        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
+    async def _queued(self, message: Message, until: float | None) -> Published:
+        reply = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(message, reply, self.until() if until is None else until)
         self._waiting.append(waiting)
         return await waiting.reply
 
@@ -196,19 +281,43 @@ class Lane:
                 # Who gave up while waiting is not sent at all.
                 batch = [each for each in self._waiting if not each.reply.done()]
                 self._waiting.clear()
-                await self._deliver(batch)
+                await self._deliver_in_time(batch)
         finally:
             self._is_busy = False
             self._flusher = None
             for each in self._waiting:  # only when the loop ends in the middle of it
                 each.reply.cancel()
 
+    async def _deliver_in_time(self, batch: Sequence[_Waiting]) -> None:
+        """Deliver *batch*. Each of it has a deadline of its own, and one timer watches all."""
+        pending = sorted(batch, key=_until_of, reverse=True)
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+
+        def give_up() -> None:
+            nonlocal timer
+            while pending and pending[-1].until <= loop.time():
+                late = pending.pop()
+                if not late.reply.done():
+                    late.reply.set_exception(self._patience.silence(self.at))
+            if pending:
+                timer = loop.call_at(pending[-1].until, give_up)
+
+        if pending:
+            timer = loop.call_at(pending[-1].until, give_up)
+        try:
+            await self._deliver(batch)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
     async def _deliver(self, batch: Sequence[_Waiting]) -> None:
         rest = iter(batch)
         for chunk in chunks([each.message for each in batch], self.capabilities):
             theirs = [next(rest) for _ in chunk]
             try:
-                replies = await self._send(chunk)
+                # As long as the last of them is willing to wait.
+                replies = await self._send(chunk, max(map(_until_of, theirs)))
             except Exception as error:
                 for each in theirs:
                     if not each.reply.done():
@@ -221,6 +330,10 @@ class Lane:
                 for each, reply in zip(theirs, replies, strict=True):
                     if not each.reply.done():
                         each.reply.set_result(reply)
+
+
+def _until_of(waiting: _Waiting) -> float:
+    return waiting.until
 
 
 def _own(error: Exception) -> Exception:

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
@@ -20,6 +21,7 @@ from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.hookspecs import PluginContext
 from stem_core.discovery.host import PluginHost
+from stem_core.model.errors import StoreError
 from stem_core.model.urls import StemURL
 from stem_core.producer.lane import Lane, Patience
 
@@ -46,10 +48,21 @@ class Opening:
             return self.broker.redacted()
         return type(self.broker).__name__
 
-    async def open(self, *, is_first: bool) -> Lane:
-        """Open a lane in the loop that runs. Only the first may use objects as they were given."""
-        broker = await self.patience.insist(self._broker, is_first, at=self.at)
-        backend = await self.patience.insist(self._backend, is_first, at="the result backend")
+    async def open(self, *, is_first: bool, until: float) -> Lane:
+        """Open a lane in the loop that runs, whole or not at all, before *until*.
+
+        Only the first may use objects as they were given.
+        """
+        broker = await self.patience.insist(self._broker, is_first, at=self.at, until=until)
+        try:
+            backend = await self.patience.insist(
+                self._backend, is_first, at="the result backend", until=until
+            )
+        except BaseException:
+            if broker is not self.broker:  # one that was given serves the next try
+                with suppress(StoreError):
+                    await broker.aclose()
+            raise
         return Lane(self.wrap(broker), backend, at=self.at, patience=self.patience)
 
     async def _broker(self, is_first: bool) -> Broker:
@@ -86,8 +99,8 @@ class Lanes:
         """Return the lane of the loop that runs, if there is one already."""
         return self._lanes.get(asyncio.get_running_loop())
 
-    async def open(self) -> Lane:
-        """Return the lane of the loop that runs, opening it on first use.
+    async def open(self, until: float | None = None) -> Lane:
+        """Return the lane of the loop that runs, opening it on first use, before *until*.
 
         Raises:
             PluginError, ConfigError: a URL cannot be opened.
@@ -97,19 +110,26 @@ class Lanes:
         while (lane := self._lanes.get(loop)) is None:
             opened = self._opened.get(loop)
             if opened is None:
-                return await self._open_here(loop)
+                return await self._open_here(
+                    loop, self.opening.patience.until() if until is None else until
+                )
             # Somebody else opens it; if that fails it is our turn to try.
             await asyncio.wait([opened])
         return lane
 
-    async def _open_here(self, loop: asyncio.AbstractEventLoop) -> Lane:
+    async def _open_here(self, loop: asyncio.AbstractEventLoop, until: float) -> Lane:
         opened = self._opened[loop] = loop.create_future()
+        is_first = self._take_first()
         try:
-            lane = await self.opening.open(is_first=self._take_first())
+            lane = await self.opening.open(is_first=is_first, until=until)
             self._drop_closed_loops()
             self._lanes[loop] = lane
             self._warn_once(lane)
             return lane
+        except BaseException:
+            if is_first:
+                self._is_first = True
+            raise
         finally:
             del self._opened[loop]
             opened.cancel()
@@ -120,7 +140,7 @@ class Lanes:
             return is_first
 
     def _drop_closed_loops(self) -> None:
-        for loop in [loop for loop in self._lanes if loop.is_closed()]:
+        for loop in [loop for loop in list(self._lanes) if loop.is_closed()]:
             self._lanes.pop(loop, None)
 
     def _warn_once(self, lane: Lane) -> None:

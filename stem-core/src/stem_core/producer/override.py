@@ -65,7 +65,8 @@ class Override:
     @property
     def enqueued(self) -> list[Envelope]:
         """The envelopes that the broker accepted since the beginning, in order, decoded."""
-        return [decode(message.body) for message in self._accepted.messages]
+        bodies = [message.body for message in self._accepted.messages]
+        return [decode(body, max_bytes=len(body)) for body in bodies]
 
     def drain(self) -> int:
         """Run what is ready until nothing is; return how many deliveries were settled.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from attrs import frozen
@@ -25,11 +25,11 @@ from stem_core.contracts.signer import Signer
 from stem_core.model.codec import decode, encode
 from stem_core.model.envelope import Envelope
 from stem_core.model.errors import (
-    ConfigError,
     InvalidOption,
     MalformedEnvelope,
     NotEncodable,
     SignatureInvalid,
+    StemError,
 )
 from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
@@ -42,10 +42,7 @@ from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
 from stem_core.producer.tasks import Call
 
-__all__ = ["Pipeline", "Policy"]
-
-Policy: TypeAlias = Literal["off", "accept", "require"]
-"""What a worker does about signatures: not look, check those that are there, or need one."""
+__all__ = ["Pipeline"]
 
 _DEDUPE_CHOSEN_MS: Final = 600_000
 _MOST_PLANS: Final = 4096
@@ -76,8 +73,7 @@ class Pipeline:
     Attributes:
         namespace: of everything it makes and accepts.
         defaults: what holds when neither call nor registration says.
-        signer: who vouches; None for nobody.
-        policy: see `Policy`; required as soon as there is a signer.
+        signer: who vouches; None for nobody. With one, a message that nobody signed is refused.
         routes: queues by pattern of task names.
         capabilities: of the broker; None before it is known.
     """
@@ -90,7 +86,6 @@ class Pipeline:
         routes: Routes | None = None,
         middleware: Sequence[Middleware] = (),
         signer: Signer | None = None,
-        policy: Policy | None = None,
         clock: Clock = SYSTEM_CLOCK,
         dice: Dice = SYSTEM_DICE,
     ) -> None:
@@ -101,9 +96,6 @@ class Pipeline:
             lease_ms=config.default_visibility_timeout_ms,
         )
         self.signer: Final = signer
-        if policy == "require" and signer is None:
-            raise ConfigError("signatures are required, and there is no signer to check them")
-        self.policy: Final[Policy] = policy or ("require" if signer else "off")
         self.routes: Final = Routes(config.routes) if routes is None else routes
         self.capabilities: Capabilities | None = None
         self._registry = registry
@@ -198,8 +190,8 @@ class Pipeline:
         registered = task.options if task is not None else NOTHING_GIVEN
         asked = given.over(registered)
         check_built(asked, is_async=None if task is None else task.is_async)
-        if task is not None:
-            check_unique(asked, task.binding.names, label=name)
+        if task is not None and isinstance(asked.unique, Unique):
+            check_unique(asked.unique, task.binding.names, label=name)
         effective = resolve(given, registered, self.defaults, self.routes.queue_of(name))
         if self.capabilities is not None:
             check_capabilities(effective, self.capabilities)
@@ -239,8 +231,15 @@ class Pipeline:
             "not_before_ms": envelope.not_before_ms or 0,
             "expires_at_ms": envelope.expires_at_ms or 0,
             "dedupe_for_ms": _DEDUPE_CHOSEN_MS if is_chosen else self._dedupe_ms,
-            "unique": None if unique is None else unique_key(unique, envelope),
+            "unique": None if unique is None else self._unique_key(unique, envelope),
         }
+
+    def _unique_key(self, unique: Unique, envelope: Envelope) -> UniqueKey:
+        if self._registry.get(envelope.task) is None:
+            # Nobody here knows its parameters. A name that this call does not give may be
+            # mistyped, and then all calls of the task would share one key.
+            check_unique(unique, tuple(envelope.args), label=f"this call of {envelope.task}")
+        return unique_key(unique, envelope)
 
     def _seal(self, envelope: Envelope, routing: dict[str, Any]) -> Message:
         body = encode(envelope, max_bytes=self._max_body)
@@ -257,6 +256,10 @@ class Pipeline:
         )
 
     def _through_middleware(self, envelope: Envelope, plan: Plan) -> tuple[Envelope, Plan]:
+        if not self._middleware:
+            return envelope, plan
+        # A copy: all calls of this plan share the original.
+        before = envelope = replace(envelope, options=dict(envelope.options))
         for each in self._middleware:
             changed = each.on_enqueue(envelope)
             if not isinstance(changed, Envelope):
@@ -266,13 +269,14 @@ class Pipeline:
                     way_out="Return the envelope, or a changed copy of it.",
                 )
             envelope = changed
-        if envelope.options is plan.envelope.options:
+        if envelope.options == plan.envelope.options:
             return envelope, plan
         try:
             asked = TaskOptions.from_given(envelope.options)
         except MalformedEnvelope as error:
             raise InvalidOption(f"middleware: {error.message}") from error
-        return envelope, self.plan(envelope.task, asked)
+        plan = self.plan(envelope.task, asked)
+        return _following(plan.effective, envelope, before), plan
 
     def _check_this_call(self, envelope: Envelope, effective: Effective, is_chosen: bool) -> None:
         if self.capabilities is not None:
@@ -292,9 +296,10 @@ class Pipeline:
         Raises:
             SignatureMissing, SignatureInvalid: nobody vouches for it, or for where it was found.
             UnsupportedVersion: a newer release wrote it.
-            MalformedEnvelope: it is none.
+            MalformedEnvelope: it is none, or without a signer: it was found where it does
+                not belong.
         """
-        if self.signer is not None and (self.policy == "require" or message.signature):
+        if self.signer is not None:
             seal = Seal(message.algorithm, message.key_id, message.signature)
             self.signer.verify(TASK, message.body, seal)
         envelope = decode(message.body, max_bytes=self._max_bytes)
@@ -306,8 +311,9 @@ class Pipeline:
             or message.expires_at_ms != (envelope.expires_at_ms or 0)
             or message.not_before_ms != (envelope.not_before_ms or 0)
             or envelope.namespace != self.namespace
+            or envelope.options.get("visibility_timeout_ms", message.lease_ms) != message.lease_ms
         ):
-            raise _misrouted(message, envelope, self.namespace)
+            raise _misrouted(message, envelope, self.namespace, is_signed=self.signer is not None)
         return envelope
 
 
@@ -315,6 +321,17 @@ def _expires_at(effective: Effective, now_ms: int) -> int | None:
     if effective.expires_ms is not None:
         return now_ms + effective.expires_ms
     return effective.expires_at_ms
+
+
+def _following(effective: Effective, envelope: Envelope, before: Envelope) -> Envelope:
+    """Return *envelope* with what changed options say, where its own fields were left alone."""
+    meant = {
+        "queue": effective.queue,
+        "priority": effective.priority,
+        "expires_at_ms": _expires_at(effective, before.enqueued_at_ms),
+    }
+    alone = [name for name in meant if getattr(envelope, name) == getattr(before, name)]
+    return replace(envelope, **{name: meant[name] for name in alone})
 
 
 def unique_key(unique: Unique, envelope: Envelope) -> UniqueKey:
@@ -334,7 +351,9 @@ def unique_key(unique: Unique, envelope: Envelope) -> UniqueKey:
     return UniqueKey(key=key, until=unique.until, window_ms=window_ms)
 
 
-def _misrouted(message: Message, envelope: Envelope, namespace: str) -> SignatureInvalid:
+def _misrouted(
+    message: Message, envelope: Envelope, namespace: str, *, is_signed: bool
+) -> StemError:
     pairs = {
         "id": (message.id, envelope.id),
         "task": (message.task, envelope.task),
@@ -342,6 +361,10 @@ def _misrouted(message: Message, envelope: Envelope, namespace: str) -> Signatur
         "priority": (message.priority, envelope.priority),
         "expires_at_ms": (message.expires_at_ms, envelope.expires_at_ms or 0),
         "not_before_ms": (message.not_before_ms, envelope.not_before_ms or 0),
+        "lease_ms": (
+            message.lease_ms,
+            envelope.options.get("visibility_timeout_ms", message.lease_ms),
+        ),
         "namespace": (namespace, envelope.namespace),
     }
     different = "; ".join(
@@ -349,7 +372,8 @@ def _misrouted(message: Message, envelope: Envelope, namespace: str) -> Signatur
         for name, (found, meant) in pairs.items()
         if found != meant
     )
-    return SignatureInvalid(
+    kind = SignatureInvalid if is_signed else MalformedEnvelope
+    return kind(
         f"the message was not found where its envelope belongs: {different}",
         way_out="Somebody with access to the broker moved it, or two namespaces share a queue.",
     )

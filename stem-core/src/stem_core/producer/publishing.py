@@ -21,12 +21,15 @@ from stem_core.model.errors import (
     InvalidOption,
     PublishRefused,
     StemError,
+    UsageError,
 )
 from stem_core.producer.lane import Lane, chunks
 from stem_core.producer.pipeline import Pipeline
-from stem_core.producer.tasks import Call
+from stem_core.producer.sending import dropped
+from stem_core.producer.tasks import Call, not_a_call
 
 __all__ = [
+    "checked",
     "created",
     "enqueued",
     "prepare_all",
@@ -36,6 +39,26 @@ __all__ = [
     "refusal",
     "the_connection",
 ]
+
+
+def checked(calls: Iterable[Call[Any]]) -> list[Call[Any]]:
+    """Return *calls* as a list, or say what is none. A coroutine among them is closed.
+
+    Raises:
+        UsageError: names the first that is no call, and its place.
+    """
+    if not isinstance(calls, Iterable):
+        raise UsageError(
+            f"enqueue_many takes calls, got one {type(calls).__name__}",
+            way_out="Write enqueue_many([task.call(…), …]).",
+        )
+    todo: list[Any] = list(calls)
+    wrong = [place for place, call in enumerate(todo) if not isinstance(call, Call)]
+    for place in wrong:
+        dropped(todo[place])
+    if wrong:
+        raise not_a_call(todo[wrong[0]], f"call {wrong[0]} of enqueue_many")
+    return todo
 
 
 def prepare_all(pipeline: Pipeline, calls: Iterable[Call[Any]]) -> list[Message]:
@@ -68,15 +91,22 @@ async def reconsidered(
 
     A broker compares bodies, and a call that is made again carries a later time and
     another trace. What it asks for is its task and its arguments. Of one that has ended
-    only the id is left, and an id that was chosen is there to run its task once.
+    only its record is left, which knows the task, or not even that; and an id that was
+    chosen is there to run its task once.
     """
     doubtful = [
         place for place, reply in enumerate(replies) if reply.status is PublishStatus.CONFLICT
     ]
-    known = await lane.broker.lookup([messages[place].id for place in doubtful])
+    ids = [messages[place].id for place in doubtful]
+    known = await lane.lookup(ids)
+    records = await lane.load(ids) if None in known else [None] * len(ids)
     judged = list(replies)
-    for place, located in zip(doubtful, known, strict=True):
-        if located is None or _asks_the_same(located.message, messages[place]):
+    for place, located, record in zip(doubtful, known, records, strict=True):
+        if located is None:
+            is_same = record is None or record.task in ("", messages[place].task)
+        else:
+            is_same = _asks_the_same(located.message, messages[place])
+        if is_same:
             judged[place] = Published(PublishStatus.DUPLICATE, messages[place].id)
     return judged
 
@@ -85,7 +115,9 @@ def _asks_the_same(one: Message, other: Message) -> bool:
     if one.task != other.task:
         return False
     try:
-        return decode(one.body).args == decode(other.body).args
+        # Each was small enough for the limit of its own producer.
+        mine = decode(other.body, max_bytes=len(other.body))
+        return decode(one.body, max_bytes=len(one.body)).args == mine.args
     except DecodeError:
         return False
 

@@ -26,10 +26,7 @@ from stem_core.model.outcome import Record, State, TaskStatus, when
 from stem_core.model.value import replace
 from stem_core.producer.lane import Lane
 
-__all__ = ["cancel", "status_of", "value_of", "wait_for"]
-
-_LARGEST_BODY: Final = 1 << 30
-"""A stored message was small enough for its producer; here it is only shown."""
+__all__ = ["cancel", "no_backend", "recorded", "status_of", "value_of", "wait_for"]
 
 _FIRST_LOOK_MS: Final = 1_000
 _LONGEST_LOOK_MS: Final = 30_000
@@ -46,31 +43,34 @@ _STATES: Final = {
 # ── status ───────────────────────────────────────────────────────────────────
 
 
-async def status_of(lane: Lane, id: str) -> TaskStatus | None:
-    """Return what is known about *id*, or None."""
-    record = await _record(lane, id)
+async def status_of(lane: Lane, id: str, until: float | None = None) -> TaskStatus | None:
+    """Return what is known about *id*, or None; not later than *until*."""
+    until = lane.until() if until is None else until
+    record = await _record(lane, id, until)
     if record is not None and record.state.is_terminal:
-        return _recorded(record)
-    located = (await lane.broker.lookup([id]))[0]
+        return recorded(record)
+    located = (await lane.lookup([id], until))[0]
     if located is not None:
-        return _located(located, await _progress(lane, located))
+        return _located(located, await _progress(lane, located, until))
     # It may have ended between the two questions.
-    record = await _record(lane, id)
-    return None if record is None else _recorded(record)
+    record = await _record(lane, id, until)
+    return None if record is None else recorded(record)
 
 
-async def _record(lane: Lane, id: str) -> Record | None:
-    return None if lane.backend is None else (await lane.backend.load([id]))[0]
+async def _record(lane: Lane, id: str, until: float | None = None) -> Record | None:
+    return (await lane.load([id], until))[0]
 
 
-async def _progress(lane: Lane, located: Located) -> Any:
+async def _progress(lane: Lane, located: Located, until: float) -> Any:
     if lane.backend is None or located.place is not Place.LEASED:
         return None
-    value = (await lane.backend.progress_of([located.message.id]))[0]
+    asked = lane.from_backend(lane.backend.progress_of, [located.message.id], until)
+    value = (await asked)[0]
     return None if value is None else decode_value(value)
 
 
-def _recorded(record: Record) -> TaskStatus:
+def recorded(record: Record) -> TaskStatus:
+    """Return what a record says, for a reader."""
     return TaskStatus(
         id=record.id,
         state=record.state,
@@ -112,7 +112,8 @@ def _located(located: Located, progress: Any) -> TaskStatus:
 def _shown(located: Located) -> Envelope | None:
     """Return what a message says of itself, for people: nobody acts on it, so nobody verifies."""
     try:
-        return decode(located.message.body, max_bytes=_LARGEST_BODY)
+        # A stored message was small enough for its producer; here it is only shown.
+        return decode(located.message.body, max_bytes=len(located.message.body))
     except DecodeError:
         return None
 
@@ -130,10 +131,7 @@ async def wait_for(lane: Lane, id: str, timeout: Duration | None) -> Record:
         ResultTimeout, ResultExpired, NoResultBackend.
     """
     if lane.backend is None:
-        raise NoResultBackend(
-            "there is no result backend, so nobody remembers results",
-            way_out="Set STEM_RESULT_BACKEND_URL, or Stem(backend=…).",
-        )
+        raise no_backend()
     patience_ms = None if timeout is None else to_ms(timeout, field="timeout")
     try:
         async with asyncio.timeout(None if patience_ms is None else patience_ms / 1000):
@@ -155,10 +153,14 @@ async def _keep_waiting(lane: Lane, backend: ResultBackend, id: str) -> Record:
         record = await _record(lane, id)
         if record is not None and record.state.is_terminal:
             return record
-        if (await lane.broker.lookup([id]))[0] is None:
+        located = (await lane.lookup([id]))[0]
+        if located is None or located.place is Place.DEAD:
+            # It may have ended between the two questions.
             record = await _record(lane, id)
             if record is not None and record.state.is_terminal:
                 return record
+            if located is not None:
+                return _died(located)
             raise ResultExpired(
                 f"nobody knows a result of {id}",
                 way_out="It was never enqueued here, its retention is over, "
@@ -168,6 +170,30 @@ async def _keep_waiting(lane: Lane, backend: ResultBackend, id: str) -> Record:
         if record is not None:
             return record
         look_ms = min(2 * look_ms, _LONGEST_LOOK_MS)
+
+
+def _died(located: Located) -> Record:
+    """Return what the dead letters say, for a task that left no record."""
+    message = located.message
+    return Record(
+        id=message.id,
+        state=State.DEAD,
+        fence=located.fence,
+        attempt=located.attempt,
+        task=message.task,
+        queue=message.queue,
+        error=located.errors[-1] if located.errors else None,
+        reason=located.reason,
+        finished_at_ms=located.died_at_ms,
+    )
+
+
+def no_backend() -> NoResultBackend:
+    """Return the error of a Stem that has nobody to ask."""
+    return NoResultBackend(
+        "there is no result backend, so nobody remembers results",
+        way_out="Set STEM_RESULT_BACKEND_URL, or Stem(backend=…).",
+    )
 
 
 def value_of(record: Record) -> Any:
@@ -181,8 +207,10 @@ def value_of(record: Record) -> Any:
     if record.state is State.CANCELLED:
         why = f": {record.reason}" if record.reason else ""
         raise TaskCancelled(f"{record.task} {record.id} was cancelled{why}")
-    error = record.error
-    told = f"{error.type}: {error.message}" if error else record.reason or "no reason is known"
+    error, reason = record.error, record.reason
+    told = reason or "no reason is known"
+    if error is not None:
+        told = f"{error.type}: {error.message}" + (f" ({reason})" if reason else "")
     raise TaskFailed(
         f"{record.task} {record.id} is {record.state.value}: {told}",
         task_id=record.id,
@@ -194,22 +222,26 @@ def value_of(record: Record) -> Any:
 # ── cancelling ───────────────────────────────────────────────────────────────
 
 
-async def cancel(lane: Lane, id: str, reason: str, *, now_ms: int, ttl_ms: int) -> CancelStatus:
-    """Ask that *id* does not run, or stops.
+async def cancel(
+    lane: Lane, id: str, reason: str, *, now_ms: int, ttl_ms: int, until: float | None = None
+) -> CancelStatus:
+    """Ask that *id* does not run, or stops; not later than *until*.
 
     Raises:
         CapabilityMissing: this broker cannot cancel.
+        StoreError: it is not known whether it was cancelled.
     """
+    until = lane.until() if until is None else until
     if not lane.capabilities.cancel:
         raise CapabilityMissing(f"{lane.at} cannot cancel")
-    located = (await lane.broker.lookup([id]))[0]
+    located = (await lane.lookup([id], until))[0]
     record = None if located is None else _cancelled(located, reason, now_ms, ttl_ms)
     wish = Cancellation(id=id, reason=reason, record=record if lane.atomic else None)
-    reply = (await lane.broker.cancel([wish]))[0]
+    reply = (await lane.cancel([wish], until))[0]
     is_ours = reply.status is CancelStatus.CANCELLED and not lane.atomic
     if is_ours and lane.backend is not None and record is not None:
         # Another store: whoever waits for the result learns it from here.
-        await lane.backend.save([replace(record, fence=reply.fence)])
+        await lane.from_backend(lane.backend.save, [replace(record, fence=reply.fence)], until)
     return reply.status
 
 

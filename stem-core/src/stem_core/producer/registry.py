@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from stem_core.model.errors import DuplicateTask, InvalidOption, InvalidTask, UsageError
 from stem_core.model.ids import check_name
-from stem_core.model.options import TaskOptions, TaskOptionsDict
+from stem_core.model.options import TaskOptions, TaskOptionsDict, Unique
 from stem_core.producer.binding import Binding
 from stem_core.producer.built import check_built, check_unique
 from stem_core.producer.context import TaskContext
@@ -221,7 +221,8 @@ def make_task(
     if not context:
         _check_no_context(fn)
     binding = Binding.of(fn, context)
-    check_unique(options, binding.names, label=fn.__qualname__)
+    if isinstance(options.unique, Unique):
+        check_unique(options.unique, binding.names, label=fn.__qualname__)
     is_async = inspect.iscoroutinefunction(fn)
     check_built(options, is_async=is_async)
     return Task(

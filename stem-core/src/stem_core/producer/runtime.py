@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -18,7 +19,7 @@ from stem_core.contracts.clock import Clock, Dice
 from stem_core.contracts.hookspecs import AppInfo, Middleware, PluginContext
 from stem_core.contracts.signer import Signer
 from stem_core.discovery.host import PluginHost
-from stem_core.model.errors import MissingSetting
+from stem_core.model.errors import ConfigError, MissingSetting
 from stem_core.model.options import UNSET, Unset
 from stem_core.model.settings import StemConfig, check_tls
 from stem_core.model.urls import StemURL
@@ -101,9 +102,13 @@ class Runtime:
     clock: Clock
     dice: Dice
 
-    async def lane(self) -> Lane:
-        """Return the lane of the loop that runs; connects on first use."""
-        lane = await self.lanes.open()
+    def until(self) -> float:
+        """Return the deadline of what begins now, in the time of the loop that runs."""
+        return self.lanes.opening.patience.until()
+
+    async def lane(self, until: float | None = None) -> Lane:
+        """Return the lane of the loop that runs; connects on first use, before *until*."""
+        lane = await self.lanes.open(until)
         self.pipeline.serve(lane.capabilities)
         return lane
 
@@ -200,9 +205,29 @@ def check_schemes(runtime: Runtime, plugins: PluginHost) -> None:
 
 
 def parsed(given: T | str, source: str) -> T | StemURL:
-    """Return a text as the URL that it is, anything else as it is.
+    """Return a text as the URL that it is, anything else that can stand there as it is.
 
     Raises:
         InvalidURL: names *source*, and never repeats a secret.
+        ConfigError: it is neither a URL nor a *source*.
     """
-    return StemURL.parse(given, source=source) if isinstance(given, str) else given
+    if isinstance(given, str):
+        return StemURL.parse(given, source=source)
+    kind = _KINDS[source]
+    if given is None or isinstance(given, (kind, StemURL, Unset)):
+        return given
+    what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise ConfigError(
+        f"{source}= takes a URL or a {kind.__name__}, got {what}",
+        way_out=f"Example: {_EXAMPLES[source]}.",
+    )
+
+
+_KINDS: Final = MappingProxyType({"broker": Broker, "backend": ResultBackend, "signer": Signer})
+_EXAMPLES: Final = MappingProxyType(
+    {
+        "broker": 'Stem("memory://")',
+        "backend": 'Stem("memory://", backend="memory://results")',
+        "signer": "Stem(signer=PayloadSigner.maybe(config.signing))",
+    }
+)

@@ -5,11 +5,12 @@ Rule of this module: it knows nothing of tasks, and costs a call a third of a mi
 
 from __future__ import annotations
 
+import inspect
 import logging
 from sys import _getframe
 from types import CodeType
 
-__all__ = ["Pending"]
+__all__ = ["Pending", "dropped"]
 
 _log = logging.getLogger("stem.producer")
 
@@ -37,6 +38,15 @@ class Pending:
                 "or use `.blocking` where there is no event loop.",
                 _place(self.code, self.at),
             )
+
+
+def dropped(given: object) -> None:
+    """Close *given* if it is a coroutine that never ran, without a word: an error says so."""
+    if inspect.iscoroutine(given):
+        for value in inspect.getcoroutinelocals(given).values():
+            if isinstance(value, Pending):
+                value.code = None
+        given.close()
 
 
 def _place(code: CodeType, at: int) -> str:

@@ -19,7 +19,16 @@ from stem_core.producer.how import PLAINLY, How, split
 from stem_core.producer.job import BlockingJob, Job
 from stem_core.producer.sending import Pending
 
-__all__ = ["AnyTask", "Blocking", "Call", "Enqueuer", "Sender", "Task", "call_by_name"]
+__all__ = [
+    "AnyTask",
+    "Blocking",
+    "Call",
+    "Enqueuer",
+    "Sender",
+    "Task",
+    "call_by_name",
+    "not_a_call",
+]
 
 P = ParamSpec("P")
 PC = ParamSpec("PC")
@@ -204,6 +213,19 @@ class Task(Enqueuer[P, R], Generic[PC, Ret, P, R]):
 
 AnyTask = Task[Any, Any, Any, Any]
 """A task of whatever signature."""
+
+
+def not_a_call(given: object, label: str) -> UsageError:
+    """Return the error for an object that stands where a call belongs."""
+    if isinstance(given, Coroutine):
+        return UsageError(
+            f"{label} is a coroutine, not a call",
+            way_out="Write .call(…) instead of .enqueue(…). Nothing of it was sent.",
+        )
+    return UsageError(
+        f"{label} is of type {type(given).__name__}, not a call",
+        way_out='Write task.call(…), or stem.call("name", {…}).',
+    )
 
 
 def call_by_name(
