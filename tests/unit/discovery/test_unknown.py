@@ -8,6 +8,7 @@ import pytest
 from unit.discovery.fakes import Site, open_backend, open_broker, open_signer
 
 from stem_core.contracts.hookspecs import hookimpl
+from stem_core.discovery.explain import FirstParty, hint_at
 from stem_core.discovery.host import PluginHost
 from stem_core.model.errors import PluginBroken, UnknownScheme
 
@@ -23,15 +24,17 @@ from stem_core.model.errors import PluginBroken, UnknownScheme
         ("pg", "stem-postgres"),
     ],
 )
-def test_a_scheme_of_our_own_says_what_to_install(
+def test_a_scheme_of_our_own_says_what_will_open_it(
     site: Site, scheme: str, distribution: str
 ) -> None:
     site.broker("fake")
     base = scheme.partition("+")[0]
+    named = "postgresql" if distribution == "stem-postgres" else base
     with pytest.raises(UnknownScheme) as caught:
         open_broker(site.host(), f"{scheme}://localhost/0")
     assert str(caught.value) == (
-        f"no broker plugin for URL scheme {base!r} — pip install {distribution}\n"
+        f"no broker plugin for URL scheme {base!r} — {distribution} opens {named}:// and is not "
+        f"built yet in this release; it will come with: pip install {distribution}\n"
         "  installed broker schemes: fake   (see: stem plugins)"
     )
     with pytest.raises(UnknownScheme, match=f"no backend plugin .* pip install {distribution}"):
@@ -39,23 +42,34 @@ def test_a_scheme_of_our_own_says_what_to_install(
 
 
 @pytest.mark.parametrize("scheme", ["hmac-sha256", "ed25519"])
-def test_a_signer_of_our_own_says_what_to_install(site: Site, scheme: str) -> None:
+def test_a_signer_of_our_own_says_what_will_open_it(site: Site, scheme: str) -> None:
     with pytest.raises(UnknownScheme, match="pip install stem-signing") as caught:
         open_signer(site.host(), f"{scheme}://")
     assert caught.value.way_out == "installed signer schemes: none   (see: stem plugins)"
 
 
-def test_a_distribution_that_is_there_without_the_scheme_is_to_be_upgraded(site: Site) -> None:
-    site.distribution("stem-redis", "0.0.1")
-    with pytest.raises(
-        UnknownScheme,
-        match=r"stem-redis 0\.0\.1 is installed and does not offer it: upgrade stem-redis",
-    ):
+def test_what_is_not_built_is_said_the_same_with_its_empty_distribution_installed(
+    site: Site,
+) -> None:
+    with pytest.raises(UnknownScheme) as before:
         open_broker(PluginHost(), "redis://h")
-    with pytest.raises(
-        UnknownScheme, match=r"did you mean 'redis'\? \(stem-redis 0\.0\.1 is installed"
-    ):
-        open_broker(PluginHost(), "redsi://h")
+    site.distribution("stem-redis", "0.0.1")
+    with pytest.raises(UnknownScheme) as after:
+        open_broker(PluginHost(), "redis://h")
+    assert str(before.value) == str(after.value)
+
+
+@pytest.mark.parametrize(
+    ("installed", "says"),
+    [
+        (None, "pip install stem-x"),
+        ("0.1", "stem-x 0.1 is installed and does not offer it: upgrade stem-x"),
+    ],
+)
+def test_a_distribution_that_is_built_is_to_be_installed_or_upgraded(
+    installed: str | None, says: str
+) -> None:
+    assert hint_at(FirstParty("stem-x", is_built=True), "x", installed) == says
 
 
 def test_sqlite_is_said_to_come_later(site: Site) -> None:
@@ -67,8 +81,16 @@ def test_sqlite_is_said_to_come_later(site: Site) -> None:
     ("typed", "guess"),
     [
         ("faek", "did you mean 'fake'?"),
-        ("redsi", "did you mean 'redis'? (pip install stem-redis)"),
-        ("postgre", "did you mean 'postgres'? (pip install stem-postgres)"),
+        (
+            "redsi",
+            "did you mean 'redis'? (stem-redis opens redis:// and is not built yet in this "
+            "release; it will come with: pip install stem-redis)",
+        ),
+        (
+            "postgre",
+            "did you mean 'postgres'? (stem-postgres opens postgresql:// and is not built yet in "
+            "this release; it will come with: pip install stem-postgres)",
+        ),
         ("fake.cloud", "did you mean 'fake+cloud'?"),
     ],
 )

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from stem_core.contracts.messages import (
     DeadLetter,
     Delivery,
     Message,
+    PublishStatus,
     Receipt,
     Release,
     ReleaseWhy,
@@ -172,3 +174,16 @@ def test_after_a_drain_and_its_times_nothing_is_left():
     assert [len(agenda) for agenda in agendas] == [0] * len(agendas)
     assert len(store.limits) == 0
     assert store.sleepers.count == 0
+
+
+@pytest.mark.parametrize("lease_ms", ["x", 1.5, float("nan"), None, 0, -1])
+def test_a_message_whose_lease_cannot_be_counted_is_refused_alone(lease_ms: Any):
+    async def publish() -> list[PublishStatus]:
+        broker = InMemoryBroker("leases", clock=FakeClock())
+        good = Message(id="good", queue="q", task="t", body=b"")
+        bad = Message(id="bad", queue="q", task="t", body=b"", lease_ms=lease_ms)
+        return [reply.status for reply in await broker.publish([bad, good])]
+
+    statuses = asyncio.run(publish())
+    MemoryStore.forget("leases")
+    assert statuses == [PublishStatus.REFUSED, PublishStatus.CREATED]

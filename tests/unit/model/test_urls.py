@@ -198,3 +198,14 @@ def test_a_path_and_a_query_can_be_replaced() -> None:
 
 def test_the_network_location_keeps_its_case_and_holds_no_password() -> None:
     assert StemURL.parse(f"r://u:{quote('p@')}@H1:1,[::1]:2/x").netloc == "H1:1,[::1]:2"
+
+
+@pytest.mark.parametrize("text", ["hmac-sha256://c2VjcmV0", "ed25519://k1/c2VjcmV0?kid=a"])
+def test_a_key_written_where_its_place_belongs_is_never_shown(text: str) -> None:
+    url = StemURL.parse(text)
+    assert "c2Vj" not in f"{url} {url!r}"
+    assert url.reveal() == text
+
+
+def test_the_place_of_a_key_is_shown() -> None:
+    assert str(StemURL.parse("hmac-sha256+env://STEM_KEY")) == "hmac-sha256+env://STEM_KEY"

@@ -8,9 +8,11 @@ distributions of our own: a guessed name may belong to an attacker.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeGuard
+
+from attrs import frozen
 
 from stem_core.contracts.hookspecs import PLUGIN_API, Spec
 from stem_core.discovery.candidate import ALIASES, Group, Kind, Origin
@@ -28,11 +30,14 @@ from stem_core.model.secrets import is_secret_name
 from stem_core.model.urls import StemURL
 
 __all__ = [
+    "FIRST_PARTY",
+    "FirstParty",
     "api_mismatch",
     "cause_of",
     "conflict",
     "disabled",
     "first_party_hint",
+    "hint_at",
     "is_version",
     "load_failed",
     "nearest_scheme",
@@ -47,19 +52,40 @@ __all__ = [
     "wrong_names",
 ]
 
-_FIRST_PARTY: Final = MappingProxyType(
+
+@frozen
+class FirstParty:
+    """A distribution of our own.
+
+    Attributes:
+        distribution: its name; empty for the core itself.
+        is_built: this release has it. Set with the release that brings it, so that nobody
+            is sent to install what cannot work yet.
+    """
+
+    distribution: str
+    is_built: bool
+
+
+_REDIS: Final = FirstParty("stem-redis", is_built=False)
+_POSTGRES: Final = FirstParty("stem-postgres", is_built=False)
+_SIGNING: Final = FirstParty("stem-signing", is_built=False)
+_SQLITE: Final = FirstParty("", is_built=False)
+
+FIRST_PARTY: Final[Mapping[tuple[Kind, str], FirstParty]] = MappingProxyType(
     {
-        ("broker", "redis"): "stem-redis",
-        ("broker", "rediss"): "stem-redis",
-        ("backend", "redis"): "stem-redis",
-        ("backend", "rediss"): "stem-redis",
-        ("broker", "postgresql"): "stem-postgres",
-        ("backend", "postgresql"): "stem-postgres",
-        ("signer", "hmac-sha256"): "stem-signing",
-        ("signer", "ed25519"): "stem-signing",
+        ("broker", "redis"): _REDIS,
+        ("broker", "rediss"): _REDIS,
+        ("backend", "redis"): _REDIS,
+        ("backend", "rediss"): _REDIS,
+        ("broker", "postgresql"): _POSTGRES,
+        ("backend", "postgresql"): _POSTGRES,
+        ("signer", "hmac-sha256"): _SIGNING,
+        ("signer", "ed25519"): _SIGNING,
+        ("broker", "sqlite"): _SQLITE,
+        ("backend", "sqlite"): _SQLITE,
     }
 )
-_NOT_BUILT: Final = frozenset({("broker", "sqlite"), ("backend", "sqlite")})
 _LIST: Final = "(see: stem plugins)"
 _LONGEST: Final = 300
 _MACHINERY: Final = ("importlib", "pluggy", "contextlib", "stem_core.discovery")
@@ -81,15 +107,23 @@ def unknown_scheme(
 def first_party_hint(kind: Kind, scheme: str, version_of: Callable[[str], str | None]) -> str:
     """Return how to get *scheme* from a distribution of our own; empty if none has it."""
     scheme = ALIASES.get(scheme, scheme)
-    if (kind, scheme) in _NOT_BUILT:
+    ours = FIRST_PARTY.get((kind, scheme))
+    return "" if ours is None else hint_at(ours, scheme, version_of(ours.distribution))
+
+
+def hint_at(ours: FirstParty, scheme: str, installed: str | None) -> str:
+    """Return how to get *scheme* from *ours*, of which the version *installed* is there."""
+    name = ours.distribution
+    if not name:
         return f"{scheme}:// is not built yet in this release"
-    distribution = _FIRST_PARTY.get((kind, scheme))
-    if distribution is None:
-        return ""
-    version = version_of(distribution)
-    if version is None:
-        return f"pip install {distribution}"
-    return f"{distribution} {version} is installed and does not offer it: upgrade {distribution}"
+    if not ours.is_built:
+        return (
+            f"{name} opens {scheme}:// and is not built yet in this release; "
+            f"it will come with: pip install {name}"
+        )
+    if installed is None:
+        return f"pip install {name}"
+    return f"{name} {installed} is installed and does not offer it: upgrade {name}"
 
 
 def nearest_scheme(
@@ -104,7 +138,7 @@ def nearest_scheme(
     if elsewhere:
         return f"{scheme!r} is a scheme of {' and '.join(f'{other}s' for other in elsewhere)} only"
     spelled = [name.replace(".", "+") for name in installed]
-    ours = [name for owner, name in _FIRST_PARTY if owner == kind]
+    ours = [name for owner, name in FIRST_PARTY if owner == kind]
     near = difflib.get_close_matches(scheme, [*spelled, *ours, *ALIASES], n=1, cutoff=0.6)
     if not near:
         return ""

@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from typing import Any, Final, TextIO, TypeVar
 
+from stem_core.discovery.forklock import ForkSafeLock
 from stem_core.model.errors import StemError
 
 __all__ = ["Heard", "LoadFailed", "diverted", "guarded", "load", "load_and_listen"]
@@ -20,7 +21,7 @@ __all__ = ["Heard", "LoadFailed", "diverted", "guarded", "load", "load_and_liste
 R = TypeVar("R")
 
 # Two threads that swap standard output at once would leave each other's stand-in behind.
-_DIVERSION: Final = threading.RLock()
+_DIVERSION: Final = ForkSafeLock()
 
 
 class LoadFailed(Exception):

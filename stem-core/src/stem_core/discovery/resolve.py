@@ -8,7 +8,6 @@ that are left are an error. Rule of this module: nothing is chosen by chance.
 from __future__ import annotations
 
 import logging
-import threading
 from types import ModuleType
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from stem_core.discovery.candidate import (
     Origin,
     lookup_names,
 )
+from stem_core.discovery.forklock import ForkSafeLock
 from stem_core.discovery.index import Index
 from stem_core.discovery.settings import PluginSettings
 from stem_core.model.errors import PluginConflict, PluginError
@@ -43,7 +43,7 @@ class Resolver:
         self.index: Final = index
         self.active: Final = ActivePlugins()
         self._explicit: dict[tuple[Kind, str], Offer] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         self._prepared = False
         self._told: set[str] = set()
 

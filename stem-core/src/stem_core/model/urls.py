@@ -47,6 +47,10 @@ class Host(Value, frozen=True, gc=False):
         return name if self.port is None else f"{name}:{self.port}"
 
 
+_SIGNING: Final = ("hmac", "ed25519")
+"""Schemes of signers: behind them, without a variant that says where, stands a key."""
+
+
 @frozen(kw_only=True, repr=False)
 class StemURL:
     """A URL in parts, percent-decoded. Shows itself without its secrets.
@@ -89,6 +93,9 @@ class StemURL:
 
     def redacted(self) -> str:
         """Return the URL as text with every secret hidden: for people and logs."""
+        if self.scheme.startswith(_SIGNING) and not self.variant and (self.hosts or self.path):
+            # Only a mistake has anything here, and the mistake is to write the key itself.
+            return f"{self.scheme}://{HIDDEN}"
         hidden = None if self.password is None else HIDDEN
         pairs = ((name, HIDDEN if is_secret_name(name) else value) for name, value in self.query)
         return self._text(hidden, pairs)

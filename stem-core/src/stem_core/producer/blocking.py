@@ -56,11 +56,11 @@ def background_loop() -> asyncio.AbstractEventLoop:
     global _loop
     with _lock:
         if _loop is None:
-            _loop = asyncio.new_event_loop()
-            started = threading.Event()
-            _loop.call_soon(started.set)
-            threading.Thread(target=_loop.run_forever, name="stem-blocking", daemon=True).start()
+            loop, started = asyncio.new_event_loop(), threading.Event()
+            loop.call_soon(started.set)
+            threading.Thread(target=loop.run_forever, name="stem-blocking", daemon=True).start()
             started.wait()
+            _loop = loop  # not before: a thread that could not start must not be waited for
         return _loop
 
 

@@ -6,12 +6,12 @@ Rule of this module: it resolves and holds. Nothing is sent from here.
 from __future__ import annotations
 
 import logging
-import threading
 from types import ModuleType
 
 from attrs import evolve
 
 from stem_core.contracts.clock import Clock, Dice
+from stem_core.discovery.forklock import ForkSafeLock
 from stem_core.discovery.host import PluginHost
 from stem_core.discovery.settings import PluginSettings
 from stem_core.model.ids import check_name
@@ -48,7 +48,7 @@ class Resolved(TaskDecorator):
     ) -> None:
         self.registry = TaskRegistry() if registry is None else registry
         self._wiring = wiring
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         self._namespace = None if namespace is None else check_name(namespace, kind="namespace")
         self._config = None if config is None else self._accepted(config)
         self._plugins = plugins

@@ -390,6 +390,8 @@ def _objection(message: Message, delay_ms: int) -> str:
         return f"the body has {len(message.body)} bytes, more than {MAX_PAYLOAD}"
     if not 0 <= message.priority <= 9:
         return f"priority {message.priority} is not one of 0 to 9"
+    if type(message.lease_ms) is not int or message.lease_ms <= 0:
+        return f"a lease of {message.lease_ms!r} is not a whole number of milliseconds above 0"
     if delay_ms > MAX_DELAY_MS:
         return f"a delay of {delay_ms} ms is more than {MAX_DELAY_MS}"
     return ""
