@@ -700,6 +700,12 @@ def test_each_queue_gets_its_turn():
     assert shop.seen.index("quiet") < 50
 
 
+@pytest.mark.parametrize("queues", [[], {}, ""])
+def test_no_queue_at_all_is_refused_and_is_not_the_default(queues):
+    with stem.override(), pytest.raises(InvalidOption, match="queues is empty"):
+        Worker(stem, queues=queues)
+
+
 @pytest.mark.parametrize("given", [{"concurrency": 0}, {"threads": -1}, {"concurrency": True}])
 def test_impossible_settings_are_refused(given):
     with stem.override(), pytest.raises(InvalidOption):

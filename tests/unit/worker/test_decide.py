@@ -75,7 +75,7 @@ def test_the_last_failure_goes_to_the_dead_letters():
         "max-retries-exhausted",
         ERROR,
     )
-    assert settlement.record.ttl_ms == 30
+    assert settlement.record.ttl_ms == 20
 
 
 @pytest.mark.parametrize("attempt", range(1, 6))

@@ -26,7 +26,7 @@ def test_queues_are_given_by_name_or_with_weights(given, weights):
     assert weights_of(given) == weights
 
 
-@pytest.mark.parametrize("given", [[], {}, {"a": 0}, {"a": True}, {"a": -1}, {"a": 1.5}])
+@pytest.mark.parametrize("given", ["", [], {}, {"a": 0}, {"a": True}, {"a": -1}, {"a": 1.5}])
 def test_impossible_queues_are_refused(given):
     with pytest.raises(InvalidOption, match="queues"):
         weights_of(given)

@@ -10,7 +10,9 @@ from unit.worker.stores import FaultyBroker, a_name
 from stem_core.contracts.clock import SYSTEM_CLOCK
 from stem_core.contracts.messages import (
     ACK,
+    DeadLetter,
     Place,
+    Receipt,
     Settled,
     Settlement,
     SettleStatus,
@@ -18,11 +20,16 @@ from stem_core.contracts.messages import (
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Record, State
+from stem_core.model.value import replace
 from stem_core.testing.clock import LoadedDice
 from stem_core.worker.backoff import Backoff
+from stem_core.worker.decide import Books
 from stem_core.worker.outcomes import Returned
 from stem_core.worker.run import Run
 from stem_core.worker.settler import Settler
+
+
+FAILURE_MS, DEAD_MS = 7_000_000, 30_000_000
 
 
 @frozen(kw_only=True)
@@ -39,11 +46,12 @@ class Scene:
         name = a_name()
         self.broker = FaultyBroker(name)
         self.backend = InMemoryResultBackend(name if atomic else a_name())
-        store = TwoStores(broker=self.broker, backend=self.backend, atomic=atomic)
+        self.store = TwoStores(broker=self.broker, backend=self.backend, atomic=atomic)
         self.done: list[tuple[str, SettleStatus]] = []
         self.settler = Settler(
-            store,
+            self.store,
             Backoff(SYSTEM_CLOCK, LoadedDice([0.0])),
+            Books(failure_ms=FAILURE_MS, dead_ms=DEAD_MS),
             lambda runs, status: self.done.extend((run.id, status) for run in runs),
         )
 
@@ -149,10 +157,41 @@ def test_one_settlement_that_cannot_be_kept_does_not_harm_its_neighbours():
     assert dict(scene.done)["id-2"] is SettleStatus.DONE
 
 
+class Forgetful(FaultyBroker):
+    """Does as it is told, forgets who did it, and loses the first reply."""
+
+    async def settle(self, settlements):
+        replies = await super().settle(settlements)
+        if any(reply.status is SettleStatus.ALREADY for reply in replies):
+            return [Settled(SettleStatus.GONE) for _ in replies]
+        return replies
+
+
+def test_what_is_gone_when_it_is_sent_again_has_ended_and_was_not_lost():
+    scene = Scene()
+    scene.broker.__class__ = Forgetful
+    scene.broker.after["settle"] = 1
+    assert {status for _, status in settle(scene)} == {SettleStatus.ALREADY}
+
+
+def test_what_is_gone_at_the_first_try_was_lost():
+    async def main(scene):
+        (run,) = await scene.leased(1)
+        unknown = Receipt("nobody", "default", 1)
+        run.settlement = Settlement(receipt=unknown)
+        await scene.settle([run])
+        return scene.done
+
+    assert asyncio.run(main(Scene())) == [("id-0", SettleStatus.GONE)]
+
+
 class Picky(FaultyBroker):
     """Answers `invalid` to every acknowledgement with a record."""
 
     async def settle(self, settlements):
+        for each in settlements:
+            if isinstance(each.outcome, DeadLetter):
+                self.kept_ms = (each.outcome.keep_ms, each.record.ttl_ms)
         return [
             Settled(SettleStatus.INVALID, "too wide for a column")
             if each.outcome == ACK
@@ -178,6 +217,7 @@ def test_what_the_store_cannot_keep_ends_in_the_dead_letters_with_its_reason():
     assert record.state is State.DEAD
     assert record.error is not None
     assert "too wide for a column" in record.error.message
+    assert scene.broker.kept_ms == (DEAD_MS, FAILURE_MS)
 
 
 def test_a_settler_that_is_stopped_midway_forgets_nothing():
@@ -202,6 +242,77 @@ def test_a_settler_that_is_stopped_midway_forgets_nothing():
 
     asyncio.run(main())
     assert {status for _, status in scene.done} == {SettleStatus.DONE}
+
+
+class Small(FaultyBroker):
+    """Takes three items, or ten bytes of values and follow-ups, in one call."""
+
+    @property
+    def capabilities(self):
+        return replace(super().capabilities, max_batch=3, max_batch_bytes=10)
+
+    async def settle(self, settlements):
+        assert len(settlements) <= 3
+        size = sum(
+            len(each.record.value) + sum(len(message.body) for message in each.follow_ups)
+            for each in settlements
+        )
+        self.sizes.append(size)
+        if size > 10:
+            assert len(settlements) == 1
+            return [Settled(SettleStatus.INVALID, "too large for one call")]
+        return await super().settle(settlements)
+
+    async def publish(self, messages):
+        assert len(messages) <= 3
+        assert sum(len(message.body) for message in messages) <= 10
+        return await super().publish(messages)
+
+
+def small(scene: Scene) -> Small:
+    scene.broker.__class__ = Small
+    scene.broker.sizes = []
+    scene.settler = Settler(
+        scene.store,
+        Backoff(SYSTEM_CLOCK, LoadedDice([0.0])),
+        Books(),
+        lambda runs, status: scene.done.extend((run.id, status) for run in runs),
+    )
+    return scene.broker
+
+
+def test_no_call_holds_more_items_or_bytes_than_the_broker_takes():
+    scene = Scene()
+
+    async def main():
+        runs = await scene.leased(7)
+        broker = small(scene)
+        for run in runs[:3]:
+            run.settlement = replace(
+                run.settlement, record=replace(run.settlement.record, value=b"123456")
+            )
+        await scene.settle(runs)
+        return broker.sizes
+
+    # 6, then 6, then 6 + 1 + 1 (three items), then 1 + 1
+    assert asyncio.run(main()) == [6, 6, 8, 2]
+    assert {status for _, status in scene.done} == {SettleStatus.DONE}
+
+
+def test_one_settlement_that_is_too_large_publishes_its_follow_ups_apart():
+    scene = Scene()
+    follow_ups = tuple(a_message(id=f"next-{n}", body=b"{    }") for n in range(4))
+
+    async def main():
+        (run,) = await scene.leased(1)
+        broker = small(scene)
+        run.settlement = replace(run.settlement, follow_ups=follow_ups)
+        await scene.settle([run])
+        found = await broker.lookup([each.id for each in follow_ups])
+        return [each is not None for each in found], run.published_apart
+
+    assert asyncio.run(main()) == ([True] * 4, follow_ups)
+    assert scene.done == [("id-0", SettleStatus.DONE)]
 
 
 @pytest.mark.parametrize("count", [1, 501, 1200])

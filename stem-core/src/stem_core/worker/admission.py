@@ -42,7 +42,8 @@ def park(delivery: Delivery, reason: Reason, error: TaskError, *, limit_ms: int)
     """
     if delivery.parked_ms >= limit_ms:
         return Refused(reason=reason, error=error)
-    after_ms = min(_LONGEST_PARK_MS, 1000 * 2 ** min(delivery.releases, 6))
+    # As long again as it has waited, and a second more: that doubles, and only parking counts.
+    after_ms = min(_LONGEST_PARK_MS, delivery.parked_ms + 1000)
     return Handed(ReleaseWhy.PARKED, after_ms, error.message)
 
 

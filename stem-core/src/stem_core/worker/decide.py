@@ -40,8 +40,9 @@ class Books(Value, frozen=True, gc=False, kw_only=True):
     Attributes:
         worker: who writes.
         keeps_records: there is a result backend.
-        success_ms, failure_ms, dead_ms: how long results, other ends and dead letters
-            (with their records) are kept.
+        success_ms, failure_ms: how long the records of successes, and of all other
+            ends, are kept.
+        dead_ms: how long dead letters are kept, whatever becomes of their records.
     """
 
     worker: str = ""
@@ -122,7 +123,7 @@ def _bury(
     record = None
     if claims_id:
         why = reason.value
-        record = _record(run, books, state, now_ms, books.dead_ms, reason=why, error=error)
+        record = _record(run, books, state, now_ms, books.failure_ms, reason=why, error=error)
     return _settlement(run, DeadLetter(reason, error, books.dead_ms), record)
 
 

@@ -160,8 +160,9 @@ class LeaseKeeper:
             future.cancel()
 
     async def _renew(self, broker: Broker, due: Sequence[Run]) -> None:
-        for start in range(0, len(due), _MOST):
-            await self._renew_some(broker, self._renewable(due[start : start + _MOST]))
+        most = min(_MOST, broker.capabilities.max_batch)
+        for start in range(0, len(due), most):
+            await self._renew_some(broker, self._renewable(due[start : start + most]))
 
     def _renewable(self, due: Sequence[Run]) -> list[Run]:
         now_ms = self._clock.monotonic_ms()

@@ -18,7 +18,7 @@ def weights_of(queues: str | Sequence[str] | Mapping[str, int]) -> dict[str, int
         InvalidName: a queue with a name that no store can keep.
     """
     if isinstance(queues, str):
-        queues = (queues,)
+        queues = (queues,) if queues else ()
     weights = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
     if not weights:
         raise InvalidOption("queues is empty", way_out='Name at least one, such as ["default"].')

@@ -19,6 +19,7 @@ from stem_core.contracts.messages import (
     DeadLetter,
     ExtendStatus,
     Extension,
+    Published,
     PublishStatus,
     Settled,
     Settlement,
@@ -27,7 +28,9 @@ from stem_core.contracts.messages import (
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Reason, State, TaskError
 from stem_core.model.value import replace
+from stem_core.producer.lane import chunks
 from stem_core.worker.backoff import Backoff
+from stem_core.worker.decide import Books
 from stem_core.worker.run import Run
 
 __all__ = ["Settler", "Store"]
@@ -53,13 +56,22 @@ class Settler:
     """Settles what it is given, in the loop that runs it.
 
     Args:
+        books: how long what the store refuses is kept.
         done: called with runs for which that is over, and what the store said of them.
     """
 
     def __init__(
-        self, store: Store, backoff: Backoff, done: Callable[[Sequence[Run], SettleStatus], None]
+        self,
+        store: Store,
+        backoff: Backoff,
+        books: Books,
+        done: Callable[[Sequence[Run], SettleStatus], None],
     ) -> None:
+        limits = store.broker.capabilities
         self._store = store
+        self._most = min(_MOST, limits.max_batch)
+        self._most_bytes = limits.max_batch_bytes
+        self._books = books
         self._backoff = backoff
         self._done = done
         self._waiting: deque[Run] = deque()
@@ -76,13 +88,25 @@ class Settler:
             await self._bell.wait()
             self._bell.clear()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
+                batch = self._next_batch()
                 try:
                     await self._settle(batch)
                 except BaseException:
                     self._waiting.extendleft(reversed(batch))
                     self._bell.set()
                     raise
+
+    def _next_batch(self) -> list[Run]:
+        """Take as many as fit one call; one that is too large for any goes alone."""
+        waiting = self._waiting
+        batch = [waiting.popleft()]
+        left = self._most_bytes - _size(batch[0])
+        while waiting and len(batch) < self._most:
+            left -= _size(waiting[0])
+            if left < 0:
+                break
+            batch.append(waiting.popleft())
+        return batch
 
     async def _settle(self, batch: list[Run]) -> None:
         """Settle *batch*; what must be settled again goes to the end of the line."""
@@ -114,6 +138,8 @@ class Settler:
                     return None
                 if self._backoff.failures == 0:
                     _log.error("%d settlements wait: %s", len(batch), error)
+                for run in batch:
+                    run.is_sent_again = True
                 await self._backoff.wait()
             else:
                 self._backoff.reset()
@@ -149,12 +175,20 @@ class Settler:
         what was asked for.
         """
         settlement = _settlement(run)
-        replies = await self._store.broker.publish(settlement.follow_ups)
+        broker = self._store.broker
+        replies: list[Published] = []
+        for chunk in chunks(settlement.follow_ups, broker.capabilities):
+            replies.extend(await broker.publish(chunk))
         run.follow_ups_apart = False
+        run.published_apart = tuple(
+            message
+            for message, reply in zip(settlement.follow_ups, replies, strict=True)
+            if reply.status is PublishStatus.CREATED
+        )
         run.settlement = replace(settlement, follow_ups=())
         refused = [reply for reply in replies if reply.status is PublishStatus.REFUSED]
         if refused:
-            run.settlement = _unsettleable(run.settlement, refused[0].reason)
+            run.settlement = _unsettleable(run.settlement, refused[0].reason, self._books)
 
     async def _save_first(self, batch: Sequence[Run]) -> None:
         """Save the records in a backend that is another store than the broker.
@@ -189,8 +223,12 @@ class Settler:
                 run.follow_ups_apart = True
                 return False
             case SettleStatus.INVALID if not _is_replaced(settlement):
-                run.settlement = _unsettleable(settlement, reply.detail)
+                run.settlement = _unsettleable(settlement, reply.detail, self._books)
                 return False
+            case SettleStatus.GONE if run.is_sent_again:
+                # The reply was lost for longer than the store remembers who ended it.
+                self._done([run], SettleStatus.ALREADY)
+                return True
             case status:
                 self._done([run], status)
                 return True
@@ -206,11 +244,27 @@ def _is_replaced(settlement: Settlement) -> bool:
     return isinstance(outcome, DeadLetter) and outcome.reason is Reason.RESULT_ENCODE_ERROR
 
 
-def _unsettleable(settlement: Settlement, detail: str) -> Settlement:
+def _size(run: Run) -> int:
+    """What counts toward the bytes of a call."""
+    settlement = _settlement(run)
+    record = settlement.record
+    size = len(record.value) if record is not None and record.value is not None else 0
+    if settlement.follow_ups:
+        size += sum(len(message.body) for message in settlement.follow_ups)
+    return size
+
+
+def _unsettleable(settlement: Settlement, detail: str, books: Books) -> Settlement:
     """Return what is settled instead of something that the store cannot keep."""
     reason = Reason.RESULT_ENCODE_ERROR
     error = TaskError(type="stem.unsettleable", message=f"the store refused what it left: {detail}")
     record = settlement.record and replace(
-        settlement.record, state=State.DEAD, value=None, reason=reason.value, error=error
+        settlement.record,
+        state=State.DEAD,
+        value=None,
+        reason=reason.value,
+        error=error,
+        ttl_ms=books.failure_ms,
     )
-    return Settlement(receipt=settlement.receipt, outcome=DeadLetter(reason, error), record=record)
+    outcome = DeadLetter(reason, error, books.dead_ms)
+    return Settlement(receipt=settlement.receipt, outcome=outcome, record=record)

@@ -92,6 +92,13 @@ class Shift:
 
     def __init__(self, stem: Stem, lane: Lane, terms: Terms) -> None:
         config, clock, dice = stem.config, stem.clock, stem.dice
+        books = Books(
+            worker=terms.worker,
+            keeps_records=lane.backend is not None,
+            success_ms=config.result_ttl_ms,
+            failure_ms=config.failure_ttl_ms,
+            dead_ms=config.dead_letter_ttl_ms,
+        )
         self._stem = stem
         self._lane = lane
         self._terms = terms
@@ -112,19 +119,13 @@ class Shift:
         self._reports = Reports(Observers(terms.observers), clock, terms.worker)
         self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
         self._outbox = Outbox(lane.publish, self._slots.wake)
-        self._settler = Settler(lane, Backoff(clock, dice), self._settled)
+        self._settler = Settler(lane, Backoff(clock, dice), books, self._settled)
         self._outlet = Outlet(stem, self._board, self._outbox)
         self._keeper = LeaseKeeper(
             lane.broker.sibling, clock, grace_ms=terms.grace_ms, ended=self._must_end
         )
         self._runner = Runner(
-            Books(
-                worker=terms.worker,
-                keeps_records=lane.backend is not None,
-                success_ms=config.result_ttl_ms,
-                failure_ms=config.failure_ttl_ms,
-                dead_ms=config.dead_letter_ttl_ms,
-            ),
+            books,
             park_limit_ms=config.park_limit_ms,
             max_payload=config.max_payload,
             open_message=stem.pipeline.open_message,

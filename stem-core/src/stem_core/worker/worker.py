@@ -55,7 +55,9 @@ class Worker:
         config = stem.config
         self.name: Final = name or _own_name()
         self._stem = stem
-        self.weights = weights_of(queues or config.worker_queues or _queues_of(stem))
+        self.weights = weights_of(
+            config.worker_queues or _queues_of(stem) if queues is None else queues
+        )
         plugged = stem.plugins.observers(_info(stem, tuple(self.weights)))
         self.terms = Terms(
             worker=self.name,
