@@ -4,19 +4,28 @@ import asyncio
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from unit.producer.shop import charge, tasks
-from unit.producer.stores import fresh_name
+from unit.producer.stores import Connection, Transactional, Willful, fresh_name
 
-from stem_core.contracts.messages import CancelStatus, Settlement
-from stem_core.model.errors import InvalidArguments, ResultTimeout, TaskCancelled, UseAwait
+from stem_core.contracts.messages import CancelStatus, Message, Published, Settlement
+from stem_core.model.errors import (
+    InvalidArguments,
+    PublishRefused,
+    ResultTimeout,
+    TaskCancelled,
+    UseAwait,
+)
 from stem_core.model.outcome import Record, State
 from stem_core.producer import blocking
 from stem_core.producer.client import Stem
+from stem_core.producer.job import BlockingJob
 
 
 def shop_stem() -> Stem:
@@ -60,6 +69,47 @@ def test_every_verb_has_a_twin_that_waits() -> None:
     assert [stem.blocking.job(each.id).cancel() for each in jobs] == [CancelStatus.CANCELLED] * 2
     assert stem.blocking.status("never") is None
     stem.close()
+    stem.close()
+
+
+def test_many_calls_with_a_connection_are_published_in_the_callers_own_thread() -> None:
+    class Threads(Transactional):
+        seen: ClassVar[list[str]] = []
+
+        def publish_in_sync(
+            self, connection: object, messages: Sequence[Message]
+        ) -> Sequence[Published]:
+            self.seen.append(threading.current_thread().name)
+            return super().publish_in_sync(connection, messages)
+
+    stem, connection = Stem(Threads()), Connection()
+    stem.include(tasks)
+    here = charge.using(connection=connection)
+    jobs = stem.blocking.enqueue_many([here.call("a"), here.call("b")])
+    assert [each.id for each in connection.pending] == [job.id for job in jobs]
+    assert Threads.seen == [threading.current_thread().name]
+    stem.close()
+
+
+def test_a_refusal_of_some_of_many_stands_in_its_place() -> None:
+    broker = Willful()
+    broker.refused = {"bad"}
+    stem = Stem(broker)
+    good, bad = stem.blocking.enqueue_many(
+        [stem.call("good"), stem.call("bad")], return_exceptions=True
+    )
+    assert isinstance(good, BlockingJob)
+    assert isinstance(bad, PublishRefused)
+    with pytest.raises(ExceptionGroup):
+        stem.blocking.enqueue_many([stem.call("good"), stem.call("bad")])
+    stem.close()
+
+
+def test_statuses_can_be_listed_without_an_event_loop() -> None:
+    stem = shop_stem()
+    job = charge.blocking.enqueue("ada")
+    finish(stem, b'"paid"')
+    assert [each.id for each in stem.blocking.list(states=["succeeded"]).items] == [job.id]
     stem.close()
 
 

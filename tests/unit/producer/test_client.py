@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from unit.producer.shop import Colour, Order, charge, describe, tasks
 from unit.producer.stores import Connection, Transactional, Willful, fresh_name
 
 from stem_core.contracts.backend import Progress
+from stem_core.contracts.capabilities import BackendCapabilities, Support
 from stem_core.contracts.clock import SYSTEM_CLOCK
 from stem_core.contracts.hookspecs import AppInfo, hookimpl
 from stem_core.contracts.messages import (
@@ -46,6 +48,7 @@ from stem_core.model.errors import (
 from stem_core.model.options import TaskOptions
 from stem_core.model.outcome import Reason, Record, State, TaskError
 from stem_core.model.settings import StemConfig, TlsConfig
+from stem_core.model.value import replace
 from stem_core.producer.client import Stem
 from stem_core.producer.job import Job
 from stem_core.producer.lane import Lane
@@ -267,6 +270,28 @@ def test_an_id_that_another_call_has_is_a_conflict() -> None:
     asyncio.run(main())
 
 
+def test_the_id_of_a_task_that_has_ended_is_not_another_tasks() -> None:
+    async def main() -> None:
+        stem = shop_stem()
+        await charge.using(task_id="order-1").enqueue("ada")
+        await settle(stem, await take(stem, "billing"), State.SUCCEEDED, value=b'"paid"')
+        with pytest.raises(IdConflict, match="order-1"):
+            await stem.enqueue("billing.refund", {"customer": "ada"}, task_id="order-1")
+
+    asyncio.run(main())
+
+
+def test_a_chosen_id_finds_its_task_also_above_the_usual_size() -> None:
+    async def main() -> None:
+        stem, args = fresh(config=StemConfig(max_payload=4_000_000)), {"x": "y" * 2_000_000}
+        assert await stem.enqueue("a", args, task_id="mine") == "mine"
+        assert await stem.enqueue("a", args, task_id="mine", headers={"trace": "2"}) == "mine"
+        with pytest.raises(IdConflict):
+            await stem.enqueue("a", {**args, "z": 1}, task_id="mine")
+
+    asyncio.run(main())
+
+
 def test_a_unique_call_finds_the_one_that_holds_its_key() -> None:
     async def main() -> None:
         shop_stem()
@@ -320,6 +345,45 @@ def test_one_wrong_call_of_many_means_that_none_is_published() -> None:
         assert broker.batches == []
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("calls", "says"),
+    [
+        (lambda: [charge.call("a"), 1], "call 1 of enqueue_many is of type int, not a call"),
+        (lambda: [charge.enqueue("a")], r"call 0 of enqueue_many is a coroutine.*\.call\(…\)"),
+        (lambda: charge.call("a"), r"takes calls, got one Call.*\[task\.call\(…\)"),
+    ],
+)
+@pytest.mark.parametrize("way", ["async", "blocking"])
+def test_what_is_no_call_is_refused_before_anything_is_sent(
+    calls: Any, says: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Willful()
+    stem = Stem(broker)
+    stem.include(tasks)
+    send: Any = stem.blocking.enqueue_many
+    if way == "async":
+        send = lambda given: asyncio.run(stem.enqueue_many(given))  # noqa: E731
+    with pytest.raises(UsageError, match=f"(?s){says}"):
+        send(calls())
+    gc.collect()  # what was never awaited would be said now, and was said by the error
+    assert broker.batches == []
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"broker": 5}, r"broker= takes a URL or a Broker, got int"),
+        ({"broker": InMemoryBroker}, r"broker= .* got the class InMemoryBroker"),
+        ({"backend": 5}, r"backend= takes a URL or a ResultBackend, got int"),
+        ({"signer": b"key"}, r"signer= takes a URL or a Signer, got bytes"),
+    ],
+)
+def test_what_can_be_no_store_is_refused_where_it_is_given(given: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Stem(**given)
 
 
 def test_a_refusal_of_some_of_many_does_not_stop_the_others() -> None:
@@ -390,6 +454,23 @@ def test_a_task_that_ended_without_a_value_raises_how(
         with pytest.raises(TaskFailed, match=says) as caught:
             await job.result(timeout=5)
         assert (caught.value.task_id, caught.value.state) == (job.id, state.value)
+
+    asyncio.run(main())
+
+
+def test_a_task_that_died_without_a_record_raises_how_it_died() -> None:
+    async def main() -> None:
+        stem = shop_stem()
+        job = await charge.enqueue("ada")
+        error = TaskError(type="builtins.ValueError", message="no luck")
+        outcome = DeadLetter(Reason.MAX_RETRIES_EXHAUSTED, error)
+        broker = (await stem.lane()).broker
+        receipt = (await take(stem, "billing")).receipt
+        await broker.settle([Settlement(receipt=receipt, outcome=outcome)])
+        says = r"is dead: builtins.ValueError: no luck \(max-retries-exhausted\)"
+        with pytest.raises(TaskFailed, match=says) as caught:
+            await job.result()
+        assert (caught.value.task_id, caught.value.state) == (job.id, "dead")
 
     asyncio.run(main())
 
@@ -475,6 +556,74 @@ def test_progress_is_in_the_status_of_what_runs() -> None:
         status = await stem.status(task_id)
         assert status is not None
         assert (status.progress, status.worker) == ({"done": 3}, "w")
+
+    asyncio.run(main())
+
+
+# ── listing ──────────────────────────────────────────────────────────────────
+
+
+async def ended(stem: Stem, count: int, **facts: Any) -> list[str]:
+    """Enqueue *count* tasks and let each succeed; return their ids."""
+    ids = [await stem.enqueue("a", meta=facts.get("meta")) for _ in range(count)]
+    for _ in ids:
+        await settle(stem, await take(stem), State.SUCCEEDED, **facts)
+    return ids
+
+
+def test_statuses_are_found_by_their_meta() -> None:
+    async def main() -> None:
+        stem = fresh()
+        await ended(stem, 2, meta={"requested_by": "sales"})
+        wanted = await ended(stem, 2, meta={"requested_by": "finance", "n": 1})
+        page = await stem.list(meta={"requested_by": "finance"})
+        assert sorted(each.id for each in page.items) == sorted(wanted)
+        assert page.cursor is None
+        assert not (await stem.list(meta={"requested_by": "finance"}, states=["dead"])).items
+        everything = await stem.list(states=[State.SUCCEEDED], tasks=["a"], queues=["default"])
+        assert len(everything.items) == 4
+
+    asyncio.run(main())
+
+
+def test_a_cursor_leads_through_all_pages_and_shows_none_twice() -> None:
+    async def main() -> None:
+        stem = fresh()
+        ids, seen, cursor = await ended(stem, 5), [], None
+        for _ in range(3):
+            page = await stem.list(limit=2, cursor=cursor)
+            seen += [each.id for each in page.items]
+            cursor = page.cursor
+        assert cursor is None
+        assert sorted(seen) == sorted(ids)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"states": ["lost"]}, "'lost' is none"),
+        ({"tasks": "a"}, r"Write tasks=\['a'\]"),
+        ({"limit": 0}, "limit=0"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused(asked: Any, says: str) -> None:
+    with pytest.raises(InvalidOption, match=says):
+        asyncio.run(fresh().list(**asked))
+
+
+def test_a_backend_that_cannot_list_is_said_to_lack_it() -> None:
+    class Mute(InMemoryResultBackend):
+        @property
+        def capabilities(self) -> BackendCapabilities:
+            return replace(super().capabilities, listing=Support.ABSENT)
+
+    async def main() -> None:
+        with pytest.raises(CapabilityMissing, match="'listing', which Mute"):
+            await fresh(backend=Mute(fresh_name())).list()
+        with pytest.raises(NoResultBackend):
+            await fresh(backend=None).list()
 
     asyncio.run(main())
 

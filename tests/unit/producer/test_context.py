@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -121,6 +122,17 @@ def test_a_follow_up_cannot_join_a_transaction() -> None:
     call = charge.using(connection=Connection()).call("a")
     with pytest.raises(InvalidOption, match="cannot join"):
         running(Sink()).enqueue(call)
+
+
+def test_what_is_no_call_is_no_follow_up(caplog: pytest.LogCaptureFixture) -> None:
+    ctx = TaskContext.for_testing()
+    with pytest.raises(UsageError, match=r"ctx.enqueue was given is a coroutine"):
+        ctx.enqueue(charge.enqueue("ada"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"is of type str(?s:.*)task\.call"):
+        ctx.enqueue("billing.charge")  # type: ignore[arg-type]
+    gc.collect()
+    assert caplog.messages == []
+    assert ctx.enqueued == []
 
 
 def test_settling_in_the_callers_transaction_is_not_built_and_says_so() -> None:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from unit.producer.stores import Willful, fresh_name
 
 from stem_core.contracts.capabilities import Support
-from stem_core.contracts.messages import Message, Published, PublishStatus
+from stem_core.contracts.messages import Cancellation, Message, Published, PublishStatus
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import CAPABILITIES
 from stem_core.model.errors import Fault, StoreError, StoreFull, StoreUnavailable
+from stem_core.model.settings import StemConfig
 from stem_core.model.value import replace
+from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane, Patience, chunks
 from stem_core.testing.clock import FakeClock, LoadedDice
 
@@ -207,6 +209,71 @@ def test_a_broker_that_never_answers_is_an_error_at_the_deadline() -> None:
         broker.gate = asyncio.Event()
         with pytest.raises(StoreUnavailable, match="did not answer within 20ms"):
             await Lane(broker, None, patience=impatient(20)).publish(message("a"))
+
+    asyncio.run(main())
+
+
+class Silent(Willful):
+    """A broker that takes questions and never answers."""
+
+    async def lookup(self, ids: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def cancel(self, wishes: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("verb", ["status", "cancel"])
+def test_a_question_that_is_never_answered_is_an_error_at_the_deadline(verb: str) -> None:
+    async def main() -> None:
+        stem = Stem(Silent(), backend=None, config=StemConfig(publish_deadline_ms=20))
+        with pytest.raises(StoreUnavailable, match="Silent did not answer within 20ms"):
+            await getattr(stem, verb)("a")
+
+    asyncio.run(main())
+
+
+def test_what_is_part_of_something_larger_ends_with_its_deadline() -> None:
+    async def main() -> None:
+        over = asyncio.get_running_loop().time() - 1
+        lane = Lane(Silent(), None)
+        with pytest.raises(StoreUnavailable):
+            async with asyncio.timeout(5):  # a deadline of its own would be ten seconds
+                await lane.lookup(["a"], over)
+        assert (await lane.publish(message("a"), over)).status is PublishStatus.CREATED
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_shared_call_waits_no_longer_than_for_a_call_of_its_own() -> None:
+    async def main() -> None:
+        broker = Willful()
+        broker.gate = asyncio.Event()
+        lane = Lane(broker, None)
+        first, patient = await started(lane.publish(message("a")), lane.publish(message("b")))
+        late = asyncio.ensure_future(
+            lane.publish(message("c"), asyncio.get_running_loop().time() - 1)
+        )
+        await asyncio.sleep(0)
+        first.cancel()  # the next call begins, with both of them
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            await late
+        assert not patient.done()
+        broker.gate.set()
+        assert (await patient).status is PublishStatus.CREATED
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_whose_reply_is_lost_is_not_sent_again() -> None:
+    class Lossy(Willful):
+        async def cancel(self, wishes: Any) -> Any:
+            await super().cancel(wishes)
+            raise StoreUnavailable("the reply is lost")
+
+    async def main() -> None:
+        with pytest.raises(StoreUnavailable, match="the reply is lost"):
+            await Lane(Lossy(), None).cancel([Cancellation(id="a")])
 
     asyncio.run(main())
 

@@ -5,14 +5,17 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from unit.producer.stores import Willful, fresh_name
 
+from stem_core.contracts.hookspecs import BackendSpec, BrokerSpec, PluginContext, hookimpl
+from stem_core.discovery.host import PluginHost
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import CAPABILITIES
-from stem_core.model.errors import StoreFull
+from stem_core.model.errors import StoreFull, StoreUnavailable
+from stem_core.model.urls import StemURL
 from stem_core.model.value import replace
 from stem_core.producer.client import Stem
 
@@ -72,6 +75,106 @@ def test_a_lane_that_could_not_be_opened_is_opened_by_the_next_who_asks() -> Non
         results = await asyncio.gather(*(stem.lane() for _ in range(3)), return_exceptions=True)
         assert [type(each) for each in results] == [StoreFull] * 3
         assert Shy.attempts == 3
+
+    asyncio.run(main())
+
+
+class Watched(Willful):
+    """A broker that notes who was opened and who was closed."""
+
+    opened: ClassVar[list[Watched]] = []
+
+    @classmethod
+    async def open(cls, url: StemURL, options: object, context: PluginContext) -> Watched:
+        broker = cls()
+        cls.opened.append(broker)
+        return broker
+
+
+class Unreachable(InMemoryResultBackend):
+    """A backend that no connection leads to."""
+
+    @classmethod
+    async def open(cls, url: StemURL, options: object, context: PluginContext) -> Unreachable:
+        raise StoreFull("no room")
+
+
+class Stores:
+    """A plugin that opens these two."""
+
+    STEM_PLUGIN_API = (1, 0)
+
+    @hookimpl
+    def stem_register_brokers(self) -> list[BrokerSpec]:
+        return [BrokerSpec(schemes=("watched",), factory=f"{__name__}:Watched")]
+
+    @hookimpl
+    def stem_register_backends(self) -> list[BackendSpec]:
+        return [BackendSpec(schemes=("unreachable",), factory=f"{__name__}:Unreachable")]
+
+
+def test_a_broker_is_closed_again_when_the_backend_beside_it_cannot_be_opened() -> None:
+    Watched.opened.clear()
+    plugins = PluginHost()
+    plugins.register(Stores())
+    stem = Stem("watched://h", backend="unreachable://h", plugins=plugins)
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(StoreFull):
+                await stem.enqueue("a")
+
+    asyncio.run(main())
+    assert [each.is_closed for each in Watched.opened] == [True, True]
+
+
+class Skipping(asyncio.SelectorEventLoop):
+    """A loop whose time can be moved on."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+
+class Dawdler(Willful):
+    """A broker that takes most of ten seconds to open, and never answers after that."""
+
+    def sibling(self) -> Any:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Skipping)
+        loop.skipped += 9.99
+        other = Dawdler()
+        other.gate = asyncio.Event()
+        return other
+
+
+@pytest.mark.parametrize("verb", ["enqueue", "enqueue_many"])
+def test_opening_and_publishing_share_one_deadline(verb: str) -> None:
+    async def main() -> None:
+        stem = Stem(Dawdler(), backend=None)
+        stem._runtime.lanes._take_first()
+        with pytest.raises(StoreUnavailable, match="within 10s"):
+            async with asyncio.timeout(15):  # two deadlines would be twenty seconds
+                await (
+                    stem.enqueue("a") if verb == "enqueue" else stem.enqueue_many([stem.call("a")])
+                )
+
+    with asyncio.Runner(loop_factory=Skipping) as runner:
+        runner.run(main())
+
+
+def test_a_broker_that_was_given_is_kept_for_the_next_try() -> None:
+    plugins = PluginHost()
+    plugins.register(Stores())
+    broker = Willful()
+    stem = Stem(broker, backend="unreachable://h", plugins=plugins)
+
+    async def main() -> None:
+        with pytest.raises(StoreFull):
+            await stem.enqueue("a")
+        assert not broker.is_closed
+        assert stem._runtime.lanes._take_first()
 
     asyncio.run(main())
 

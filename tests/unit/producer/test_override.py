@@ -11,6 +11,7 @@ from unit.producer.stores import Connection, HmacSigner, Transactional
 from stem_core.embedded.memory.store import MemoryStore
 from stem_core.model.errors import MissingSetting, UsageError, UseAwait
 from stem_core.model.outcome import State
+from stem_core.model.settings import StemConfig
 from stem_core.producer.client import Stem
 from stem_core.testing.clock import FakeClock
 
@@ -75,6 +76,13 @@ def test_what_was_refused_or_known_before_was_not_enqueued(stem: Stem) -> None:
             charge.using(unique=True).blocking.enqueue("ada")
             charge.using(task_id="mine").blocking.enqueue("bob")
         assert [each.args["customer"] for each in t.enqueued] == ["ada", "bob"]
+
+
+def test_what_was_enqueued_is_shown_also_above_the_usual_size() -> None:
+    stem = Stem("memory://", config=StemConfig(max_payload=4_000_000))
+    with stem.override() as t:
+        stem.blocking.enqueue("a", {"x": "y" * 2_000_000})
+        assert [len(each.args["x"]) for each in t.enqueued] == [2_000_000]
 
 
 def test_signing_is_on_where_the_test_has_a_signer(stem: Stem) -> None:

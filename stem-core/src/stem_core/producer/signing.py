@@ -78,7 +78,7 @@ def _of_keys(signing: SigningConfig, plugins: PluginHost, context: PluginContext
     except UnknownScheme as error:
         raise ConfigError(
             f"signing keys are configured for {signing.algorithm}, and no plugin can use them",
-            way_out="pip install stem-signing, or unset STEM_SIGNING_* to send unsigned.",
+            way_out=f"{error.message}. Unset STEM_SIGNING_* to send unsigned.",
         ) from error
     if signer is None:
         raise ConfigError(f"the plugin of {signing.algorithm} made no signer of the keys")
