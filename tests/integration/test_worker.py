@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -303,6 +305,39 @@ def test_the_soft_limit_is_raised_inside_the_task(task, cleans_up):
         assert (ended.state, ended.reason) == (State.DEAD, "timed-out")
 
 
+def test_time_begins_when_a_thread_is_free_and_not_in_the_queue():
+    clock, observer = FakeClock(), Remembering()
+
+    async def main():
+        async with Worker(stem, threads=1, observers=[observer]) as worker:
+            await shop.waits_in_thread.enqueue()
+            await begun()
+            job = await shop.too_long_in_thread.enqueue(True)
+            while worker.running < 2:
+                await asyncio.sleep(0.001)
+            clock.advance("15s")  # more than the limit of what waits in the queue
+            began_ms = clock.wall_ms()
+            gate.begun.clear()
+            gate.open.set()
+            await begun()
+            while clock.sleepers < 2:
+                await asyncio.sleep(0.001)
+            clock.advance("10s")
+            value, lane = await job.result(), await stem.lane()
+            assert lane.backend is not None
+            (record,) = await lane.backend.load([job.id])
+            assert record is not None
+            return value, record.started_at_ms - began_ms
+
+    assert run(main, clock=clock) == ("cleaned up in time", 0)
+    (started,) = [
+        event
+        for event in observer.events
+        if (event.name, event.task) == ("task-started", shop.too_long_in_thread.name)
+    ]
+    assert started.detail["wait_ms"] == 15_000
+
+
 def test_the_hard_limit_ends_the_task():
     clock = FakeClock()
 
@@ -369,6 +404,21 @@ def test_a_running_task_is_cancelled_where_it_waits():
             return await job.status()
 
     assert run(main, clock=clock).state is State.CANCELLED
+
+
+def test_the_record_of_a_cancelled_task_says_why_in_the_words_of_whoever_did_it():
+    clock = FakeClock()
+
+    async def main():
+        async with Worker(stem):
+            job = await shop.waits.enqueue()
+            await begun()
+            await job.cancel("the order was withdrawn")
+            await _let_the_keeper_renew(clock)
+            with pytest.raises(TaskCancelled, match="the order was withdrawn"):
+                await job.result()
+
+    run(main, clock=clock)
 
 
 def test_a_task_in_a_thread_is_asked_to_end():
@@ -442,6 +492,29 @@ def test_a_task_that_stays_unknown_ends_in_the_dead_letters():
     assert (status.state, status.reason, status.attempt) == (State.DEAD, "unregistered-task", 0)
     assert status.error is not None
     assert "hello.print" in status.error.message
+
+
+def test_a_call_that_this_worker_cannot_run_is_parked_with_a_word_and_ends_as_rejected(caplog):
+    with stem.override(clock=(clock := FakeClock())) as t:
+        aside = Stem("memory://", config=stem.config)
+        message = aside.pipeline.prepare(
+            aside.call(shop.add_in_thread.name, {"a": 1}, options=TaskOptions(hard_time_limit="5s"))
+        )
+
+        async def publish() -> None:
+            await (await stem.lane()).broker.publish([message])
+
+        asyncio.run(publish())
+        t.drain()
+        assert "is parked: this worker cannot run" in caplog.text
+        clock.advance("2h")
+        t.drain()
+        status = stem.blocking.status(message.id)
+    assert caplog.text.count("is parked") == 1
+    assert status is not None
+    assert (status.state, status.reason) == (State.DEAD, "rejected")
+    assert status.error is not None
+    assert status.error.type.endswith("CapabilityMissing")
 
 
 def test_poison_is_counted_by_lapses_and_nothing_else():
@@ -627,6 +700,52 @@ def test_no_more_is_taken_than_can_be_run():
         return running, held.count(Place.LEASED)
 
     assert run(main) == (2, 2)
+
+
+def test_functions_that_wait_for_a_thread_do_not_hold_up_coroutines():
+    async def main():
+        async with Worker(stem, threads=1):
+            for _ in range(3):
+                await shop.waits_in_thread.enqueue()
+            await begun()
+            value = await (await shop.add.enqueue(1)).result(timeout=10)
+            gate.open.set()
+            return value
+
+    assert run(main) == 2
+
+
+FROZEN = """
+import asyncio, threading, time
+from stem_core.producer.client import Stem
+from stem_core.worker.worker import Worker
+
+stem, begun = Stem("memory://"), threading.Event()
+
+@stem.task
+def blocks() -> None:
+    begun.set()
+    time.sleep(600)
+
+async def main() -> None:
+    async with Worker(stem, grace=0):
+        await blocks.enqueue()
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_a_process_ends_although_a_thread_of_its_worker_does_not(tmp_path):
+    program = tmp_path / "frozen.py"
+    program.write_text(FROZEN)
+    ended = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "does not end; it is handed back" in ended.stderr
 
 
 hoarding = Stem(

@@ -28,7 +28,6 @@ from stem_core.worker.outcomes import Returned
 from stem_core.worker.run import Run
 from stem_core.worker.settler import Settler
 
-
 FAILURE_MS, DEAD_MS = 7_000_000, 30_000_000
 
 

@@ -95,14 +95,34 @@ def test_a_coroutine_in_a_thread_hears_of_its_soft_limit_where_it_waits(threads)
     assert future.result(5) == "cleaned up"
 
 
-def test_threads_know_when_calls_wait_for_one(threads):
-    go = threading.Event()
-    first = threads.submit(ThreadCall(go.wait))
-    assert not threads.has_queue
-    second = threads.submit(ThreadCall(go.wait))
-    assert threads.has_queue
+def test_calls_share_as_many_threads_as_there_may_be():
+    threads = Threads(2, "shared")
+    together = threading.Barrier(2)
+
+    def name():
+        together.wait(5)
+        return threading.current_thread().name
+
+    names = {future.result(5) for future in [threads.submit(ThreadCall(name)) for _ in range(8)]}
+    threads.close()
+    assert names == {"shared_1", "shared_2"}
+
+
+def test_closed_threads_drop_what_waits_and_end():
+    threads = Threads(1, "closed")
+    go, started = threading.Event(), threading.Event()
+
+    def wait():
+        started.set()
+        go.wait(5)
+
+    running, waiting = threads.submit(ThreadCall(wait)), threads.submit(ThreadCall(wait))
+    assert started.wait(5)
+    threads.close()
+    assert waiting.cancelled()
     go.set()
-    first.result(5)
-    threads.ended()
-    assert not threads.has_queue
-    second.result(5)
+    running.result(5)
+    for thread in threading.enumerate():
+        if thread.name.startswith("closed"):
+            thread.join(5)
+            assert not thread.is_alive()

@@ -8,7 +8,7 @@ from typing import Final
 
 from stem_core.contracts.messages import Delivery, ReleaseWhy
 from stem_core.model.envelope import Envelope
-from stem_core.model.errors import UnknownTask
+from stem_core.model.errors import CapabilityMissing, UnknownTask
 from stem_core.model.outcome import Reason, TaskError
 from stem_core.model.retry import names_of
 from stem_core.worker.outcomes import Cause, Handed, Outcome, Refused, Stopped
@@ -29,7 +29,7 @@ def admit(delivery: Delivery, envelope: Envelope, *, now_ms: int) -> Outcome | N
     if delivery.lapses >= delivery.message.max_lapses:
         return _refused(Reason.POISON, _poison(delivery.lapses), now_ms)
     if delivery.cancel_requested:
-        return Stopped(Cause.CANCEL.value)
+        return Stopped(delivery.cancel_reason or Cause.CANCEL.value)
     if envelope.not_before_ms is not None and now_ms < envelope.not_before_ms - _EARLY_BY_MS:
         return Handed(ReleaseWhy.EARLY, envelope.not_before_ms - now_ms, "not before its time")
     return None
@@ -52,13 +52,14 @@ def unknown_task(name: str, *, known: Iterable[str], complaint: str, now_ms: int
 
     *complaint* says what it cannot do; empty when it does not know the name at all.
     """
+    kind: type[Exception] = CapabilityMissing if complaint else UnknownTask
     if complaint:
         text = f"this worker cannot run {name!r} as asked: {complaint}"
     else:
         near = difflib.get_close_matches(name, list(known), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         text = f"no task {name!r} is registered in this worker{hint}"
-    return TaskError(type=names_of(UnknownTask)[0], message=text, at_ms=now_ms)
+    return TaskError(type=names_of(kind)[0], message=text, at_ms=now_ms)
 
 
 def _refused(reason: Reason, text: str, now_ms: int) -> Refused:

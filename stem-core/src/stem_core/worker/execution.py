@@ -30,12 +30,21 @@ class Executor:
     """Runs task functions in the loop or in threads.
 
     Args:
+        began: called with a run when its thread begins; those of the loop begin at once.
         stuck: called with a run that does not end although it was told to.
     """
 
-    def __init__(self, threads: Threads, clock: Clock, stuck: Callable[[Run], None]) -> None:
+    def __init__(
+        self,
+        threads: Threads,
+        clock: Clock,
+        *,
+        began: Callable[[Run], None],
+        stuck: Callable[[Run], None],
+    ) -> None:
         self.threads = threads
         self._clock = clock
+        self._began = began
         self._stuck = stuck
 
     async def call(self, run: Run, plan: Plan, arguments: dict[str, Any]) -> object:
@@ -54,14 +63,28 @@ class Executor:
             return await softened
 
     async def _in_thread(self, run: Run, plan: Plan, call: ThreadCall) -> object:
+        loop, watches = asyncio.get_running_loop(), list[asyncio.Task[None]]()
+
+        def begins() -> None:
+            if run.call is call:  # else it is over for us
+                self._began(run)
+                if plan.is_limited:
+                    watch = self._watch(run, plan.effective, call.soften)
+                    watches.append(loop.create_task(watch))
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(begins)
+
+        call.begins = tell
         run.call, run.queued = call, self.threads.submit(call)
         try:
-            if not plan.is_limited:
-                return await asyncio.wrap_future(run.queued)
-            async with self._within_its_time(run, plan.effective, call.soften):
-                return await asyncio.wrap_future(run.queued)
+            return await asyncio.wrap_future(run.queued)
         finally:
             self.threads.ended()
+            run.call = None
+            for watch in watches:
+                watch.cancel()
 
     @contextlib.asynccontextmanager
     async def _within_its_time(

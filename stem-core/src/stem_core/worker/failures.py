@@ -37,7 +37,14 @@ _HERE: Final = str(Path(__file__).parent)
 _MOST_FRAMES: Final = 40
 
 
-def outcome_of(error: BaseException, *, cause: Cause | None, attempt: int, now_ms: int) -> Outcome:
+def outcome_of(
+    error: BaseException,
+    *,
+    cause: Cause | None,
+    cancel_reason: str = "",
+    attempt: int,
+    now_ms: int,
+) -> Outcome:
     """Return what it means that a task raised *error*.
 
     *cause* is given when Stem had told the task to end: then what it raised on its
@@ -47,7 +54,7 @@ def outcome_of(error: BaseException, *, cause: Cause | None, attempt: int, now_m
         case Cause.LEASE_LOST:
             return Dropped()
         case Cause.CANCEL:
-            return Stopped(cause.value)
+            return Stopped(cancel_reason or cause.value)
         case Cause.SHUTDOWN if not isinstance(error, TaskSignal):
             return Handed(ReleaseWhy.SHUTDOWN)
         case Cause.HARD_LIMIT:

@@ -37,7 +37,6 @@ class Fetcher:
         worker: str,
         dice: Dice,
         backoff: Backoff,
-        may_fetch: Callable[[], bool],
         take: Callable[[Sequence[Delivery]], None],
         lost: Callable[[StoreError], None],
         back: Callable[[], None],
@@ -48,7 +47,6 @@ class Fetcher:
         self._worker = worker
         self._dice = dice
         self._backoff = backoff
-        self._may_fetch = may_fetch
         self._take = take
         self._lost = lost
         self._back = back
@@ -59,7 +57,7 @@ class Fetcher:
             await self._fetch()
 
     async def _fetch(self) -> None:
-        while not (self._slots.free > 0 and self._may_fetch()):
+        while self._slots.free <= 0:
             await self._slots.changed()
         queues = in_turn(self._queues, self._dice.roll)
         limit = min(_MOST, self._slots.free)

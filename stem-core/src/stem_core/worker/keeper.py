@@ -201,6 +201,7 @@ class LeaseKeeper:
                 run.ends_at_ms = asked_ms + reply.remaining_ms
                 run.renew_at_ms = asked_ms + run.lease_ms / 3
         if reply.status is ExtendStatus.CANCEL_REQUESTED and run.cause is None:
+            run.cancel_reason = reply.cancel_reason
             run.wants_end = True
             self._ended(run, Cause.CANCEL)
 

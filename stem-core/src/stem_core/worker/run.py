@@ -44,6 +44,7 @@ class Run:
         is_called: the task's function was called, or queued for a thread.
         call, queued: with a thread, the call and its future.
         cause: set before Stem ends it.
+        cancel_reason: why somebody cancels it, in their words.
         wants_end: read by `TaskContext.cancelled` from any thread.
         published_now: what the task enqueued for at once and is not known to be there.
         outcome, settlement, ended_ms: how it came out; what it does from then on
@@ -66,6 +67,7 @@ class Run:
     call: ThreadCall | None = None
     queued: Future[Any] | None = None
     cause: Cause | None = None
+    cancel_reason: str = ""
     wants_end: bool = False
     published_now: dict[str, Message] | None = None
     outcome: Outcome | None = None

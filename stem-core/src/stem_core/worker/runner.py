@@ -22,7 +22,7 @@ from stem_core.model.errors import (
     SignatureMissing,
     UnsupportedVersion,
 )
-from stem_core.model.outcome import Reason
+from stem_core.model.outcome import Reason, TaskError
 from stem_core.producer.context import CURRENT, TaskContext
 from stem_core.worker.admission import admit, park, unknown_task
 from stem_core.worker.decide import Books, decide
@@ -47,6 +47,7 @@ class Runner:
         max_payload: most bytes of a result.
         open_message: verifies a message and decodes the very bytes that were verified.
         conclude: called once for each run, when its outcome and settlement are known.
+        is_torn_down: says whether the worker itself is cancelled, by the end of its loop.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Runner:
         executor: Executor,
         reports: Reports,
         conclude: Callable[[Run], None],
+        is_torn_down: Callable[[], bool],
         clock: Clock,
         dice: Dice,
     ) -> None:
@@ -71,6 +73,7 @@ class Runner:
         self._executor = executor
         self._reports = reports
         self._conclude = conclude
+        self._is_torn_down = is_torn_down
         self._clock = clock
         self._dice = dice
 
@@ -79,8 +82,7 @@ class Runner:
         try:
             outcome = self._open(run) or self._admit(run) or await self._attempt(run)
         except Exception as error:  # a bug, ours or a plugin's: it costs this task only, for now
-            _log.exception("%s could not be taken on", run.label)
-            outcome = self._parked(run, Reason.DECODE_ERROR, error)
+            outcome = self._unexpected(run, error)
         self.settle(run, outcome)
 
     # ── the steps ────────────────────────────────────────────────────────────
@@ -107,7 +109,13 @@ class Runner:
         if refusal is not None:
             return refusal
         if run.cause is not None:  # told to end before it began
-            return outcome_of(asyncio.CancelledError(), cause=run.cause, attempt=0, now_ms=now_ms)
+            return outcome_of(
+                asyncio.CancelledError(),
+                cause=run.cause,
+                cancel_reason=run.cancel_reason,
+                attempt=0,
+                now_ms=now_ms,
+            )
         plan = run.plan = self._plans.of(run.envelope)
         if plan is not None and not plan.complaint:
             return None
@@ -117,8 +125,8 @@ class Runner:
             complaint=plan.complaint if plan else "",
             now_ms=now_ms,
         )
-        limit_ms = self._park_limit_ms
-        return park(run.delivery, Reason.UNREGISTERED_TASK, told, limit_ms=limit_ms)
+        # Parked in both cases: a newer worker may know it, or be able to do what is asked.
+        return self._park(run, Reason.REJECTED if plan else Reason.UNREGISTERED_TASK, told)
 
     async def _attempt(self, run: Run) -> Outcome:
         """Call the task's function; what it does comes back as data."""
@@ -131,8 +139,9 @@ class Runner:
             return self._refused(run, Reason.ARGUMENTS_MISMATCH, error)
         run.context = TaskContext(envelope, run.delivery, run)
         CURRENT.set(run.context)
-        run.started_ms = run.admitted_ms
-        self._reports.started(run)
+        if not plan.in_thread:  # else it starts when a thread is free
+            run.started_ms = run.admitted_ms
+            self._reports.started(run)
         try:
             run.is_called = True
             if plan.is_plain:
@@ -140,14 +149,9 @@ class Runner:
             else:
                 value = await self._executor.call(run, plan, arguments)
         except BaseException as error:  # whatever a task raises is its outcome
-            if _is_the_end_of_the_loop(run, error):
+            if self._is_the_end_of_the_loop(run, error):
                 raise
-            return outcome_of(
-                error,
-                cause=run.cause,
-                attempt=run.delivery.attempt,
-                now_ms=self._clock.wall_ms(),
-            )
+            return self._raised(run, error)
         return self._returned(run, plan, value)
 
     def _returned(self, run: Run, plan: Plan, value: object) -> Outcome:
@@ -158,6 +162,8 @@ class Runner:
             return Returned(encode_value(plain, max_bytes=self._max_payload))
         except (NotEncodable, PayloadTooLarge) as error:
             return self._refused(run, Reason.RESULT_ENCODE_ERROR, error)
+        except BaseException as error:  # a converter of the application, say
+            return self._raised(run, error)
 
     def settle(self, run: Run, outcome: Outcome) -> None:
         """Decide what becomes of *run* and hand it on. Once: later calls change nothing."""
@@ -170,8 +176,30 @@ class Runner:
         self._conclude(run)
         run.let_go()
 
+    def _unexpected(self, run: Run, error: Exception) -> Outcome:
+        told = error_of(error, 0, self._clock.wall_ms())
+        # Without `exc_info`: what the error says of itself may raise.
+        _log.error("%s could not be taken on: %s\n%s", run.label, told.message, told.traceback)
+        if run.is_called:  # parked, it would be called again and again
+            return self._raised(run, error)
+        return self._park(run, Reason.DECODE_ERROR, told)
+
+    def _raised(self, run: Run, error: BaseException) -> Outcome:
+        return outcome_of(
+            error,
+            cause=run.cause,
+            cancel_reason=run.cancel_reason,
+            attempt=run.delivery.attempt,
+            now_ms=self._clock.wall_ms(),
+        )
+
     def _parked(self, run: Run, reason: Reason, error: Exception) -> Outcome:
         told = error_of(error, 0, self._clock.wall_ms())
+        return self._park(run, reason, told)
+
+    def _park(self, run: Run, reason: Reason, told: TaskError) -> Outcome:
+        if not run.delivery.parked_ms:  # the reason is kept nowhere else until it is dead
+            _log.warning("%s is parked: %s", run.label, told.message)
         return park(run.delivery, reason, told, limit_ms=self._park_limit_ms)
 
     def _refused(
@@ -181,10 +209,20 @@ class Runner:
         told = error_of(error, attempt, self._clock.wall_ms())
         return Refused(reason=reason, error=told, claims_id=claims_id)
 
+    def _is_the_end_of_the_loop(self, run: Run, error: BaseException) -> bool:
+        """True when somebody other than Stem or the task tears down what runs it."""
+        # The type is asked and not the error, whose `__class__` may be the task's own code.
+        if run.carrier is None:  # its first step, which nobody can have cancelled; or it is over
+            return False
+        if issubclass(type(error), GeneratorExit):
+            return not _is_at_work(run.carrier)
+        cancelled = issubclass(type(error), asyncio.CancelledError) and run.cause is None
+        return cancelled and run.carrier.cancelling() > 0 and self._is_torn_down()
 
-def _is_the_end_of_the_loop(run: Run, error: BaseException) -> bool:
-    """True when somebody other than Stem or the task tears down what runs it."""
-    if isinstance(error, GeneratorExit):
-        return True
-    cancelled = isinstance(error, asyncio.CancelledError) and run.cause is None
-    return cancelled and run.carrier is not None and run.carrier.cancelling() > 0
+
+def _is_at_work(carrier: asyncio.Task[None]) -> bool:
+    """False when the coroutine of *carrier* is being closed and not run."""
+    try:
+        return asyncio.current_task() is carrier
+    except RuntimeError:  # the loop is not running
+        return False

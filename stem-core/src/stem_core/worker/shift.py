@@ -112,10 +112,12 @@ class Shift:
         self._stopping = asyncio.Event()
         self._exit_code = DRAINED
         self._broken_by: BaseException | None = None
+        self._life: asyncio.Task[Any] | None = None
+        self._was_torn_down = False
         self._watches: set[asyncio.Task[Any]] = set()
         self._slots = Slots(terms.concurrency * terms.prefetch)
         self._threads = Threads(terms.threads, f"{terms.worker}-task")
-        self._executor = Executor(self._threads, clock, self._stuck)
+        self._executor = Executor(self._threads, clock, began=self._thread_began, stuck=self._stuck)
         self._reports = Reports(Observers(terms.observers), clock, terms.worker)
         self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
         self._outbox = Outbox(lane.publish, self._slots.wake)
@@ -133,6 +135,7 @@ class Shift:
             executor=self._executor,
             reports=self._reports,
             conclude=self._conclude,
+            is_torn_down=lambda: self._is_torn_down,
             clock=clock,
             dice=dice,
         )
@@ -145,6 +148,12 @@ class Shift:
     @property
     def _is_idle(self) -> bool:
         return self._slots.is_idle and self._outbox.is_empty
+
+    @property
+    def _is_torn_down(self) -> bool:
+        """True when its own task is cancelled, though perhaps not told of it yet."""
+        life = self._life
+        return self._was_torn_down or (life is not None and life.cancelling() > 0)
 
     @property
     def is_draining(self) -> bool:
@@ -171,7 +180,6 @@ class Shift:
             worker=self._terms.worker,
             dice=self._dice,
             backoff=Backoff(self._clock, self._dice),
-            may_fetch=lambda: not self._threads.has_queue,
             take=self._take,
             lost=self._broker_lost,
             back=self._broker_back,
@@ -206,14 +214,14 @@ class Shift:
         settling = self._forever("settle", self._settler.run)
         reporting = self._forever("progress", self._board.run)
         self._reports.worker("worker-started", queues=list(queues), **self._promises())
-        is_torn_down = False
+        self._life = asyncio.current_task()
         try:
             await fetching
         except asyncio.CancelledError:  # the loop ends, and every part of this with it
-            is_torn_down = True
+            self._was_torn_down = True
             raise
         finally:
-            if not is_torn_down:
+            if not self._was_torn_down:
                 await self._finish()
             await self._take_apart(settling, reporting)
         if self._broken_by is not None:
@@ -237,7 +245,7 @@ class Shift:
             await asyncio.wait([fetching])
 
     async def _fetch_once(self, queues: Sequence[str]) -> int:
-        while self._slots.free <= 0 or self._threads.has_queue:
+        while self._slots.free <= 0:
             await self._slots.changed()
         limit = min(500, self._slots.free)
         deliveries = await self._lane.broker.fetch(
@@ -282,9 +290,8 @@ class Shift:
                 run.end(Cause.SHUTDOWN)
             await self._first_of(self._nothing_runs(), self._after(_FAREWELL_MS))
             for run in list(self._runs):
-                # It does not end. Its fence keeps whatever it still does from counting.
-                _log.error("%s does not end; it is handed back", run.label)
-                self._runner.settle(run, Handed(ReleaseWhy.SHUTDOWN))
+                _log.error("%s does not end; this worker leaves it", run.label)
+                self._runner.give_up(run)
         if self._broken_by is None:
             await self._first_of(self._idle(), self._after(_LAST_SETTLE_MS))
         if not self._slots.is_idle:
@@ -351,6 +358,10 @@ class Shift:
             if self._unstarted:  # not inside this one: tasks that never wait would pile up
                 self._start(self._unstarted.popleft(), _soon)
 
+    def _thread_began(self, run: Run) -> None:
+        run.started_ms = self._clock.wall_ms()
+        self._reports.started(run)
+
     def _settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
         self._keeper.drop(*runs)
         self._slots.settled(len(runs))
@@ -368,8 +379,8 @@ class Shift:
 
     def _end(self, run: Run, cause: Cause) -> None:
         run.end(cause)
-        if cause is Cause.LEASE_LOST and run.outcome is None:
-            watch = self._loop.create_task(self._executor.expect_the_end(run))
+        if run.outcome is None and (expecting := self._expecting.get(cause)) is not None:
+            watch = self._loop.create_task(expecting(run))
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
 

@@ -1,7 +1,8 @@
 """Running tasks in threads, and telling a thread to stop.
 
 Python can only ask a thread to raise an exception at its next step of bytecode: a call
-that blocks in C hears of it when it returns.
+that blocks in C hears of it when it returns. So the threads are daemons of our own: those
+of `concurrent.futures` are joined when the process ends, however long their call takes.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import queue
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeAlias
 
 from stem_core.model.errors import SoftTimeLimitExceeded
 from stem_core.worker.limits import Softened
@@ -26,7 +28,14 @@ class Interrupted(BaseException):
 
 
 class ThreadCall:
-    """One call in a thread, with the caller's context variables; can be interrupted."""
+    """One call in a thread, with the caller's context variables; can be interrupted.
+
+    Attributes:
+        begins: called in the thread when the call begins, which may be long after it was
+            queued.
+    """
+
+    begins: Callable[[], object] | None = None
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
@@ -38,6 +47,8 @@ class ThreadCall:
         with self._lock:
             self._thread = threading.get_ident()
         try:
+            if self.begins is not None:
+                self.begins()
             return self._context.run(self._call)
         except StopIteration as stop:  # no future can carry one
             raise RuntimeError("the task raised StopIteration") from stop
@@ -101,26 +112,32 @@ def _raise_in(thread: int | None, kind: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), exception)
 
 
+_Jobs: TypeAlias = "queue.SimpleQueue[tuple[ThreadCall, Future[Any]] | None]"
+
+
 class Threads:
-    """The threads of one worker; made when the first plain function comes."""
+    """The threads of one worker; each is made when a call finds the others busy.
+
+    Belongs to the worker's loop.
+    """
 
     def __init__(self, most: int, name: str) -> None:
         self.most = most
         self._name = name
         self._calls = 0
-        self._pool: ThreadPoolExecutor | None = None
-
-    @property
-    def has_queue(self) -> bool:
-        """True when calls wait for a free thread."""
-        return self._calls > self.most
+        self._made = 0
+        self._jobs: _Jobs = queue.SimpleQueue()
 
     def submit(self, call: ThreadCall) -> Future[Any]:
         """Queue *call* for the next free thread."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.most, thread_name_prefix=self._name)
+        future: Future[Any] = Future()
         self._calls += 1
-        return self._pool.submit(call)
+        self._jobs.put((call, future))
+        if self._made < min(self._calls, self.most):
+            self._made += 1
+            name = f"{self._name}_{self._made}"
+            threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
+        return future
 
     def ended(self) -> None:
         """One call is over, whatever became of it."""
@@ -128,5 +145,26 @@ class Threads:
 
     def close(self) -> None:
         """Take no more calls, drop those that wait, and wait for none of those that run."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    job[1].cancel()
+        except queue.Empty:
+            pass
+        for _ in range(self._made):
+            self._jobs.put(None)
+
+
+def _work(jobs: _Jobs) -> None:
+    """Do one call after the other until there is a None."""
+    while (job := jobs.get()) is not None:
+        call, future = job
+        if future.set_running_or_notify_cancel():
+            try:
+                value = call()
+            except BaseException as error:  # it is the caller's, whatever it is
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+                del value
+        del job, call, future  # a thread that waits holds nothing of its last call
