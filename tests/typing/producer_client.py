@@ -8,6 +8,8 @@ from typing import Any, assert_type
 
 import stem_core
 from stem_core import (
+    BlockingJob,
+    Call,
     CancelStatus,
     Envelope,
     InMemoryBroker,
@@ -15,10 +17,12 @@ from stem_core import (
     Job,
     Middleware,
     PayloadSigner,
+    State,
     Stem,
     StemConfig,
     TaskOptions,
     TaskStatus,
+    Worker,
 )
 from stem_core.plugin import Signer
 
@@ -60,6 +64,17 @@ async def by_name() -> None:
     assert_type(await stem.status(task_id), TaskStatus | None)
     assert_type(await stem.cancel(task_id, "reason"), CancelStatus)
     assert_type(await stem.result(task_id, timeout=10), Any)
+    page = await stem.list(meta={"requested_by": "finance"}, states=[State.DEAD, "failed"])
+    assert_type(page.items, tuple[TaskStatus, ...])
+    assert_type(page.cursor, str | None)
+    await stem.list(limit="50")  # E: an int
+    await stem.list(state="dead")  # E: a typo
+    assert_type(stem.call("a", {"x": 1}, delay="5m"), Call[Any])
+    await stem.enqueue_many([stem.call("a"), double.call(1)])
+    stem.call("a", {"x": 1}, dealy="5m")  # E: a typo
+    stem.call("a", ["x"])  # E: arguments by name
+    stem.call(double)  # E: a name
+    stem.call("a", connection=object())  # E: only what is sent at once can join one
     await stem.enqueue("a", not_before="tomorrow")  # E: a datetime
     await stem.enqueue("a", options={"queue": "q"})  # E: TaskOptions
     await stem.enqueue("a", headers={"n": 1})  # E: headers are text
@@ -83,9 +98,24 @@ def waiting() -> None:
     assert_type(stem.blocking.enqueue("a", {"x": 1}), str)
     assert_type(stem.blocking.enqueue_many([double.call(1)])[0].result(timeout="1s"), int)
     assert_type(stem.blocking.status("id"), TaskStatus | None)
+    assert_type(stem.blocking.enqueue_many([double.call(1)]), list[BlockingJob[int]])
+    tried = stem.blocking.enqueue_many([shout.call("a")], return_exceptions=True)
+    assert_type(tried, list[BlockingJob[str] | stem_core.EnqueueError])
+    stem.blocking.enqueue_many([double.enqueue(1)])  # E: a call, not a coroutine
+    stem.blocking.enqueue_many([1])  # E: a call
+    assert_type(stem.blocking.list(states=["dead"]).items, tuple[TaskStatus, ...])
     with stem.override(backend=None) as t:
         assert_type(t.enqueued, list[Envelope])
         assert_type(t.drain(), int)
+
+
+async def working() -> None:
+    async with Worker(stem, queues=["default", "billing"], concurrency=4) as worker:
+        assert_type(worker, Worker)
+    Worker(stem, concurency=4)  # E: a typo
+    Worker(stem, concurrency="4")  # E: an int
+    Worker(stem, queues=[1])  # E: names
+    Worker("memory://")  # E: a Stem
 
 
 async def opened() -> None:

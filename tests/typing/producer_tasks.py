@@ -25,6 +25,7 @@ def area(width: float, height: float) -> float:
 async def export(ctx: TaskContext, year: int, note: str | None = None) -> list[int]:
     ctx.enqueue(charge.call("a", 1))
     ctx.enqueue(charge.call("a", "1"))  # E: amount is an int
+    ctx.enqueue(charge.enqueue("a"))  # E: a call, not a coroutine
     ctx.progress({"done": 1})
     return [year]
 
@@ -94,6 +95,12 @@ async def in_another_way() -> None:
         task_id="mine",
         connection=object(),
     )
+    RetryPolicy(bsae="1s")  # E: a typo
+    RetryPolicy(jitter="some")  # E: no such jitter
+    RetryPolicy(multiplier="2")  # E: a number
+    Unique(bye=("customer",))  # E: a typo
+    Unique(until="stopped")  # E: no such end
+    charge.using(unique=Unique(window=[1]))  # E: a duration
     await later.enqueue(1)  # E: customer is a str
     charge.using(dealy="5m")  # E: a typo
     charge.using(max_retries="3")  # E: an int
