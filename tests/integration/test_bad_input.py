@@ -290,4 +290,4 @@ def test_a_worker_without_keys_finds_out_that_a_message_was_moved():
         return (await dead_letter("other")).reason
 
     with stem.override():
-        assert asyncio.run(main()) == "signature-invalid"
+        assert asyncio.run(main()) == "decode-error"

@@ -13,6 +13,7 @@ from stem_core.contracts.capabilities import Support
 from stem_core.contracts.messages import Cancellation, Message, Published, PublishStatus
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import CAPABILITIES
+from stem_core.model.duration import Milliseconds
 from stem_core.model.errors import Fault, StoreError, StoreFull, StoreUnavailable
 from stem_core.model.settings import StemConfig
 from stem_core.model.value import replace
@@ -219,14 +220,14 @@ class Silent(Willful):
     async def lookup(self, ids: Any) -> Any:
         await asyncio.Event().wait()
 
-    async def cancel(self, wishes: Any) -> Any:
+    async def cancel(self, cancellations: Any) -> Any:
         await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel"])
 def test_a_question_that_is_never_answered_is_an_error_at_the_deadline(verb: str) -> None:
     async def main() -> None:
-        stem = Stem(Silent(), backend=None, config=StemConfig(publish_deadline_ms=20))
+        stem = Stem(Silent(), backend=None, config=StemConfig(publish_deadline_ms=Milliseconds(20)))
         with pytest.raises(StoreUnavailable, match="Silent did not answer within 20ms"):
             await getattr(stem, verb)("a")
 
@@ -267,8 +268,8 @@ def test_who_waits_for_a_shared_call_waits_no_longer_than_for_a_call_of_its_own(
 
 def test_a_cancellation_whose_reply_is_lost_is_not_sent_again() -> None:
     class Lossy(Willful):
-        async def cancel(self, wishes: Any) -> Any:
-            await super().cancel(wishes)
+        async def cancel(self, cancellations: Any) -> Any:
+            await super().cancel(cancellations)
             raise StoreUnavailable("the reply is lost")
 
     async def main() -> None:
