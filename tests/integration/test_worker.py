@@ -362,7 +362,7 @@ def test_a_task_that_does_not_end_at_its_hard_limit_ends_the_worker():
     async def main():
         worker = Worker(stem)
         running = asyncio.create_task(worker.run())
-        call = shop.ignores_cancellation.using(hard_time_limit="10s")
+        call = shop.ignores_cancellation.using(hard_time_limit="10s", max_retries=0)
         job = await call.enqueue()
         await begun()
         while not running.done():
@@ -371,7 +371,7 @@ def test_a_task_that_does_not_end_at_its_hard_limit_ends_the_worker():
         gate.open.set()
         return await running, (await located(job.id)).place
 
-    assert run(main, clock=clock) == (STUCK, Place.READY)
+    assert run(main, clock=clock) == (STUCK, Place.DEAD)
     assert "ignored" in shop.seen
 
 

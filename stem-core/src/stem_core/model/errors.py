@@ -485,7 +485,11 @@ class Retry(TaskSignal):
 
 
 class Snooze(TaskSignal):
-    """Come back *after* a while; uses up no attempt."""
+    """Come back *after* a while; uses up no attempt.
+
+    Not sooner than after 100 ms: a task that has nothing to do yet must not keep its
+    worker and its store busy with saying so.
+    """
 
     def __init__(self, after: timedelta | float | str, *, reason: str = "") -> None:
         super().__init__(reason)

@@ -22,6 +22,7 @@ __all__ = [
     "State",
     "TaskError",
     "TaskStatus",
+    "storable",
     "when",
 ]
 
@@ -68,7 +69,7 @@ class Reason(Enum):
     REJECTED = "rejected"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return *text* bounded, and as every store can keep it: without lone surrogates and NUL."""
     if len(text) > MAX_ERROR_TEXT:
         text = text[:MAX_ERROR_TEXT] + " [cut]"
@@ -87,9 +88,9 @@ class TaskError:
         at_ms: when, milliseconds since the Unix epoch.
     """
 
-    type: str = field(converter=_storable)
-    message: str = field(converter=_storable, default="")
-    traceback: str = field(converter=_storable, default="")
+    type: str = field(converter=storable)
+    message: str = field(converter=storable, default="")
+    traceback: str = field(converter=storable, default="")
     attempt: int = 0
     at_ms: int = 0
 

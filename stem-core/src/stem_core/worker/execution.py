@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Final
@@ -21,6 +22,8 @@ from stem_core.worker.run import Run
 from stem_core.worker.threads import CoroutineInThread, ThreadCall, Threads
 
 __all__ = ["Executor"]
+
+_log = logging.getLogger("stem.worker")
 
 _PATIENCE_MS: Final = 5_000
 """How long a task that was told to end may take before it counts as stuck."""
@@ -107,7 +110,14 @@ class Executor:
             await self.expect_the_end(run)
 
     async def expect_the_end(self, run: Run) -> None:
-        """Give *run*, which was told to end, some time; then call it stuck."""
+        """Give *run*, which was told to end, some time; then call it stuck.
+
+        But not for a cancellation: it asks, and what it asks may take long or be refused.
+        """
         await self._clock.sleep(_PATIENCE_MS)
-        if run.outcome is None:
+        if run.outcome is not None:
+            return
+        if run.cause is Cause.CANCEL:
+            _log.warning("%s was cancelled and goes on; it keeps its slot until it ends", run.label)
+        else:
             self._stuck(run)

@@ -1,7 +1,12 @@
-"""What a raised exception means, as an outcome. Errors become data here and nowhere else."""
+"""What a raised exception means, as an outcome. Errors become data here and nowhere else.
+
+Rule of this module: what an exception says of itself is other people's code. It may
+raise whatever it likes, `SystemExit` too, and only costs its own text.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +23,7 @@ from stem_core.model.errors import (
     SoftTimeLimitExceeded,
     TaskSignal,
 )
-from stem_core.model.outcome import Reason, TaskError
+from stem_core.model.outcome import Reason, TaskError, storable
 from stem_core.model.retry import names_of
 from stem_core.worker.outcomes import (
     Cause,
@@ -35,6 +40,10 @@ __all__ = ["error_of", "outcome_of"]
 
 _HERE: Final = str(Path(__file__).parent)
 _MOST_FRAMES: Final = 40
+_NAMELESS: Final = "stem.nameless"
+
+_SHORTEST_SNOOZE_MS: Final = 100
+"""See `Snooze`."""
 
 
 def outcome_of(
@@ -55,11 +64,11 @@ def outcome_of(
             return Dropped()
         case Cause.CANCEL:
             return Stopped(cancel_reason or cause.value)
-        case Cause.SHUTDOWN if not isinstance(error, TaskSignal):
+        case Cause.SHUTDOWN if not issubclass(type(error), TaskSignal):
             return Handed(ReleaseWhy.SHUTDOWN)
         case Cause.HARD_LIMIT:
             told = SoftTimeLimitExceeded("the hard time limit is over")
-            told.__traceback__ = error.__traceback__
+            told.__traceback__ = _frames(error)
             return _failed(told, attempt, now_ms)
         case _:
             return _by_its_own(error, attempt, now_ms)
@@ -71,17 +80,25 @@ def _by_its_own(error: BaseException, attempt: int, now_ms: int) -> Outcome:
             case Retry(after=after) if after is not None:
                 return _failed(error, attempt, now_ms, to_ms(after, field="Retry.after"))
             case Snooze(after=after, reason=reason):
-                after_ms = to_ms(after, field="Snooze.after")
-                return Handed(ReleaseWhy.SNOOZE, after_ms, str(reason))
+                after_ms = max(_SHORTEST_SNOOZE_MS, to_ms(after, field="Snooze.after"))
+                return Handed(ReleaseWhy.SNOOZE, after_ms, _text(reason))
             case Discard(reason=reason):
-                return Discarded(str(reason))
+                return Discarded(_text(reason))
             case Reject():
                 told = error_of(error, attempt, now_ms)
                 return Refused(reason=Reason.REJECTED, error=told)
+            case asyncio.CancelledError(args=()):
+                told_why = asyncio.CancelledError(
+                    "cancelled by itself or its libraries, not by Stem"
+                )
+                told_why.__traceback__ = _frames(error)
+                return _failed(told_why, attempt, now_ms)
             case _:
                 return _failed(error, attempt, now_ms)
     except InvalidOption as unusable:  # Retry("soon"): the mistake is the failure
         return _failed(unusable, attempt, now_ms)
+    except BaseException:  # it does not let itself be looked at
+        return _failed(error, attempt, now_ms)
 
 
 def _failed(
@@ -89,16 +106,16 @@ def _failed(
 ) -> Failed:
     return Failed(
         error=error_of(error, attempt, now_ms),
-        error_names=names_of(type(error)),
+        error_names=_names(error),
         asked_after_ms=asked_after_ms,
-        timed_out=isinstance(error, SoftTimeLimitExceeded),
+        timed_out=issubclass(type(error), SoftTimeLimitExceeded),
     )
 
 
 def error_of(error: BaseException, attempt: int, now_ms: int) -> TaskError:
     """Return *error* as data: texts of bounded length, whatever its own methods do."""
     return TaskError(
-        type=names_of(type(error))[0],
+        type=_names(error)[0],
         message=_text(error),
         traceback=_trace(error),
         attempt=attempt,
@@ -106,19 +123,34 @@ def error_of(error: BaseException, attempt: int, now_ms: int) -> TaskError:
     )
 
 
-def _text(error: BaseException) -> str:
+def _names(error: BaseException) -> tuple[str, ...]:
     try:
-        return str(error)
-    except Exception as second:  # its __str__ is other people's code
-        return f"<no text: its __str__ raised {type(second).__name__}>"
+        return names_of(type(error))
+    except BaseException:  # its metaclass hides them
+        return (_NAMELESS,)
+
+
+def _text(said: object) -> str:
+    """Return the text of an exception, or of the reason that it gives, bounded."""
+    try:
+        return storable(str.__str__(str(said)))  # a plain one: __str__ may return a subclass
+    except BaseException as second:
+        return f"<no text: its __str__ raised {_names(second)[0]}>"
 
 
 def _trace(error: BaseException) -> str:
     try:
         own = _from_the_task(error.__traceback__)
         return "".join(traceback.format_exception(type(error), error, own, limit=-_MOST_FRAMES))
-    except Exception as second:  # notes and causes too are other people's code
-        return f"<no traceback: formatting it raised {type(second).__name__}>"
+    except BaseException as second:  # notes and causes too
+        return f"<no traceback: formatting it raised {_names(second)[0]}>"
+
+
+def _frames(error: BaseException) -> TracebackType | None:
+    try:
+        return error.__traceback__
+    except BaseException:
+        return None
 
 
 def _from_the_task(trace: TracebackType | None) -> TracebackType | None:

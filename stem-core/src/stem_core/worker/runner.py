@@ -81,7 +81,10 @@ class Runner:
         """Take *run* to its settlement. A cancellation from outside leaves it to its lease."""
         try:
             outcome = self._open(run) or self._admit(run) or await self._attempt(run)
-        except Exception as error:  # a bug, ours or a plugin's: it costs this task only, for now
+        except BaseException as error:  # a bug, ours or a plugin's: it costs this task only
+            is_ours = isinstance(error, Exception) or run.is_called
+            if not is_ours or self._is_the_end_of_the_loop(run, error):
+                raise
             outcome = self._unexpected(run, error)
         self.settle(run, outcome)
 
@@ -162,8 +165,6 @@ class Runner:
             return Returned(encode_value(plain, max_bytes=self._max_payload))
         except (NotEncodable, PayloadTooLarge) as error:
             return self._refused(run, Reason.RESULT_ENCODE_ERROR, error)
-        except BaseException as error:  # a converter of the application, say
-            return self._raised(run, error)
 
     def settle(self, run: Run, outcome: Outcome) -> None:
         """Decide what becomes of *run* and hand it on. Once: later calls change nothing."""
@@ -176,10 +177,20 @@ class Runner:
         self._conclude(run)
         run.let_go()
 
-    def _unexpected(self, run: Run, error: Exception) -> Outcome:
+    def give_up(self, run: Run) -> None:
+        """Settle *run*, which was told to end and does not, as what ended it.
+
+        A time limit fails the attempt: handed back, it would end one worker after another.
+        The fence keeps whatever the task still does from counting.
+        """
+        self.settle(run, self._raised(run, asyncio.CancelledError()))
+
+    def _unexpected(self, run: Run, error: BaseException) -> Outcome:
         told = error_of(error, 0, self._clock.wall_ms())
         # Without `exc_info`: what the error says of itself may raise.
-        _log.error("%s could not be taken on: %s\n%s", run.label, told.message, told.traceback)
+        _log.error(
+            "%s failed outside its function: %s\n%s", run.label, told.message, told.traceback
+        )
         if run.is_called:  # parked, it would be called again and again
             return self._raised(run, error)
         return self._park(run, Reason.DECODE_ERROR, told)

@@ -113,6 +113,7 @@ class Shift:
         self._exit_code = DRAINED
         self._broken_by: BaseException | None = None
         self._life: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
         self._was_torn_down = False
         self._watches: set[asyncio.Task[Any]] = set()
         self._slots = Slots(terms.concurrency * terms.prefetch)
@@ -152,8 +153,9 @@ class Shift:
     @property
     def _is_torn_down(self) -> bool:
         """True when its own task is cancelled, though perhaps not told of it yet."""
-        life = self._life
-        return self._was_torn_down or (life is not None and life.cancelling() > 0)
+        if self._was_torn_down or self._life is None:
+            return self._was_torn_down
+        return self._life.cancelling() > self._cancelled_before
 
     @property
     def is_draining(self) -> bool:
@@ -214,7 +216,8 @@ class Shift:
         settling = self._forever("settle", self._settler.run)
         reporting = self._forever("progress", self._board.run)
         self._reports.worker("worker-started", queues=list(queues), **self._promises())
-        self._life = asyncio.current_task()
+        self._life = life = asyncio.current_task()
+        self._cancelled_before = life.cancelling() if life is not None else 0
         try:
             await fetching
         except asyncio.CancelledError:  # the loop ends, and every part of this with it
@@ -378,9 +381,10 @@ class Shift:
             self._loop.call_soon_threadsafe(self._end, run, cause)
 
     def _end(self, run: Run, cause: Cause) -> None:
+        known = run.cause
         run.end(cause)
-        if run.outcome is None and (expecting := self._expecting.get(cause)) is not None:
-            watch = self._loop.create_task(expecting(run))
+        if run.cause is not known and run.outcome is None:
+            watch = self._loop.create_task(self._executor.expect_the_end(run))
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
 
