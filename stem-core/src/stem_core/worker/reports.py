@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stem_core.contracts.clock import Clock
-from stem_core.contracts.messages import DeadLetter, RetryLater, SettleStatus
+from stem_core.contracts.messages import DeadLetter, Message, RetryLater, SettleStatus
 from stem_core.contracts.observer import Event
 from stem_core.observe.events import Observers
+from stem_core.producer.publishing import enqueued
 from stem_core.worker.outcomes import (
     Discarded,
     Failed,
@@ -50,6 +51,15 @@ class Reports:
         if self._is_heard:
             for run in runs:
                 self._settled(run, status)
+                if status in _KEPT and run.settlement is not None:
+                    for message in (*run.published_apart, *run.settlement.follow_ups):
+                        self.enqueued(run, message)
+
+    def enqueued(self, run: Run, message: Message) -> None:
+        """Tell of a follow-up of *run* that was published; once, whichever way it went first."""
+        if self._is_heard and message.id not in run.announced:
+            run.announced |= {message.id}
+            self._observers.emit(enqueued(message, self._clock.wall_ms()))
 
     def _settled(self, run: Run, status: SettleStatus) -> None:
         if status not in _KEPT:

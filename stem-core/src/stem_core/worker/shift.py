@@ -121,7 +121,7 @@ class Shift:
         self._executor = Executor(self._threads, clock, began=self._thread_began, stuck=self._stuck)
         self._reports = Reports(Observers(terms.observers), clock, terms.worker)
         self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
-        self._outbox = Outbox(lane.publish, self._slots.wake)
+        self._outbox = Outbox(lane.publish, self._slots.wake, self._reports.enqueued)
         self._settler = Settler(lane, Backoff(clock, dice), books, self._settled)
         self._outlet = Outlet(stem, self._board, self._outbox)
         self._keeper = LeaseKeeper(
@@ -216,6 +216,7 @@ class Shift:
         settling = self._forever("settle", self._settler.run)
         reporting = self._forever("progress", self._board.run)
         self._reports.worker("worker-started", queues=list(queues), **self._promises())
+        self._say_what_is_sure()
         self._life = life = asyncio.current_task()
         self._cancelled_before = life.cancelling() if life is not None else 0
         try:
@@ -270,6 +271,23 @@ class Shift:
         if not loop.cancelled() and (error := loop.exception()) is not None:
             self._broken_by = self._broken_by or error
             self.stop_now()
+
+    def _say_what_is_sure(self) -> None:
+        lane = self._lane
+        durability = lane.broker.capabilities.durability.value
+        if lane.backend is None:
+            results = "no results are kept"
+        elif lane.atomic:
+            results = "a result commits in one step with the end of its task"
+        else:
+            results = "a result is saved before its task ends, in a step of its own"
+        _log.info("worker %s: durability %s; %s", self._terms.worker, durability, results)
+        if lane.backend is not None and lane.backend.store_id != lane.broker.store_id:
+            _log.warning(
+                "worker %s: broker and result backend are different stores, so a crash between "
+                "the two steps runs a task again whose result is there",
+                self._terms.worker,
+            )
 
     def _promises(self) -> dict[str, Any]:
         durability = self._lane.broker.capabilities.durability.value

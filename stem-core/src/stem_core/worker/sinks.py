@@ -68,10 +68,14 @@ class Outbox:
     """
 
     def __init__(
-        self, publish: Callable[[Message], Awaitable[Published]], wake: Callable[[], None]
+        self,
+        publish: Callable[[Message], Awaitable[Published]],
+        wake: Callable[[], None],
+        enqueued: Callable[[Run, Message], None],
     ) -> None:
         self._publish = publish
         self._wake = wake
+        self._enqueued = enqueued
         self._loop = asyncio.get_running_loop()
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -102,10 +106,24 @@ class Outbox:
         except StemError as error:
             _log.warning("%s of %s goes with its settlement: %s", message.id, run.id, error)
             return
-        if reply.status is PublishStatus.REFUSED:
-            _log.error("%s of %s was not published: %s", message.id, run.id, reply.reason)
+        match reply.status:
+            case PublishStatus.CREATED:
+                self._enqueued(run, message)
+            case PublishStatus.REFUSED:
+                _log.error("%s of %s was not published: %s", message.id, run.id, reply.reason)
+            case PublishStatus.CONFLICT if not _is_derived(message.id):
+                _log.warning(
+                    "%s of %s was not published: another call has that id", message.id, run.id
+                )
+            case _:  # it is there: also from an earlier attempt, which wrote another time into it
+                pass
         if run.published_now is not None:
             run.published_now.pop(message.id, None)
+
+
+def _is_derived(id: str) -> bool:
+    """True for an id that `derived_id` made, and that so belongs to one follow-up."""
+    return len(id) == 36 and id[14] == "8"
 
 
 class Outlet:

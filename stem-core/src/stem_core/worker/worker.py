@@ -7,22 +7,31 @@ order in which they start and stop are `shift`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+from weakref import WeakKeyDictionary
 
 from stem_core.contracts.hookspecs import AppInfo
 from stem_core.contracts.observer import Observer
 from stem_core.model.duration import Duration, to_ms
 from stem_core.model.errors import InvalidOption, UsageError
 from stem_core.producer.client import Stem
+from stem_core.worker.exits import DRAINED, HANDED_BACK
 from stem_core.worker.queues import weights_of
 from stem_core.worker.shift import Shift, Terms
 
 __all__ = ["Worker"]
+
+_log = logging.getLogger("stem.worker")
+
+_plugged: Final[WeakKeyDictionary[Stem, tuple[Observer, ...]]] = WeakKeyDictionary()
+"""The observers that plugins offered the workers of each Stem: they are asked once."""
 
 
 class Worker:
@@ -30,6 +39,12 @@ class Worker:
 
     ``async with Worker(stem):`` starts it and, at the end, drains it; `run` is for a
     program that does nothing else. One worker is started once.
+
+    If it ends although nobody told it to, the task that entered the ``async with`` is
+    cancelled and leaves the block with an error that says why.
+
+    A task that is cancelled while it runs learns it when its lease is renewed: up to a
+    third of its visibility timeout later (10 seconds of the usual 30).
 
     Args:
         queues: names, or names with weights (how early each is asked, in proportion).
@@ -58,7 +73,10 @@ class Worker:
         self.weights = weights_of(
             config.worker_queues or _queues_of(stem) if queues is None else queues
         )
-        plugged = stem.plugins.observers(_info(stem, tuple(self.weights)))
+        plugged = _plugged.get(stem)
+        if plugged is None:
+            info = _info(stem, tuple(self.weights))
+            plugged = _plugged[stem] = stem.plugins.observers(info)
         self.terms = Terms(
             worker=self.name,
             concurrency=_positive(concurrency, config.worker_concurrency, "concurrency"),
@@ -70,6 +88,9 @@ class Worker:
         self._shift: Shift | None = None
         self._main: asyncio.Task[int] | None = None
         self._signals: list[signal.Signals] = []
+        self._owner: asyncio.Task[Any] | None = None
+        self._is_told = False
+        self._has_cancelled_owner = False
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -88,6 +109,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         await self.start()
+        self._owner = asyncio.current_task()
         return self
 
     async def __aexit__(
@@ -96,8 +118,31 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        owner, self._owner = self._owner, None
+        is_ours = self._has_cancelled_owner and owner is not None and not owner.uncancel()
+        if is_ours and kind is None:
+            with contextlib.suppress(asyncio.CancelledError):  # it had not arrived yet
+                await asyncio.sleep(0)
         self.drain()
-        await self.ended()
+        is_quiet = kind is None or (is_ours and issubclass(kind, asyncio.CancelledError))
+        try:
+            code = await self.ended()
+        except Exception:
+            if is_quiet:  # else the block's own error says more, and this one is in the log
+                raise
+        else:
+            if is_quiet:
+                self._refuse(code)
+
+    def _refuse(self, code: int) -> None:
+        """Raise unless *code* is what was asked for by leaving the block."""
+        if code == DRAINED or (code == HANDED_BACK and not self._has_cancelled_owner):
+            return
+        raise UsageError(
+            f"worker {self.name} stopped with exit code {code} although nobody told it to",
+            way_out="Its log says which task would not end. Start another worker, best in "
+            "another process: what does not end is still there.",
+        )
 
     async def start(self) -> None:
         """Begin to take tasks.
@@ -109,6 +154,17 @@ class Worker:
             raise UsageError(f"worker {self.name} was started before", way_out="Make another one.")
         shift = self._shift = Shift(self._stem, await self._stem.lane(), self.terms)
         self._main = asyncio.create_task(shift.serve(self.weights), name=self.name)
+        self._main.add_done_callback(self._has_ended)
+
+    def _has_ended(self, main: asyncio.Task[int]) -> None:
+        if self._is_told or main.cancelled():
+            return
+        error = main.exception()
+        why = f"exit code {main.result()}" if error is None else f"{error}"
+        _log.error("worker %s stopped although nobody told it to: %s", self.name, why)
+        if self._owner is not None:
+            self._has_cancelled_owner = True
+            self._owner.cancel(f"worker {self.name} stopped")
 
     async def run(self) -> int:
         """Start, and return the exit code once somebody has stopped it; see `exits`."""
@@ -117,11 +173,13 @@ class Worker:
 
     def drain(self) -> None:
         """Take nothing new, let what runs finish within the grace, then hand the rest back."""
+        self._is_told = True
         if self._shift is not None:
             self._shift.drain()
 
     def stop_now(self) -> None:
         """Hand back at once what has not finished."""
+        self._is_told = True
         if self._shift is not None:
             self._shift.stop_now()
 
