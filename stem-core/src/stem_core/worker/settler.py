@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.messages import (
+    Ack,
     DeadLetter,
     ExtendStatus,
     Extension,
@@ -187,7 +188,14 @@ class Settler:
         )
         run.settlement = replace(settlement, follow_ups=())
         refused = [reply for reply in replies if reply.status is PublishStatus.REFUSED]
-        if refused:
+        if refused and _is_known(run):
+            _log.error(
+                "%d follow-ups of %s are lost, for its end is recorded already: %s",
+                len(refused),
+                run.label,
+                refused[0].reason,
+            )
+        elif refused:
             run.settlement = _unsettleable(run.settlement, refused[0].reason, self._books)
 
     async def _save_first(self, batch: Sequence[Run]) -> None:
@@ -209,6 +217,8 @@ class Settler:
         ]
         records = [_settlement(run).record for run in mine]
         await self._store.backend.save([record for record in records if record is not None])
+        for run in mine:
+            run.is_saved = True
         for run in with_record:
             run.settlement = replace(_settlement(run), record=None)
 
@@ -222,7 +232,7 @@ class Settler:
             case SettleStatus.INVALID if settlement.follow_ups:
                 run.follow_ups_apart = True
                 return False
-            case SettleStatus.INVALID if not _is_replaced(settlement):
+            case SettleStatus.INVALID if not (_is_replaced(settlement) or _is_known(run)):
                 run.settlement = _unsettleable(settlement, reply.detail, self._books)
                 return False
             case SettleStatus.GONE if run.is_sent_again:
@@ -237,6 +247,11 @@ class Settler:
 def _settlement(run: Run) -> Settlement:
     assert run.settlement is not None  # nothing else is handed to a settler
     return run.settlement
+
+
+def _is_known(run: Run) -> bool:
+    """True when whoever asks is told of an end that no dead letter may contradict."""
+    return run.is_saved and isinstance(_settlement(run).outcome, Ack)
 
 
 def _is_replaced(settlement: Settlement) -> bool:
