@@ -469,7 +469,7 @@ def test_a_task_that_died_without_a_record_raises_how_it_died() -> None:
         await broker.settle([Settlement(receipt=receipt, outcome=outcome)])
         says = r"is dead: builtins.ValueError: no luck \(max-retries-exhausted\)"
         with pytest.raises(TaskFailed, match=says) as caught:
-            await job.result()
+            await job.result(timeout=5)  # at once, and not when the patience is over
         assert (caught.value.task_id, caught.value.state) == (job.id, "dead")
 
     asyncio.run(main())

@@ -229,7 +229,8 @@ def test_a_question_that_is_never_answered_is_an_error_at_the_deadline(verb: str
     async def main() -> None:
         stem = Stem(Silent(), backend=None, config=StemConfig(publish_deadline_ms=Milliseconds(20)))
         with pytest.raises(StoreUnavailable, match="Silent did not answer within 20ms"):
-            await getattr(stem, verb)("a")
+            async with asyncio.timeout(5):
+                await getattr(stem, verb)("a")
 
     asyncio.run(main())
 
@@ -258,7 +259,8 @@ def test_who_waits_for_a_shared_call_waits_no_longer_than_for_a_call_of_its_own(
         await asyncio.sleep(0)
         first.cancel()  # the next call begins, with both of them
         with pytest.raises(StoreUnavailable, match="did not answer"):
-            await late
+            async with asyncio.timeout(5):  # a deadline of its own would be ten seconds
+                await late
         assert not patient.done()
         broker.gate.set()
         assert (await patient).status is PublishStatus.CREATED
