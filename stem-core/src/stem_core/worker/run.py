@@ -53,6 +53,7 @@ class Run:
         follow_ups_apart: its follow-ups must be published before it is settled.
         published_apart: those that were.
         is_saved: its record is in a backend that is another store than the broker.
+        announced: ids of follow-ups that observers were told of.
     """
 
     # Defaults of the class and not of an attrs field: a worker makes one of these for
@@ -78,6 +79,7 @@ class Run:
     follow_ups_apart: bool = False
     published_apart: tuple[Message, ...] = ()
     is_saved: bool = False
+    announced: frozenset[str] = frozenset()
 
     def __init__(self, delivery: Delivery, outlet: Outlet, now_ms: int) -> None:
         self.delivery = delivery
