@@ -153,8 +153,8 @@ async def with_follow_ups(ctx: TaskContext, fail_first: bool = False) -> list[st
 
 
 @stem.task(context=True)
-async def enqueues_under(ctx: TaskContext, id: str) -> str:
-    ctx.enqueue(note.using(task_id=id).call("the second"))
+async def enqueues_under(ctx: TaskContext, id: str, now: bool = False) -> str:
+    ctx.enqueue(note.using(task_id=id).call("the second"), now=now)
     return "done"
 
 

@@ -1025,6 +1025,17 @@ def test_a_follow_up_of_an_earlier_attempt_is_no_error(caplog):
     assert "was not published" not in caplog.text
 
 
+def test_a_follow_up_at_once_under_an_id_that_is_taken_is_told_of(caplog):
+    async def main():
+        await shop.note.using(task_id="taken").enqueue("the first")
+        await shop.enqueues_under.enqueue("taken", now=True)
+        await burst(stem)
+
+    run(main)
+    assert "was not published: another call has that id" in caplog.text
+    assert shop.seen == ["the first"]
+
+
 @pytest.mark.parametrize(
     ("how", "said", "warned"),
     [

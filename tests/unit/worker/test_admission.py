@@ -43,6 +43,11 @@ def test_what_was_cancelled_before_it_began_is_stopped():
     assert isinstance(outcome, Stopped)
 
 
+def test_what_was_cancelled_with_a_reason_keeps_it():
+    delivery = a_delivery(cancel_requested=True, cancel_reason="sold out")
+    assert admit(delivery, an_envelope(), now_ms=NOW_MS) == Stopped("sold out")
+
+
 @pytest.mark.parametrize(("early_ms", "admitted"), [(-1, True), (0, True), (5_000, True)])
 def test_a_clock_that_is_a_little_behind_does_not_hold_a_task_up(early_ms, admitted):
     envelope = an_envelope(not_before_ms=NOW_MS + early_ms)

@@ -10,6 +10,7 @@ from unit.worker.stores import FaultyBroker, a_name
 
 from stem_core.contracts.messages import Cancellation, Settlement
 from stem_core.embedded.memory.broker import InMemoryBroker
+from stem_core.model.value import replace
 from stem_core.testing.clock import FakeClock
 from stem_core.worker.keeper import LeaseKeeper
 from stem_core.worker.outcomes import Cause
@@ -176,6 +177,29 @@ def test_a_store_that_comes_back_in_time_costs_nothing():
         await scene.pass_by(60)
 
     keeping(body, scene)
+    assert scene.ended == []
+
+
+class Small(FaultyBroker):
+    """Takes two extensions in one call."""
+
+    @property
+    def capabilities(self):
+        return replace(super().capabilities, max_batch=2)
+
+
+def test_no_more_leases_are_renewed_in_one_call_than_the_broker_takes():
+    scene = Scene(Small)
+
+    async def body():
+        for id in "abcde":
+            scene.keeper.hold(*await scene.leased(id))
+        await scene.pass_by(12)
+
+    keeping(body, scene)
+    sizes = [size for handle in scene.handles for _, size in handle.calls]
+    assert sum(sizes) >= 5
+    assert max(sizes) <= 2
     assert scene.ended == []
 
 
