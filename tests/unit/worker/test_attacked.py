@@ -1,5 +1,6 @@
 """What hostile and broken tasks, and stores that refuse, must not do to a worker."""
 
+# mypy: disable-error-code="attr-defined,type-var,union-attr,return-value,misc"
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="attr-defined,type-var,union-attr,return-value,misc"
 from __future__ import annotations
 
 import asyncio
