@@ -185,7 +185,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of all sources under mypy and pyright, and what both say of wrong calls."""
     # The wheels bring the dependencies; both checkers are told to read the sources.
-    install_wheels(session, *DISTRIBUTIONS, extras="[cli,testing]")
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
     session.install(*group("test"), *group("types"))
     # Node and pyright come in wheels: nothing is fetched from outside the package index.
     quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from stem_core.producer.client import Stem
     from stem_core.producer.context import TaskContext
     from stem_core.producer.job import BlockingJob, Job
+    from stem_core.producer.listing import StatusPage
     from stem_core.producer.registry import SimpleTaskRegistry, TaskRegistry
     from stem_core.producer.signing import PayloadSigner
     from stem_core.producer.tasks import Call, Task
@@ -148,6 +149,7 @@ _HOMES: Final = {
     "stem_core.producer.client": ("Stem",),
     "stem_core.producer.context": ("TaskContext",),
     "stem_core.producer.job": ("BlockingJob", "Job"),
+    "stem_core.producer.listing": ("StatusPage",),
     "stem_core.producer.registry": ("SimpleTaskRegistry", "TaskRegistry"),
     "stem_core.producer.signing": ("PayloadSigner",),
     "stem_core.producer.tasks": ("Call", "Task"),
@@ -207,6 +209,7 @@ __all__ = [
     "Snooze",
     "SoftTimeLimitExceeded",
     "State",
+    "StatusPage",
     "Stem",
     "StemConfig",
     "StemError",

@@ -1,6 +1,5 @@
 """What hostile and broken tasks, and stores that refuse, must not do to a worker."""
 
-# mypy: disable-error-code="attr-defined,type-var,union-attr,return-value,misc"
 from __future__ import annotations
 
 import asyncio
@@ -11,8 +10,16 @@ from unit.worker.given import a_message
 from unit.worker.stores import FaultyBroker
 from unit.worker.test_settler import Scene
 
-from stem_core.contracts.messages import ReleaseWhy, Settled, SettleStatus
-from stem_core.model.errors import Discard, Reject, Retry, Snooze, SoftTimeLimitExceeded
+from stem_core.contracts.messages import Place, ReleaseWhy, Settled, SettleStatus
+from stem_core.model.errors import (
+    Discard,
+    Fault,
+    Reject,
+    Retry,
+    Snooze,
+    SoftTimeLimitExceeded,
+    StoreError,
+)
 from stem_core.model.outcome import MAX_ERROR_TEXT, Reason, State
 from stem_core.model.value import replace
 from stem_core.worker.failures import outcome_of
@@ -53,7 +60,7 @@ class HasNoName(Exception, metaclass=Hidden):
 
 
 class HasNoClass(Exception):
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise SystemExit(4)
 
@@ -193,8 +200,40 @@ def test_an_end_that_is_saved_and_refused_all_the_same_is_not_made_another_one()
     async def main():
         await scene.settle(await scene.leased(1))
         (record,) = await scene.backend.load(["id-0"])
-        return record.state
+        return record and record.state
 
     assert asyncio.run(main()) is State.SUCCEEDED
     assert [type(each).__name__ for each in scene.broker.outcomes] == ["Ack"]
     assert scene.done == [("id-0", SettleStatus.INVALID)]
+
+
+class CannotKeep(FaultyBroker):
+    """A store that has no word for what is wrong with one message but an error."""
+
+    async def publish(self, messages):
+        if any(message.id == "bad" for message in messages):
+            raise StoreError("a NUL in a column", fault=Fault.DATA)
+        return await super().publish(messages)
+
+    async def settle(self, settlements):
+        if any(each.follow_ups for each in settlements):
+            return [Settled(SettleStatus.INVALID, "a follow-up") for _ in settlements]
+        return await super().settle(settlements)
+
+
+def test_a_follow_up_that_a_store_cannot_keep_is_not_tried_for_ever():
+    scene = Scene()
+    scene.broker.__class__ = CannotKeep
+
+    async def main():
+        (run,) = await scene.leased(1)
+        run.settlement = replace(
+            run.settlement, follow_ups=(a_message(id="good"), a_message(id="bad"))
+        )
+        await scene.settle([run])
+        return await scene.broker.lookup(["id-0", "good", "bad"])
+
+    parent, good, bad = asyncio.run(main())
+    assert (parent.place, parent.reason) == (Place.DEAD, Reason.RESULT_ENCODE_ERROR.value)
+    assert (good is not None, bad) == (True, None)
+    assert scene.done == [("id-0", SettleStatus.DONE)]

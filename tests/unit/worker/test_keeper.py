@@ -1,9 +1,9 @@
-# mypy: disable-error-code="attr-defined,type-var,union-attr,return-value,misc"
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from typing import Any
 
 import pytest
 from unit.worker.given import a_message, a_plan
@@ -27,7 +27,7 @@ class Scene:
         self.name = a_name()
         self.broker = broker(self.name, clock=self.clock)
         self.ended: list[tuple[str, Cause]] = []
-        self.handles: list[InMemoryBroker] = []
+        self.handles: list[Any] = []
         self.faults = 0
         self.keeper = LeaseKeeper(
             self.handle,

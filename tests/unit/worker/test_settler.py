@@ -1,7 +1,7 @@
-# mypy: disable-error-code="attr-defined,type-var,union-attr,return-value,misc"
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -44,7 +44,7 @@ class Scene:
 
     def __init__(self, *, atomic: bool = True) -> None:
         name = a_name()
-        self.broker = FaultyBroker(name)
+        self.broker: Any = FaultyBroker(name)  # or what a test makes of it
         self.backend = InMemoryResultBackend(name if atomic else a_name())
         self.store = TwoStores(broker=self.broker, backend=self.backend, atomic=atomic)
         self.done: list[tuple[str, SettleStatus]] = []
@@ -55,7 +55,7 @@ class Scene:
             lambda runs, status: self.done.extend((run.id, status) for run in runs),
         )
 
-    async def leased(self, count: int) -> list[Run]:
+    async def leased(self, count: int) -> list[Any]:
         messages = [a_message(id=f"id-{n}") for n in range(count)]
         await self.broker.publish(messages)
         deliveries = await self.broker.fetch(["default"], limit=count, wait_ms=0, worker="w")
@@ -246,6 +246,8 @@ def test_a_settler_that_is_stopped_midway_forgets_nothing():
 
 class Small(FaultyBroker):
     """Takes three items, or ten bytes of values and follow-ups, in one call."""
+
+    sizes: list[int]
 
     @property
     def capabilities(self):

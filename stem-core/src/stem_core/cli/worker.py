@@ -144,7 +144,7 @@ def _expected_settings() -> StemConfig:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process now: Python would wait for the thread of a task that does not end."""
+    """End the process now, whatever a task that does not end still holds."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

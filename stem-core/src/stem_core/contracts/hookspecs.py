@@ -171,7 +171,11 @@ class Middleware:
     """
 
     def on_enqueue(self, envelope: Envelope) -> Envelope:
-        """Return *envelope*, or a copy changed by `replace`. Raising refuses the call."""
+        """Return *envelope*, or a copy changed by `replace`.
+
+        Raising refuses the call: the caller sees that very error, an `EnqueueError` or
+        other `StemError` as well as one of your own, and nothing is published.
+        """
         return envelope
 
 

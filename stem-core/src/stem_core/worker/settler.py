@@ -20,6 +20,7 @@ from stem_core.contracts.messages import (
     DeadLetter,
     ExtendStatus,
     Extension,
+    Message,
     Published,
     PublishStatus,
     Settled,
@@ -179,7 +180,7 @@ class Settler:
         broker = self._store.broker
         replies: list[Published] = []
         for chunk in chunks(settlement.follow_ups, broker.capabilities):
-            replies.extend(await broker.publish(chunk))
+            replies.extend(await _published(broker, chunk))
         run.follow_ups_apart = False
         run.published_apart = tuple(
             message
@@ -242,6 +243,18 @@ class Settler:
             case status:
                 self._done([run], status)
                 return True
+
+
+async def _published(broker: Broker, messages: Sequence[Message]) -> Sequence[Published]:
+    """Publish *messages*; one that the store calls bad data is refused, for it stays bad."""
+    try:
+        return await broker.publish(messages)
+    except StoreError as error:
+        if error.fault is not Fault.DATA:
+            raise
+        if len(messages) == 1:
+            return [Published(PublishStatus.REFUSED, messages[0].id, str(error))]
+    return [reply for each in messages for reply in await _published(broker, [each])]
 
 
 def _settlement(run: Run) -> Settlement:
