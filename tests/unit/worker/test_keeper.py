@@ -9,11 +9,11 @@ import pytest
 from unit.worker.given import a_message, a_plan
 from unit.worker.stores import FaultyBroker, a_name
 
-from stem_core.contracts.messages import Cancellation, Settlement
+from stem_core.contracts.messages import Cancellation, Delivery, Receipt, Settlement
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.model.value import replace
 from stem_core.testing.clock import FakeClock
-from stem_core.worker.keeper import LeaseKeeper
+from stem_core.worker.keeper import LeaseKeeper, patience_ms
 from stem_core.worker.outcomes import Cause
 from stem_core.worker.run import Run
 
@@ -268,3 +268,39 @@ def test_a_keeper_that_fails_starts_again(caplog):
     keeping(body, scene)
     assert "the lease keeper failed" in caplog.text
     assert len(scene.handles) == 2
+
+
+class Hopeless(InMemoryBroker):
+    """Fails always with what no adapter may raise."""
+
+    async def extend(self, extensions):
+        raise ZeroDivisionError
+
+
+def test_a_store_with_a_bug_ends_the_run_before_its_lease_does(caplog):
+    scene = Scene(Hopeless)
+
+    async def body():
+        (run,) = await scene.leased("a", lease_ms=6_000)
+        scene.keeper.hold(run)
+        async with asyncio.timeout(20):
+            while not scene.ended:
+                await scene.pass_by(1)
+        assert await scene.lease_left_ms("a") > 0
+
+    keeping(body, scene)
+    assert scene.ended == [("a", Cause.LEASE_LOST)]
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "patience"),
+    [(0, 10_000), (10_000, 10_000), (20_000, 7_000), (26_990, 50), (40_000, 50)],
+)
+def test_a_renewal_is_not_awaited_beyond_the_moment_when_its_task_must_end(now_ms, patience):
+    delivery = Delivery(message=a_message(lease_ms=30_000), receipt=Receipt("a", "q", 1))
+    long = Delivery(
+        message=a_message(lease_ms=90_000), receipt=Receipt("b", "q", 1), lease_ms=90_000
+    )
+    runs: Any = [Run(each, Any, 0) for each in (delivery, long)]
+    assert patience_ms(runs, now_ms) == pytest.approx(patience)

@@ -25,7 +25,7 @@ from stem_core.model.errors import StoreError
 from stem_core.worker.outcomes import Cause
 from stem_core.worker.run import Run
 
-__all__ = ["LeaseKeeper"]
+__all__ = ["LeaseKeeper", "patience_ms"]
 
 _log = logging.getLogger("stem.worker")
 
@@ -34,6 +34,7 @@ _LONGEST_RUN_MS: Final = 3_600_000
 
 _MOST: Final = 500
 _LEAST_PAUSE_MS: Final = 5
+_LEAST_PATIENCE_MS: Final = 50
 _PAUSE_S: Final = 0.5
 _FAREWELL_S: Final = 5.0
 _WATCH_MS: Final = 1_000
@@ -181,13 +182,15 @@ class LeaseKeeper:
             return
         asked_ms = self._clock.monotonic_ms()
         wishes = [Extension(run.delivery.receipt, run.lease_ms) for run in runs]
-        shortest_ms = min(run.lease_ms for run in runs)
         try:
-            async with asyncio.timeout(max(0.05, shortest_ms / 3000)):
+            async with asyncio.timeout(patience_ms(runs, asked_ms) / 1000):
                 replies = await broker.extend(wishes)
         except (StoreError, TimeoutError) as error:
             self._not_renewed(runs, error)
             return
+        except Exception as error:  # a bug of a store: start again, but fence what it costs
+            self._not_renewed(runs, error)
+            raise
         for run, reply in zip(runs, replies, strict=True):
             self._renewed(run, reply, asked_ms)
 
@@ -207,7 +210,8 @@ class LeaseKeeper:
 
     def _not_renewed(self, runs: Sequence[Run], error: Exception) -> None:
         now_ms = self._clock.monotonic_ms()
-        _log.warning("%d leases could not be renewed: %s", len(runs), error)
+        why = str(error) or type(error).__name__
+        _log.warning("%d leases could not be renewed: %s", len(runs), why)
         for run in runs:
             if run not in self._held:
                 continue
@@ -221,6 +225,14 @@ class LeaseKeeper:
         self.drop(run)
         run.wants_end = True
         self._ended(run, cause)
+
+
+def patience_ms(runs: Sequence[Run], now_ms: float) -> float:
+    """Return how long the renewal of *runs* may take: a third of a lease, and no longer than
+    until the first of them must be told to end."""
+    third_ms = min(run.lease_ms for run in runs) / 3
+    left_ms = min(_self_fence_at_ms(run) for run in runs) - now_ms
+    return max(_LEAST_PATIENCE_MS, min(third_ms, left_ms))
 
 
 def _longest_ms(run: Run) -> int:
