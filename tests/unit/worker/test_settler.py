@@ -22,7 +22,7 @@ from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Record, State
 from stem_core.model.value import replace
-from stem_core.testing.clock import LoadedDice
+from stem_core.testing.clock import FakeClock, LoadedDice
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.decide import Books
 from stem_core.worker.outcomes import Returned
@@ -336,3 +336,24 @@ def test_large_batches_are_cut(count):
     asyncio.run(main())
     assert max(size for _, size in scene.broker.calls) <= 500
     assert len(scene.done) == count
+
+
+def test_what_is_settled_otherwise_holds_up_nobody():
+    scene = Scene()
+    taken = a_message(id="taken")
+    scene.settler = Settler(  # on a clock that stands still: whoever waits, waits for ever
+        scene.store,
+        Backoff(FakeClock(), LoadedDice([0.0])),
+        Books(),
+        lambda runs, status: scene.done.extend((run.id, status) for run in runs),
+    )
+
+    async def main():
+        await scene.broker.publish([replace(taken, queue="elsewhere")])
+        runs = await scene.leased(2)
+        other = replace(taken, queue="elsewhere", body=b'{"another": "body"}')
+        runs[0].settlement = replace(runs[0].settlement, follow_ups=(other,))
+        await scene.settle(runs)
+
+    asyncio.run(main())
+    assert sorted(scene.done) == [("id-0", SettleStatus.DONE), ("id-1", SettleStatus.DONE)]

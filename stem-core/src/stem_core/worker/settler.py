@@ -125,9 +125,9 @@ class Settler:
             if reply.status is not _DONE and not self._is_over(run, reply)
         ]
         batch.clear()
-        if again:
-            self._waiting.extend(again)
-            await self._backoff.wait()
+        self._waiting.extend(again)
+        if any(reply.status is SettleStatus.FULL for _, reply in pairs):
+            await self._backoff.wait()  # for room; all else is settled otherwise, at once
 
     async def _answers(self, batch: list[Run]) -> Sequence[Settled] | None:
         """Send *batch* until there is a reply; None when it was settled one by one."""
