@@ -97,7 +97,8 @@ class PluginContext:
         namespace: prefix of everything that is stored.
         tls: TLS settings; a factory without TLS refuses enabled ones.
         clock, dice: where time and chance come from.
-        role: ``producer``, ``worker``, ``admin`` or ``signer``.
+        role: ``signer`` for a signer; a producer and a worker of one program share their
+            handles, which are opened as ``producer``. The others are reserved.
         report: called with one sentence that an operator should read at start.
         environment: for signers that read keys by name; empty otherwise.
     """
@@ -239,7 +240,7 @@ def stem_observers(app: AppInfo) -> Sequence[Observer]:
 
 @hookspec
 def stem_health_checks(app: AppInfo) -> Sequence[HealthCheck]:
-    """Offer health checks."""
+    """Offer health checks, for `PluginHost.health_checks`. No command asks them yet."""
     raise NotImplementedError
 
 
