@@ -281,7 +281,7 @@ def test_a_store_with_a_bug_ends_the_run_before_its_lease_does(caplog):
     scene = Scene(Hopeless)
 
     async def body():
-        (run,) = await scene.leased("a", lease_ms=6_000)
+        (run,) = await scene.leased("a", lease_ms=12_000)
         scene.keeper.hold(run)
         async with asyncio.timeout(20):
             while not scene.ended:
