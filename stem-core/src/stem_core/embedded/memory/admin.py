@@ -24,7 +24,7 @@ from stem_core.embedded.memory.queues import Entry, Queue
 from stem_core.model.outcome import Record, State
 
 if TYPE_CHECKING:
-    from stem_core.embedded.memory.handle import Handle
+    from stem_core.embedded.memory.handle import MemoryHandle
     from stem_core.embedded.memory.store import MemoryStore
 
 __all__ = ["MemoryAdmin"]
@@ -35,7 +35,7 @@ _PROBE = "stem.health"
 class MemoryAdmin(BrokerAdmin):
     """The operators' view of one handle's store."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: MemoryHandle) -> None:
         self._handle = handle
 
     async def stats(self, queues: Sequence[str] = ()) -> Sequence[QueueStats]:

@@ -20,9 +20,9 @@ from stem_core.embedded.memory.companions import (
     MemoryLocks,
     MemorySchedules,
 )
-from stem_core.embedded.memory.handle import Handle
+from stem_core.embedded.memory.handle import MemoryHandle
 from stem_core.embedded.memory.records import MAX_VALUE
-from stem_core.embedded.memory.waiting import Nap
+from stem_core.embedded.waiting import Nap
 from stem_core.model.outcome import Record
 
 __all__ = ["BACKEND_CAPABILITIES", "InMemoryResultBackend"]
@@ -37,7 +37,7 @@ BACKEND_CAPABILITIES: Final = BackendCapabilities(
 )
 
 
-class InMemoryResultBackend(Handle, ResultBackend):
+class InMemoryResultBackend(MemoryHandle, ResultBackend):
     """Results of one process. With an `InMemoryBroker` of the same name it is one store."""
 
     @property

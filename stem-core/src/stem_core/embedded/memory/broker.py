@@ -24,7 +24,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.embedded.memory.admin import MemoryAdmin
 from stem_core.embedded.memory.control import MemoryControl
-from stem_core.embedded.memory.handle import Handle
+from stem_core.embedded.memory.handle import MemoryHandle
 from stem_core.embedded.memory.limits import MemoryLimits
 from stem_core.embedded.memory.machine import (
     MAX_BATCH,
@@ -32,7 +32,7 @@ from stem_core.embedded.memory.machine import (
     MAX_DELAY_MS,
     MAX_PAYLOAD,
 )
-from stem_core.embedded.memory.waiting import Nap
+from stem_core.embedded.waiting import Nap
 
 __all__ = ["CAPABILITIES", "InMemoryBroker"]
 
@@ -56,7 +56,7 @@ CAPABILITIES: Final = Capabilities(
 )
 
 
-class InMemoryBroker(Handle, Broker):
+class InMemoryBroker(MemoryHandle, Broker):
     """A broker for one process: everything that Stem can do, and nothing survives the process.
 
     Safe to use from many threads and loops, with one `sibling` for each loop.

@@ -18,7 +18,7 @@ from stem_core.contracts.backend import (
 )
 
 if TYPE_CHECKING:
-    from stem_core.embedded.memory.handle import Handle
+    from stem_core.embedded.memory.handle import MemoryHandle
 
 __all__ = [
     "Heartbeats",
@@ -104,7 +104,7 @@ class Locks:
 class MemoryHeartbeats(HeartbeatStore):
     """The heartbeats of one handle's store."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: MemoryHandle) -> None:
         self._handle = handle
 
     async def beat(self, heartbeat: Heartbeat) -> None:
@@ -123,7 +123,7 @@ class MemoryHeartbeats(HeartbeatStore):
 class MemorySchedules(ScheduleStore):
     """The schedules of one handle's store."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: MemoryHandle) -> None:
         self._handle = handle
 
     async def load_schedules(self) -> Sequence[ScheduleState]:
@@ -142,7 +142,7 @@ class MemorySchedules(ScheduleStore):
 class MemoryLocks(LockStore):
     """The locks of one handle's store."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: MemoryHandle) -> None:
         self._handle = handle
 
     async def acquire(self, name: str, *, owner: str, ttl_ms: int) -> int | None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from stem_core.contracts.control import ControlChannel, ControlMessage
-from stem_core.embedded.memory.handle import Handle
-from stem_core.embedded.memory.waiting import Nap
+from stem_core.embedded.memory.handle import MemoryHandle
+from stem_core.embedded.waiting import Nap
 
 __all__ = ["MAX_CONTROL_BODY", "MemoryControl"]
 
@@ -20,7 +20,7 @@ _BACKLOG: Final = 1024
 class MemoryControl(ControlChannel):
     """Fan-out inside this process."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: MemoryHandle) -> None:
         self._handle = handle
 
     async def send(self, message: ControlMessage) -> None:

@@ -13,7 +13,7 @@ from stem_core.contracts.limits import Limit, LimitDecision, LimitStore
 from stem_core.embedded.memory.agenda import Agenda
 
 if TYPE_CHECKING:
-    from stem_core.embedded.memory.handle import Handle
+    from stem_core.embedded.memory.handle import MemoryHandle
 
 __all__ = ["Limits", "MemoryLimits"]
 
@@ -102,7 +102,7 @@ class Limits:
 class MemoryLimits(LimitStore):
     """The limits of one handle's store."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: MemoryHandle) -> None:
         self._handle = handle
 
     async def acquire(

@@ -40,7 +40,7 @@ from stem_core.embedded.memory.handout import delivery_of, locate
 from stem_core.embedded.memory.places import Places
 from stem_core.embedded.memory.queues import Entry, Spot
 from stem_core.embedded.memory.records import Records, objection_to
-from stem_core.embedded.memory.sleepers import Sleepers
+from stem_core.embedded.sleepers import Sleepers
 from stem_core.model.outcome import Record, TaskError
 from stem_core.model.value import replace
 

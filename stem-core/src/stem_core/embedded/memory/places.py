@@ -11,7 +11,7 @@ from typing import Final
 from stem_core.contracts.messages import Place
 from stem_core.embedded.memory.agenda import Agenda
 from stem_core.embedded.memory.queues import Entry, Queue, Spot
-from stem_core.embedded.memory.sleepers import Sleepers
+from stem_core.embedded.sleepers import Sleepers
 
 __all__ = ["Places"]
 

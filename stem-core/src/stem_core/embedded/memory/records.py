@@ -12,7 +12,7 @@ from typing import Final
 
 from stem_core.contracts.backend import Progress, RecordFilter, RecordPage
 from stem_core.embedded.memory.agenda import Agenda
-from stem_core.embedded.memory.sleepers import Sleepers
+from stem_core.embedded.sleepers import Sleepers
 from stem_core.model.errors import Fault, StoreError
 from stem_core.model.outcome import Record, State
 from stem_core.model.value import replace

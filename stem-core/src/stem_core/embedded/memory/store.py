@@ -17,12 +17,12 @@ from typing import ClassVar, Final, TypeVar, TypeVarTuple, Unpack
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts.control import ControlMessage
 from stem_core.contracts.messages import Delivery
-from stem_core.embedded.memory import forks
+from stem_core.embedded import forks
 from stem_core.embedded.memory.companions import Heartbeats, Locks, Schedules
 from stem_core.embedded.memory.limits import Limits
 from stem_core.embedded.memory.machine import Machine
 from stem_core.embedded.memory.records import Records
-from stem_core.embedded.memory.sleepers import Sleeper, Sleepers
+from stem_core.embedded.sleepers import Sleeper, Sleepers
 from stem_core.model.errors import UsageError
 from stem_core.model.ids import check_name
 from stem_core.model.outcome import Record
@@ -204,7 +204,15 @@ class MemoryStore:
         self.records.sweep(now_ms, _SWEEP_BUDGET)
         self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Hold the lock, so that it is not copied in the hands of a thread that the child lacks."""
+        self.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self.lock.release()
+
+    def after_fork_in_child(self) -> None:
         """Start empty in the child: what was in here belongs to the parent."""
         self._begin()
         self.generation += 1
