@@ -681,7 +681,7 @@ class BrokerContract:
     async def test_a_record_that_may_not_be_saved_makes_the_settlement_stale(self, stage):
         await stage.publish(message())
         delivery = await stage.take()
-        newer = ended(delivery, fence=delivery.receipt.fence + 1, value=b"newer")
+        newer = ended(delivery, fence=delivery.receipt.fence + 1, value=b'"newer"')
         await stage.results.save([newer])
         before = await stage.where("m")
         assert (

@@ -40,10 +40,21 @@ class Sleepers:
         """How many wait."""
         return len(self._for_work) + sum(map(len, self.for_results.values()))
 
+    @property
+    def queues(self) -> frozenset[str]:
+        """The queues that somebody waits for."""
+        return frozenset().union(*(queues for queues, _ in self._for_work.values()))
+
     def wait_for_work(self, sleeper: Sleeper, queues: Sequence[str], until_ms: int) -> None:
         """Note *sleeper*, who looks again at *until_ms* by itself."""
         self._for_work[sleeper] = (frozenset(queues), until_ms)
         self.latest_ms = max(self.latest_ms, until_ms)
+
+    def settle_for(self, sleeper: Sleeper, queues: Sequence[str], until_ms: int) -> None:
+        """Note, if *sleeper* was not woken meanwhile, that it looks again at *until_ms*."""
+        if sleeper in self._for_work:
+            self._for_work[sleeper] = (frozenset(queues), until_ms)
+            self._look_back()
 
     def wait_for_result(self, sleeper: Sleeper, id: str) -> None:
         """Note *sleeper*, who wants the terminal record of *id*."""

@@ -1,0 +1,175 @@
+"""`SqliteBroker`: the broker contract over a file that many processes of one machine share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from stem_core.contracts.admin import BrokerAdmin
+from stem_core.contracts.broker import Broker
+from stem_core.contracts.capabilities import Capabilities, Durability, Support
+from stem_core.contracts.control import ControlChannel
+from stem_core.contracts.limits import LimitStore
+from stem_core.contracts.messages import (
+    Cancellation,
+    Cancelled,
+    Delivery,
+    Extended,
+    Extension,
+    Located,
+    Message,
+    Published,
+    Settled,
+    Settlement,
+)
+from stem_core.embedded.sqlite import moving, publishing, settling, taking
+from stem_core.embedded.sqlite.admin import SqliteAdmin
+from stem_core.embedded.sqlite.control import SqliteControl
+from stem_core.embedded.sqlite.handle import SqliteHandle
+from stem_core.embedded.sqlite.limits import SqliteLimits
+from stem_core.embedded.sqlite.publishing import (
+    MAX_BATCH,
+    MAX_BATCH_BYTES,
+    MAX_DELAY_MS,
+    MAX_PAYLOAD,
+)
+from stem_core.embedded.sqlite.records import write
+from stem_core.embedded.sqlite.settling import Order
+from stem_core.embedded.sqlite.taking import Taken
+from stem_core.embedded.waiting import Nap
+from stem_core.model.value import replace
+
+__all__ = ["CAPABILITIES", "SqliteBroker"]
+
+CAPABILITIES: Final = Capabilities(
+    durability=Durability.SYNCED,
+    delay=Support.NATIVE,
+    priority=Support.NATIVE,
+    uniqueness=Support.NATIVE,
+    dedupe=Support.NATIVE,
+    cancel=Support.NATIVE,
+    pause=Support.NATIVE,
+    dead_letters=Support.NATIVE,
+    atomic_results=Support.NATIVE,
+    broadcast=Support.EMULATED,
+    limits=Support.NATIVE,
+    multiprocess=True,
+    max_batch=MAX_BATCH,
+    max_batch_bytes=MAX_BATCH_BYTES,
+    max_payload=MAX_PAYLOAD,
+    max_delay_ms=MAX_DELAY_MS,
+)
+_NORMAL: Final = replace(CAPABILITIES, durability=Durability.CACHED)
+_MEMORY: Final = replace(CAPABILITIES, durability=Durability.MEMORY, multiprocess=False)
+
+
+class SqliteBroker(SqliteHandle, Broker):
+    """A broker for one machine: what it has accepted survives the death of any process.
+
+    With ``durability=full``, the default, it survives a power cut too. Safe to use from
+    many processes, threads and loops, with one `sibling` for each loop.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this broker can do."""
+        if self.store.location.is_memory:
+            return _MEMORY
+        return CAPABILITIES if self.store.durability == "full" else _NORMAL
+
+    async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        store = self.enter()
+        if not messages:
+            return []
+        if len(messages) > 1:  # one that is too large is refused by itself
+            _refuse_too_much(messages)
+        return await store.write(publishing.publish, messages)
+
+    async def fetch(
+        self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str
+    ) -> Sequence[Delivery]:
+        self.enter()
+        if limit <= 0 or not queues:
+            return []
+        if wait_ms <= 0:
+            return (await self._take(queues, limit, worker)).deliveries
+        return await self._wait(queues, limit, wait_ms, worker)
+
+    async def _take(self, queues: Sequence[str], limit: int, worker: str) -> Taken:
+        """Lease what is ready. What is leased for a caller who has gone is handed back."""
+        store = self.store
+
+        def hand_back(taken: Taken) -> None:
+            if taken.deliveries:
+                store.post(taking.hand_back, taken)
+
+        return await store.write(taking.take, tuple(queues), limit, worker, lost=hand_back)
+
+    async def _wait(
+        self, queues: Sequence[str], limit: int, wait_ms: int, worker: str
+    ) -> Sequence[Delivery]:
+        store, clock, nap = self.store, self.store.clock, Nap()
+        until_ms = clock.monotonic_ms() + wait_ms
+        try:
+            while not self.is_closed:
+                # Noted before the look: what comes after the look ends the nap.
+                store.wait_for_work(nap, queues, None)
+                taken = await self._take(queues, limit, worker)
+                if taken.deliveries or clock.monotonic_ms() >= until_ms:
+                    return taken.deliveries
+                look_again_ms = until_ms
+                if taken.next_due_ms is not None:
+                    look_again_ms = min(until_ms, store.monotonic_ms(taken.next_due_ms))
+                    store.look_at(nap, queues, taken.next_due_ms)
+                await nap.sleep(clock, look_again_ms)
+        finally:
+            store.dismiss(nap)
+        return []
+
+    async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
+        store = self.enter()
+        return await store.write(settling.extend, extensions) if extensions else []
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
+        store = self.enter()
+        if not settlements:
+            return []
+        return await store.write(settling.settle, [_order(each) for each in settlements])
+
+    async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
+        store = self.enter()
+        return await store.write(moving.cancel, cancellations) if cancellations else []
+
+    async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
+        store = self.enter()
+        return await store.read(moving.lookup, ids) if ids else []
+
+    @property
+    def admin(self) -> BrokerAdmin:
+        """What operators do with this store."""
+        return SqliteAdmin(self)
+
+    @property
+    def control(self) -> ControlChannel:
+        """Fan-out to whoever listens on this machine."""
+        return SqliteControl(self)
+
+    @property
+    def limits(self) -> LimitStore:
+        """Limits shared by all who use the file."""
+        return SqliteLimits(self)
+
+
+def _order(settlement: Settlement) -> Order:
+    """Write the record here, in the caller's thread: the writer's serves everybody."""
+    if settlement.record is None:
+        return settlement, None, ""
+    return settlement, *write(settlement.record, settlement.receipt.id)
+
+
+def _refuse_too_much(messages: Sequence[Message]) -> None:
+    if len(messages) > MAX_BATCH:
+        raise ValueError(f"{len(messages)} messages in one call, more than {MAX_BATCH}")
+    size = sum([len(message.body) for message in messages])
+    if size > MAX_BATCH_BYTES:
+        raise ValueError(f"{size} bytes of bodies in one call, more than {MAX_BATCH_BYTES}")

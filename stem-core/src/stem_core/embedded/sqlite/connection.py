@@ -1,0 +1,115 @@
+"""One connection to a file, set up and looked after.
+
+Rule of this module: it knows pragmas and files, and nothing of messages.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from typing import Final, Literal
+
+from attrs import frozen
+
+from stem_core.embedded.sqlite.errors import LOCKED, code_of
+from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
+
+__all__ = ["Place", "connect"]
+
+_BUSY_S: Final = 1.0
+"""How long one step waits for another program's lock before it says so and is tried again."""
+
+_OPEN_S: Final = 5.0
+"""How long the first opening may wait: eight processes may be making one file."""
+
+_CHECKPOINT_PAGES: Final = 4_000
+_CACHE_KIB: Final = 16_384
+_CACHED_STATEMENTS: Final = 256
+
+
+@frozen
+class Place:
+    """Which file a path named when it was opened: its device and inode."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str) -> Place | None:
+        """Return which file *path* names now; None if it names none."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        return cls(found.st_dev, found.st_ino)
+
+
+def connect(
+    path: str, *, durability: Literal["full", "normal"], is_memory: bool
+) -> sqlite3.Connection:
+    """Open *path* in autocommit mode: transactions are begun and ended by name.
+
+    Raises:
+        sqlite3.Error: it cannot be opened; to be translated.
+        StoreMisconfigured: it has no write-ahead log.
+    """
+    connection = sqlite3.connect(
+        path,
+        timeout=_BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_CACHED_STATEMENTS,
+    )
+    try:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if not is_memory:
+            _set_up_log(connection, path, durability)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up_log(connection: sqlite3.Connection, path: str, durability: str) -> None:
+    mode = _log_mode(connection)
+    if mode != "wal":
+        raise StoreMisconfigured(
+            f"{path}: SQLite cannot keep a write-ahead log here (it says {mode!r}), "
+            "so several processes cannot use the file",
+            way_out="Put the file on an ordinary local disk.",
+        )
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+    connection.execute("PRAGMA fullfsync = ON")  # without it fsync promises nothing on macOS
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+
+
+def _log_mode(connection: sqlite3.Connection) -> str:
+    """Switch to the write-ahead log. SQLite does not wait for a lock here, so we do."""
+    until = time.monotonic() + _OPEN_S
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if code_of(error) not in LOCKED or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def refuse_another_file(path: str, opened: Place | None) -> None:
+    """Raise unless *path* still names the file that was opened.
+
+    Raises:
+        StoreUnavailable: it is gone, or another file has taken its place.
+    """
+    now = Place.of(path)
+    if now == opened:
+        return
+    if now is None:
+        raise StoreUnavailable(
+            f"{path} has been deleted or moved away while it was in use",
+            way_out="Put it back; a new, empty one is not made in its place.",
+        )
+    raise StoreUnavailable(f"{path} has been replaced by another file while it was in use")

@@ -1,0 +1,189 @@
+"""A desk: one thread that does, in order, what callers in many event loops ask for.
+
+SQLite calls wait for locks and disks, which an event loop must not. What callers ask for
+while the thread is busy is done together afterwards: that is where batches come from.
+Rule of this module: it knows neither SQL nor verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+__all__ = ["Desk", "Job"]
+
+_TOGETHER: Final = 128
+
+
+class Job:
+    """One call that a desk makes for somebody.
+
+    Attributes:
+        verb, args: the call; the desk adds what it stands on as the first argument.
+        lost: is called with the outcome, in any thread, when nobody is there to take it.
+    """
+
+    __slots__ = ("_future", "_is_made", "_loop", "args", "error", "lost", "outcome", "verb")
+
+    def __init__(
+        self,
+        verb: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        lost: Callable[[Any], None] | None = None,
+        is_awaited: bool = True,
+    ) -> None:
+        self.verb: Final = verb
+        self.args: Final = args
+        self.lost: Final = lost
+        self.outcome: Any = None
+        self.error: Exception | None = None
+        self._is_made = False
+        self._loop: Final = asyncio.get_running_loop() if is_awaited else None
+        self._future: Final[asyncio.Future[Any] | None] = (
+            self._loop.create_future() if self._loop is not None else None
+        )
+
+    def made(self, outcome: Any) -> None:
+        """Note what the call has returned."""
+        self.outcome = outcome
+        self._is_made = True
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Where somebody waits for it."""
+        return self._loop
+
+    @property
+    def is_wanted(self) -> bool:
+        """False once whoever asked has gone."""
+        return self._future is None or not self._future.done()
+
+    async def done(self) -> Any:
+        """Return the outcome. Cancelling this before the call is made prevents it."""
+        assert self._future is not None
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            # The outcome had come, and the caller is torn away all the same.
+            if self._future.done() and not self._future.cancelled():
+                self._lose()
+            raise
+
+    def hand_over(self) -> None:
+        """Give the outcome to whoever waits. To be called in the loop of the job."""
+        assert self._future is not None
+        if self._future.done():
+            self._lose()
+        elif self.error is not None:
+            self._future.set_exception(self.error)
+        else:
+            self._future.set_result(self.outcome)
+
+    def _lose(self) -> None:
+        if self.lost is not None and self._is_made:
+            self.lost(self.outcome)
+
+    def abandon(self) -> None:
+        """Nobody can take the outcome: the loop of the job is closed."""
+        self._lose()
+
+
+class Desk:
+    """Does jobs in a thread that is started by the first and ends with `stop`.
+
+    Args:
+        name: of the thread.
+        work: does some jobs and notes their outcomes; never raises.
+        leave: is called in the thread when it ends.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[Sequence[Job]], None], leave: Callable[[], None]
+    ) -> None:
+        self._name: Final = name
+        self._work: Final = work
+        self._leave: Final = leave
+        self._jobs: Final[SimpleQueue[Job | None]] = SimpleQueue()
+        self._lock: Final = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.busy: Final = threading.Lock()
+
+    async def ask(
+        self, verb: Callable[..., Any], *args: Any, lost: Callable[[Any], None] | None = None
+    ) -> Any:
+        """Return what *verb* returns."""
+        job = Job(verb, args, lost=lost)
+        self._put(job)
+        return await job.done()
+
+    def post(self, verb: Callable[..., Any], *args: Any) -> None:
+        """Let *verb* be done; nobody waits for it."""
+        self._put(Job(verb, args, is_awaited=False))
+
+    def stop(self) -> threading.Thread | None:
+        """Let the thread end once all that was asked for is done; return it."""
+        with self._lock:
+            if self._thread is not None:
+                self._jobs.put(None)
+            return self._thread
+
+    def _put(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.put(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
+                self._thread.start()
+
+    # ── in the thread ────────────────────────────────────────────────────────
+
+    def _main(self) -> None:
+        while True:
+            jobs, is_last = self._next()
+            if jobs:
+                with self.busy:
+                    self._work(jobs)
+                _deliver(jobs)
+            if is_last:
+                with self.busy:
+                    self._leave()
+                with self._lock:
+                    if self._jobs.empty():  # else somebody came after the stop: go on
+                        self._thread = None
+                        return
+
+    def _next(self) -> tuple[list[Job], bool]:
+        """Wait for a job; return it with those behind it, and whether to stop after them."""
+        jobs: list[Job] = []
+        job = self._jobs.get()
+        with contextlib.suppress(Empty):
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= _TOGETHER:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+            return jobs, True
+        return jobs, False
+
+
+def _deliver(jobs: Sequence[Job]) -> None:
+    """Hand over outcomes, with one call for each loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in jobs:
+        if job.loop is not None:
+            loops.setdefault(job.loop, []).append(job)
+    for loop, theirs in loops.items():
+        try:
+            loop.call_soon_threadsafe(_hand_over, theirs)
+        except RuntimeError:  # the loop is closed
+            for job in theirs:
+                job.abandon()
+
+
+def _hand_over(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.hand_over()

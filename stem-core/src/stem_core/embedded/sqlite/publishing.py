@@ -1,0 +1,149 @@
+"""The steps that make messages: `Broker.publish`, and the follow-ups of a settlement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from stem_core.contracts.messages import Message, Published, PublishStatus
+from stem_core.embedded.sqlite.rows import (
+    DELAYED,
+    ENDED,
+    READY,
+    digest_of,
+    fits_in_row,
+    more_of,
+)
+from stem_core.embedded.sqlite.store_time import advance
+from stem_core.embedded.sqlite.transaction import Row, Writing
+
+__all__ = ["MAX_BATCH", "MAX_BATCH_BYTES", "MAX_DELAY_MS", "MAX_PAYLOAD", "Admission", "publish"]
+
+MAX_BATCH: Final = 500
+MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
+MAX_PAYLOAD: Final = 16 * 1024 * 1024
+MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
+
+_CREATED: Final = PublishStatus.CREATED
+
+
+def publish(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
+    """`Broker.publish`."""
+    advance(txn)
+    admission = Admission(txn, messages)
+    replies = [admission.admit(message) for message in messages]
+    admission.write()
+    return replies
+
+
+class Admission:
+    """Messages on their way in: each is decided, then all are written together."""
+
+    def __init__(self, txn: Writing, messages: Sequence[Message]) -> None:
+        self._txn: Final = txn
+        self._known: Final[dict[str, tuple[int, int | None, int, int, int]]] = {
+            row[0]: row[1:] for row in txn.among("publish.known", [each.id for each in messages])
+        }
+        self._rows: Final[list[Row]] = []
+        self._bodies: Final[list[tuple[int, bytes]]] = []
+
+    def admit(self, message: Message) -> Published:
+        """Accept *message*, or say why not."""
+        if message.id in self._known and (status := self.status_of_known(message)):
+            return Published(status, message.id)
+        delay_ms = self.delay_of(message)
+        if objection := objection_to(message, delay_ms):
+            return Published(PublishStatus.REFUSED, message.id, objection)
+        if message.unique is not None:
+            holder = self._txn.one("publish.holder", message.unique.key, self._txn.now_ms)
+            if holder is not None:
+                return Published(PublishStatus.UNIQUE, holder[0])
+            self._claim(message)
+        self._add(message, delay_ms)
+        return Published(_CREATED, message.id)
+
+    def status_of_known(self, message: Message) -> PublishStatus | None:
+        """Say what publishing a known id again means; None when it is not known any more."""
+        known = self._known.get(message.id)
+        if known is None:
+            return None
+        place, due_ms, digest, fence, seq = known
+        if place == ENDED and due_ms is not None and due_ms <= self._txn.now_ms:
+            self._txn.raise_fence_base(fence + 1)
+            self._txn.do("publish.lift", seq)
+            del self._known[message.id]
+            return None
+        same = digest == digest_of(message.body)
+        return PublishStatus.DUPLICATE if same else PublishStatus.CONFLICT
+
+    def delay_of(self, message: Message) -> int:
+        """Turn an instant into a wait, by the wall clock of now."""
+        if message.not_before_ms:
+            return max(0, message.not_before_ms - self._txn.wall_ms)
+        return message.delay_ms
+
+    def write(self) -> None:
+        """Let what was accepted be there."""
+        self._txn.insert("publish.insert", self._rows)
+        if self._bodies:
+            self._txn.do_all("publish.insert_body", self._bodies)
+
+    def _claim(self, message: Message) -> None:
+        unique = message.unique
+        assert unique is not None
+        until_ms = self._txn.now_ms + unique.window_ms if unique.until == "window" else None
+        self._txn.do("publish.claim", unique.key, message.id, until_ms)
+
+    def _add(self, message: Message, delay_ms: int) -> None:
+        txn, unique, body = self._txn, message.unique, message.body
+        ticket, base, digest = txn.ticket(), txn.fence_base, digest_of(body)
+        place, due_ms = (DELAYED, txn.now_ms + delay_ms) if delay_ms > 0 else (READY, None)
+        is_small = fits_in_row(body)
+        self._rows.append(
+            (
+                ticket, message.id, message.queue, message.task, 9 - message.priority, place,
+                ticket, due_ms, txn.now_ms, base, base, base, message.lease_ms,
+                message.dedupe_for_ms, digest, unique and unique.key, unique and unique.until,
+                more_of(message), body if is_small else None,
+            )
+        )  # fmt: skip
+        if not is_small:
+            self._bodies.append((ticket, body))
+        self._known[message.id] = (place, due_ms, digest, base, ticket)
+        if due_ms is None:
+            txn.effects.ready.add(message.queue)
+        else:
+            txn.effects.due(due_ms)
+
+
+def objection_to(message: Message, delay_ms: int) -> str:
+    """Say why *message* can never be kept; empty when it can."""
+    if len(message.body) > MAX_PAYLOAD:
+        return f"the body has {len(message.body)} bytes, more than {MAX_PAYLOAD}"
+    if not 0 <= message.priority <= 9:
+        return f"priority {message.priority} is not one of 0 to 9"
+    if type(message.lease_ms) is not int or not 0 < message.lease_ms <= MAX_DELAY_MS:
+        return (
+            f"a lease of {message.lease_ms!r} is not a whole number of milliseconds "
+            f"from 1 to {MAX_DELAY_MS}"
+        )
+    if delay_ms > MAX_DELAY_MS:
+        return f"a delay of {delay_ms} ms is more than {MAX_DELAY_MS}"
+    return _objection_to_texts(message)
+
+
+def _objection_to_texts(message: Message) -> str:
+    """SQLite keeps text as UTF-8, which has no place for half a surrogate pair."""
+    texts = (
+        message.id,
+        message.queue,
+        message.task,
+        message.unique.key if message.unique else None,
+    )
+    try:
+        for text in texts:
+            if text is not None:
+                text.encode()
+    except UnicodeEncodeError:
+        return "a name in it is no valid Unicode"
+    return ""

@@ -1,0 +1,147 @@
+"""A file that is open: its connections, who it is, and its time.
+
+Rule of this module: a connection is opened on first use, closed when something is wrong
+with it, and opened again by the next use; what is known of the file stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from typing import Final, Literal
+
+from attrs import frozen
+
+from stem_core.contracts.clock import Clock
+from stem_core.embedded.sqlite.connection import Place, connect, refuse_another_file
+from stem_core.embedded.sqlite.location import Location
+from stem_core.embedded.sqlite.schema import bring_up_to_date, refuse_old_sqlite, steps
+from stem_core.embedded.sqlite.statements import Statements
+from stem_core.embedded.sqlite.store_time import BOOT, StoreTime, anchored
+from stem_core.embedded.sqlite.transaction import Writing
+from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
+
+__all__ = ["Facts", "Session"]
+
+
+@frozen
+class Facts:
+    """What is known of an open store.
+
+    Attributes:
+        identity: made once at random, with the tables.
+        place: which file it is; None in memory.
+        time: its clock.
+    """
+
+    identity: str
+    place: Place | None
+    time: StoreTime
+
+
+class Session:
+    """Opens connections to one place. Thread-safe."""
+
+    def __init__(
+        self,
+        location: Location,
+        namespace: str,
+        durability: Literal["full", "normal"],
+        clock: Clock,
+    ) -> None:
+        self.location: Final = location
+        self.namespace: Final = namespace
+        self.sql: Final = Statements(namespace)
+        self._durability: Final = durability
+        self._clock: Final = clock
+        self._lock = threading.RLock()
+        self._facts: Facts | None = None
+        self._open: dict[str, sqlite3.Connection] = {}
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the store; opens it if nobody has."""
+        facts = self._facts
+        if facts is None:
+            self.connection("write")
+            facts = self._facts
+            assert facts is not None
+        return facts
+
+    def connection(self, purpose: str) -> sqlite3.Connection:
+        """Return the connection for *purpose*, each of which is used by one thread.
+
+        Raises:
+            sqlite3.Error: to be translated.
+            StoreError: the file is not what it should be.
+        """
+        found = self._open.get(purpose)
+        return self._connect(purpose) if found is None else found
+
+    def check(self) -> None:
+        """Raise unless the path still names the file that is open."""
+        if not self.location.is_memory and self._facts is not None:
+            refuse_another_file(self.location.path, self._facts.place)
+
+    def close(self, purpose: str) -> None:
+        """Close the connection for *purpose*."""
+        with self._lock:
+            connection = self._open.pop(purpose, None)
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+
+    def close_all(self) -> None:
+        """Close every connection. A store in memory would end with its own, and keeps it."""
+        if not self.location.is_memory:
+            for purpose in list(self._open):
+                self.close(purpose)
+
+    def forget(self) -> None:
+        """Start anew in a forked child, where nothing is open any more."""
+        self._lock = threading.RLock()
+        if self.location.is_memory:
+            self._open, self._facts = {}, None
+
+    def _connect(self, purpose: str) -> sqlite3.Connection:
+        with self._lock:
+            if self._facts is not None and not self.location.is_memory:
+                self._refuse_to_begin_empty()
+            is_memory = self.location.is_memory
+            connection = connect(
+                self.location.path, durability=self._durability, is_memory=is_memory
+            )
+            try:
+                self._facts = self._examined(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._open[purpose] = connection
+            return connection
+
+    def _refuse_to_begin_empty(self) -> None:
+        if not os.path.exists(self.location.path):
+            raise StoreUnavailable(
+                f"{self.location.path} has been deleted or moved away while it was in use",
+                way_out="Put it back; a new, empty one is not made in its place.",
+            )
+
+    def _examined(self, connection: sqlite3.Connection) -> Facts:
+        """Make or update the tables, and return what is known of the store then."""
+        refuse_old_sqlite()
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            path = self.location.path
+            bring_up_to_date(connection, self.sql, self.namespace, steps(), path)
+            txn = Writing(connection, self.sql, 0, 0)
+            row = txn.one("meta.identity")
+            identity = str(row[0]) if row is not None else ""
+            time = anchored(txn, self._clock, BOOT)
+        if self._facts is not None and identity != self._facts.identity:
+            raise StoreMisconfigured(
+                f"{path} has been replaced by another store while it was in use",
+                way_out="Start this process again to use the new one.",
+            )
+        return Facts(identity, Place.of(path), time)

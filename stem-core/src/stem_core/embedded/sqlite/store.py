@@ -1,0 +1,376 @@
+"""`SqliteStore`: what all handles of one file and namespace share in this process.
+
+    handles ──▶ writer: a desk; all that waits in one transaction, then one sync of the disk
+            ──▶ reader: a desk; looking never waits for writing
+            ◀── watcher: wakes who waits when another process has written
+
+Rule of this module: it runs verbs and wakes sleepers; what a verb does it does not know.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, Literal, TypeVar
+from weakref import WeakSet, WeakValueDictionary
+
+from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
+from stem_core.embedded import forks
+from stem_core.embedded.sleepers import Sleeper, Sleepers
+from stem_core.embedded.sqlite.desk import Desk, Job
+from stem_core.embedded.sqlite.errors import translated
+from stem_core.embedded.sqlite.location import Location
+from stem_core.embedded.sqlite.records import ended_among
+from stem_core.embedded.sqlite.session import Session
+from stem_core.embedded.sqlite.sweeping import sweep
+from stem_core.embedded.sqlite.transaction import Effects, Reading, Writing
+from stem_core.embedded.sqlite.watcher import Watcher
+from stem_core.model.errors import Fault, StemError, StoreError
+
+__all__ = ["SqliteStore"]
+
+R = TypeVar("R")
+Durability = Literal["full", "normal"]
+
+_SWEEP_EVERY_MS: Final = 1_000
+_SWEEP_ON_MS: Final = 5
+_FAREWELL_S: Final = 2.0
+_FOR_EVER_MS: Final = 1 << 62
+_REOPEN: Final = frozenset({Fault.RECONNECT, Fault.FATAL_CONFIG})
+
+
+class SqliteStore:
+    """One file and namespace in one process. Thread-safe.
+
+    Attributes:
+        generation: grows in a forked child, where handles of the parent end.
+        clock: where time comes from.
+        location: where it is.
+    """
+
+    _named: ClassVar[WeakValueDictionary[tuple[str, str, str, int], SqliteStore]] = (
+        WeakValueDictionary()
+    )
+    _naming: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(
+        self,
+        location: Location,
+        namespace: str = "stem",
+        durability: Durability = "full",
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.location: Final = location
+        self.clock: Final = clock
+        self.durability: Final = durability
+        self.generation = 0
+        self._session: Final = Session(location, namespace, durability, clock)
+        self._users = 0
+        self._begin()
+        forks.watch(self)
+        _stores.add(self)
+
+    @classmethod
+    def at(
+        cls, location: Location, namespace: str, durability: Durability, clock: Clock
+    ) -> SqliteStore:
+        """Return the store of this place, made on first use."""
+        key = (location.path, namespace, durability, id(clock))
+        with cls._naming:
+            store = cls._named.get(key)
+            if store is None:
+                store = cls._named[key] = cls(location, namespace, durability, clock)
+            return store
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._sleepers = Sleepers()
+        self._listeners: set[Sleeper] = set()
+        self._sweep_at_ms = 0
+        self._writer = Desk("stem-sqlite-write", self._write, lambda: self._leave("write"))
+        self._reader = (
+            self._writer
+            if self.location.is_memory
+            else Desk("stem-sqlite-read", self._read, lambda: self._leave("read"))
+        )
+        self._watcher = Watcher(
+            self._version, self._look, self._is_needed, lambda: self._leave("watch")
+        )
+
+    @property
+    def store_id(self) -> str:
+        """The identity of the file and namespace; opens it if nobody has."""
+        with self._told():
+            facts = self._session.facts
+        place = facts.place
+        where = "memory" if place is None else f"{place.device:x}.{place.inode:x}"
+        return f"sqlite:{facts.identity}:{where}:{self._session.namespace}"
+
+    # ── what handles ask for ─────────────────────────────────────────────────
+
+    async def write(
+        self,
+        verb: Callable[..., R],
+        *args: Any,
+        lost: Callable[[Any], None] | None = None,
+    ) -> R:
+        """Run *verb* in a write transaction; *lost* is called with an outcome nobody took."""
+        outcome: R = await self._writer.ask(verb, *args, lost=lost)
+        return outcome
+
+    def post(self, verb: Callable[..., Any], *args: Any) -> None:
+        """Run *verb* in a write transaction, soon; nobody waits for it."""
+        self._writer.post(verb, *args)
+
+    async def read(self, verb: Callable[..., R], *args: Any) -> R:
+        """Run *verb* in a read transaction."""
+        outcome: R = await self._reader.ask(verb, *args)
+        return outcome
+
+    def user_comes(self) -> None:
+        """Count one more handle."""
+        with self._lock:
+            self._users += 1
+
+    def user_goes(self) -> list[threading.Thread]:
+        """Count one handle less; return the threads that end with the last one."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0:
+                return []
+        return self.stop()
+
+    def stop(self) -> list[threading.Thread]:
+        """Let all threads end once they have done what was asked; return them."""
+        threads = {part.stop() for part in (self._watcher, self._writer, self._reader)}
+        return [thread for thread in threads if thread is not None]
+
+    # ── who waits ────────────────────────────────────────────────────────────
+
+    def wait_for_work(self, sleeper: Sleeper, queues: Sequence[str], until_ms: int | None) -> None:
+        """Note *sleeper*, who looks again at *until_ms* of the store's time by itself."""
+        with self._lock:
+            until_ms = _FOR_EVER_MS if until_ms is None else until_ms
+            self._sleepers.wait_for_work(sleeper, queues, until_ms)
+        self._watch()
+
+    def look_at(self, sleeper: Sleeper, queues: Sequence[str], due_ms: int) -> None:
+        """Let *sleeper*, if it still waits, be woken for nothing that is later than *due_ms*."""
+        with self._lock:
+            self._sleepers.settle_for(sleeper, queues, due_ms)
+
+    def wait_for_result(self, sleeper: Sleeper, id: str) -> None:
+        """Note *sleeper*, who wants the terminal record of *id*."""
+        with self._lock:
+            self._sleepers.wait_for_result(sleeper, id)
+        self._watch()
+
+    def dismiss(self, sleeper: Sleeper, result_of: str | None = None) -> None:
+        """Forget who waited for work, or for the record of *result_of*."""
+        with self._lock:
+            if result_of is None:
+                self._sleepers.dismiss(sleeper)
+            else:
+                self._sleepers.dismiss_from(sleeper, result_of)
+
+    def listen(self, sleeper: Sleeper) -> None:
+        """Wake *sleeper* whenever a control message may have come."""
+        with self._lock:
+            self._listeners.add(sleeper)
+        self._watch()
+
+    def unlisten(self, sleeper: Sleeper) -> None:
+        """Wake *sleeper* no more."""
+        with self._lock:
+            self._listeners.discard(sleeper)
+
+    def monotonic_ms(self, due_ms: int) -> int:
+        """Return what the monotonic clock shows at the store's instant *due_ms*."""
+        return due_ms - self._session.facts.time.now_ms() + self.clock.monotonic_ms()
+
+    def instant_ms(self, monotonic_ms: int) -> int:
+        """Return the store's instant at which the monotonic clock showed *monotonic_ms*."""
+        return self._session.facts.time.now_ms() - self.clock.monotonic_ms() + monotonic_ms
+
+    def _watch(self) -> None:
+        if not self.location.is_memory:
+            self._watcher.wake()
+
+    def _is_needed(self) -> bool:
+        return bool(self._listeners) or self._sleepers.count > 0
+
+    def _tell(self, effects: Effects) -> None:
+        """Wake whom a committed transaction concerns."""
+        with self._lock:
+            for queue in effects.ready:
+                self._sleepers.ready(queue)
+            if effects.sooner_ms is not None and effects.sooner_ms < self._sleepers.latest_ms:
+                self._sleepers.sooner(effects.sooner_ms)
+            for id in effects.ended:
+                self._sleepers.ended(id)
+            if effects.has_spoken:
+                self._wake_listeners()
+
+    def _wake_listeners(self) -> None:
+        for sleeper in self._listeners:
+            sleeper.wake()
+
+    # ── in the writer's thread ───────────────────────────────────────────────
+
+    def _write(self, jobs: Sequence[Job]) -> None:
+        wanted = [job for job in jobs if job.is_wanted]
+        if not wanted:
+            return
+        try:
+            self._commit(wanted)
+        except _VerbFailed as failed:
+            if len(wanted) > 1:  # its neighbours have done nothing wrong
+                for job in wanted:
+                    self._write([job])
+            else:
+                wanted[0].error = self._say(failed.cause, "write")
+        except Exception as error:
+            for job in wanted:
+                job.error = self._say(error, "write")
+
+    def _commit(self, jobs: Sequence[Job]) -> None:
+        self._session.check()
+        connection = self._session.connection("write")
+        time = self._session.facts.time
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            txn = Writing(connection, self._session.sql, time.now_ms(), time.wall_ms())
+            outcomes = [_run(job, txn) for job in jobs]
+            self._sweep(txn)
+            txn.finish()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.made(outcome)
+        self._tell(txn.effects)
+
+    def _sweep(self, txn: Writing) -> None:
+        if txn.now_ms >= self._sweep_at_ms:
+            has_more = sweep(txn)
+            self._sweep_at_ms = txn.now_ms + (_SWEEP_ON_MS if has_more else _SWEEP_EVERY_MS)
+
+    # ── in the reader's thread ───────────────────────────────────────────────
+
+    def _read(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if job.is_wanted:
+                try:
+                    with self._reading("read") as txn:
+                        job.made(job.verb(txn, *job.args))
+                except Exception as error:
+                    job.error = self._say(error, "read")
+
+    @contextmanager
+    def _reading(self, purpose: str) -> Iterator[Reading]:
+        """Give one consistent look at the store."""
+        connection = self._session.connection(purpose)
+        time = self._session.facts.time
+        connection.execute("BEGIN")
+        try:
+            yield Reading(connection, self._session.sql, time.now_ms(), time.wall_ms())
+        finally:
+            connection.execute("COMMIT")
+
+    # ── in the watcher's thread ──────────────────────────────────────────────
+
+    def _version(self) -> int:
+        connection = self._session.connection("watch")
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _look(self) -> None:
+        """Look what has changed, and wake whom it concerns."""
+        with self._lock:
+            queues = sorted(self._sleepers.queues)
+            ids = list(self._sleepers.for_results)
+        found = Effects()
+        with self._reading("watch") as txn:
+            found.ready.update(queue for (queue,) in txn.among("look.ready", queues))
+            due = txn.one("look.next_due") if queues else None
+            found.sooner_ms = due[0] if due is not None else None
+            found.ended += ended_among(txn, ids)
+            found.has_spoken = bool(self._listeners)
+        self._tell(found)
+
+    # ── faults and forks ─────────────────────────────────────────────────────
+
+    def _say(self, error: Exception, purpose: str) -> Exception:
+        """Return *error* as callers may see it; close what it has made doubtful."""
+        if isinstance(error, StemError) and not isinstance(error, StoreError):
+            return error
+        if not isinstance(error, sqlite3.Error | StoreError | OverflowError | UnicodeError):
+            return error
+        told = translated(error, self.location.path)
+        if told.fault in _REOPEN and not self.location.is_memory:
+            self._session.close(purpose)
+        return told
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translated(error, self.location.path) from error
+
+    def _leave(self, purpose: str) -> None:
+        if not self.location.is_memory:
+            self._session.close(purpose)
+
+    def before_fork(self) -> None:
+        """Close every connection: a child must not even inherit one that is open."""
+        for part in {self._writer, self._reader}:
+            part.busy.acquire()
+        self._watcher.busy.acquire()
+        self._session.close_all()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; connections are opened again by their next use."""
+        self._watcher.busy.release()
+        for part in {self._writer, self._reader}:
+            part.busy.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: the threads, and who waits, belong to the parent."""
+        self._session.forget()
+        self._begin()
+        self._users = 0
+        self.generation += 1
+
+    def warn_of_fork(self) -> None:
+        """Nothing: the file is the same for both."""
+
+
+class _VerbFailed(Exception):
+    """A verb raised *cause*; the others of its transaction may be well."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause: Final = cause
+
+
+def _run(job: Job, txn: Writing) -> Any:
+    try:
+        return job.verb(txn, *job.args)
+    except Exception as error:
+        raise _VerbFailed(error) from error
+
+
+_stores: Final[WeakSet[SqliteStore]] = WeakSet()
+
+
+@atexit.register
+def _farewell() -> None:
+    """Do what was asked for and close the files: a program may end without closing anything."""
+    threads = [thread for store in list(_stores) for thread in store.stop()]
+    for thread in threads:
+        thread.join(_FAREWELL_S)

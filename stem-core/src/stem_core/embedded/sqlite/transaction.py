@@ -1,0 +1,163 @@
+"""One transaction, as the verbs see it: statements by name, one instant, and what it changed.
+
+Rule of this module: it knows SQL by name and nothing of what a verb means. What a write
+means for those who wait is noted here and told when it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from stem_core.embedded.sqlite.statements import Statements, pieces
+
+__all__ = ["Effects", "Reading", "Writing"]
+
+Row = tuple[Any, ...]
+
+
+class Reading:
+    """A look at the store.
+
+    Attributes:
+        now_ms: the instant of the whole transaction, in the store's time.
+        wall_ms: the same instant on the wall clock.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, sql: Statements, now_ms: int, wall_ms: int
+    ) -> None:
+        self._run: Final = connection.execute
+        self._run_many: Final = connection.executemany
+        self._sql: Final = sql
+        self.now_ms: Final = now_ms
+        self.wall_ms: Final = wall_ms
+
+    def all(self, name: str, *values: Any) -> list[Row]:
+        """Return the rows of the statement *name*."""
+        return self._run(self._sql[name], values).fetchall()
+
+    def each(self, name: str, *values: Any) -> Iterator[Row]:
+        """Yield the rows of the statement *name*, read as they are asked for."""
+        return self._run(self._sql[name], values)
+
+    def one(self, name: str, *values: Any) -> Row | None:
+        """Return the first row of the statement *name*."""
+        row: Row | None = self._run(self._sql[name], values).fetchone()
+        return row
+
+    def among(self, name: str, keys: Sequence[Any], *before: Any) -> list[Row]:
+        """Return the rows of *name* for each of *keys*; *before* are the values that come first."""
+        found: list[Row] = []
+        start = 0
+        for size in pieces(len(keys)):
+            sql = self._sql.repeated(name, size)
+            found += self._run(sql, (*before, *keys[start : start + size])).fetchall()
+            start += size
+        return found
+
+
+class Effects:
+    """What a transaction changed for those who wait.
+
+    Attributes:
+        ready: queues with something to take.
+        sooner_ms: something will happen by itself at this instant, or nothing new will.
+        ended: tasks that have a terminal record.
+        ended_messages: how many rows wait to be swept now.
+        has_spoken: there is a control message.
+    """
+
+    __slots__ = ("ended", "ended_messages", "has_spoken", "ready", "sooner_ms")
+
+    def __init__(self) -> None:
+        self.ready: set[str] = set()
+        self.sooner_ms: int | None = None
+        self.ended: list[str] = []
+        self.ended_messages = 0
+        self.has_spoken = False
+
+    def due(self, at_ms: int) -> None:
+        """Note that something will happen by itself at *at_ms*."""
+        if self.sooner_ms is None or at_ms < self.sooner_ms:
+            self.sooner_ms = at_ms
+
+
+class Writing(Reading):
+    """One atomic step, alone at the store: `BEGIN IMMEDIATE` to `COMMIT`.
+
+    Attributes:
+        effects: to be told when it is committed.
+        has_advanced: time was let pass in it already.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, sql: Statements, now_ms: int, wall_ms: int
+    ) -> None:
+        super().__init__(connection, sql, now_ms, wall_ms)
+        self.effects: Final = Effects()
+        self.has_advanced = False
+        self._ticket: int | None = None
+        self._fence_base = 0
+        self._moved = False
+
+    def do(self, name: str, *values: Any) -> int:
+        """Run the statement *name* and return how many rows it changed."""
+        return self._run(self._sql[name], values).rowcount
+
+    def do_all(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run the statement *name* once for each of *rows*."""
+        self._run_many(self._sql[name], rows)
+
+    def insert(self, name: str, rows: Sequence[Row]) -> None:
+        """Insert *rows*, many in one statement: the interpreter's lock is let go once for each
+        statement, and a busy program takes its time to give it back."""
+        start = 0
+        for size in pieces(len(rows)):
+            values = [value for row in rows[start : start + size] for value in row]
+            self._run(self._sql.repeated(name, size), values)
+            start += size
+
+    def do_for(self, name: str, seqs: Sequence[int], *before: Any) -> None:
+        """Run the statement *name* once for all of *seqs*."""
+        if seqs:
+            self._run(self._sql[name], (*before, json.dumps(seqs)))
+
+    # ── counters ─────────────────────────────────────────────────────────────
+
+    def ticket(self, *, comes_back: bool = False) -> int:
+        """Return a ticket above all that were given.
+
+        That of a new message is its `seq` and so remembers itself; one for a message that
+        *comes back* must be kept.
+        """
+        if self._ticket is None:
+            self._read_counters()
+        assert self._ticket is not None
+        self._ticket += 1
+        self._moved = self._moved or comes_back
+        return self._ticket
+
+    @property
+    def fence_base(self) -> int:
+        """Above every fence of an id that is forgotten."""
+        if self._ticket is None:
+            self._read_counters()
+        return self._fence_base
+
+    def raise_fence_base(self, fence: int) -> None:
+        """Let the base be at least *fence*."""
+        self.do("publish.raise_base", fence)
+        self._fence_base = max(self.fence_base, fence)
+
+    def finish(self) -> None:
+        """Keep what must be known beyond this step. To be called before the commit."""
+        if self._moved:
+            self.do("publish.keep_ticket", self._ticket)
+
+    def _read_counters(self) -> None:
+        counters = self.one("publish.counters")
+        assert counters is not None
+        self._ticket, self._fence_base = counters
