@@ -42,9 +42,10 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final = {
     ExitCode.OK: "all is well; a worker that drained after a signal too",
-    ExitCode.FAILED: "the task failed, the broker refused the message, or a check did not pass",
+    ExitCode.FAILED: "the task failed, the broker refused the message, a check did not pass, "
+    "or not all that was asked for could be done",
     ExitCode.USAGE: "the command line, or an argument of the task, is wrong",
-    ExitCode.NOT_FOUND: "no task of that id, or no task of that name",
+    ExitCode.NOT_FOUND: "no task or dead letter of that id, or no task of that name",
     ExitCode.CONFIG: "a setting, a URL, APP or a plugin is wrong or missing; nothing was started",
     ExitCode.UNREACHABLE: "the broker or the backend cannot be reached or cannot do its work",
     ExitCode.TIMED_OUT: "no result yet; the task goes on",

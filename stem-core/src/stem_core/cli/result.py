@@ -18,7 +18,7 @@ from stem_core.cli.terminal import Paint, Shade, visible
 from stem_core.model.errors import NoResultBackend, ResultExpired
 from stem_core.model.outcome import State, TaskError, TaskStatus
 
-__all__ = ["result"]
+__all__ = ["facts_of", "result"]
 
 _SHADES: Final[dict[State, Shade]] = {
     State.SUCCEEDED: "good",
@@ -54,7 +54,7 @@ def result(task_id: str, wait: timedelta | None, app: str | None, as_json: bool)
             way_out="It was never enqueued here, or the time that its result is kept is over.",
         )
     if as_json:
-        click.echo(json.dumps(_for_programs(status), indent=2))
+        click.echo(json.dumps(facts_of(status), indent=2))
     else:
         click.echo("\n".join(_for_people(status, Paint.of(sys.stdout))))
     return _verdict(status.state)
@@ -87,8 +87,8 @@ def _for_people(status: TaskStatus, paint: Paint) -> Iterator[str]:
     shade = _SHADES.get(status.state)
     facts = {
         "id": status.id,
-        "task": status.task,
-        "queue": status.queue,
+        "task": visible(status.task),
+        "queue": visible(status.queue),
         "state": paint(state, shade) if shade else state,
         "reason": visible(status.reason),
         "attempt": str(status.attempt or ""),
@@ -96,7 +96,7 @@ def _for_people(status: TaskStatus, paint: Paint) -> Iterator[str]:
         "runs at": _moment(status.run_at),
         "started": _moment(status.started_at),
         "finished": _moment(status.finished_at),
-        "worker": status.worker,
+        "worker": visible(status.worker),
         "meta": json.dumps(status.meta) if status.meta else "",
         "progress": json.dumps(status.progress) if status.progress is not None else "",
         "error": _told(status.error) if status.error else "",
@@ -106,7 +106,8 @@ def _for_people(status: TaskStatus, paint: Paint) -> Iterator[str]:
     return (f"{name:<{width}}  {text}" for name, text in facts.items() if text)
 
 
-def _for_programs(status: TaskStatus) -> dict[str, Any]:
+def facts_of(status: TaskStatus) -> dict[str, Any]:
+    """Return all that is known of a task, as plain JSON values."""
     return {
         "id": status.id,
         "task": status.task,

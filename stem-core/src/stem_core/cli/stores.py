@@ -34,11 +34,15 @@ async def open_stem(app: str | None) -> AsyncIterator[Stem]:
 
 
 def refuse_private(
-    store: Broker | ResultBackend, what: Literal["broker", "result backend"], *, at: str
+    store: Broker | ResultBackend,
+    what: Literal["broker", "result backend"],
+    *,
+    at: str,
+    in_vain: str = "",
 ) -> None:
-    """Raise unless other processes see what is in *store*."""
+    """Raise unless other processes see what is in *store*; *in_vain* says what that means."""
     if not store.capabilities.multiprocess:
         raise ConfigError(
-            f"the {what} of {at} lives in this process only: {_IN_VAIN[what]}",
+            f"the {what} of {at} lives in this process only: {in_vain or _IN_VAIN[what]}",
             way_out="Name a store that processes share, in STEM_BROKER_URL or in the application.",
         )

@@ -26,7 +26,15 @@ from stem_core.model.outcome import Record, State, TaskStatus, when
 from stem_core.model.value import replace
 from stem_core.producer.lane import Lane
 
-__all__ = ["cancel", "no_backend", "recorded", "status_of", "value_of", "wait_for"]
+__all__ = [
+    "cancel",
+    "cancelled_record",
+    "no_backend",
+    "recorded",
+    "status_of",
+    "value_of",
+    "wait_for",
+]
 
 _FIRST_LOOK_MS: Final = 1_000
 _LONGEST_LOOK_MS: Final = 30_000
@@ -235,7 +243,7 @@ async def cancel(
     if not lane.capabilities.cancel:
         raise CapabilityMissing(f"{lane.at} cannot cancel")
     located = (await lane.lookup([id], until))[0]
-    record = None if located is None else _cancelled(located, reason, now_ms, ttl_ms)
+    record = None if located is None else cancelled_record(located, reason, now_ms, ttl_ms)
     wish = Cancellation(id=id, reason=reason, record=record if lane.atomic else None)
     reply = (await lane.cancel([wish], until))[0]
     is_ours = reply.status is CancelStatus.CANCELLED and not lane.atomic
@@ -245,7 +253,8 @@ async def cancel(
     return reply.status
 
 
-def _cancelled(located: Located, reason: str, now_ms: int, ttl_ms: int) -> Record:
+def cancelled_record(located: Located, reason: str, now_ms: int, ttl_ms: int) -> Record:
+    """Return the record of a waiting task that is cancelled for *reason*."""
     message, envelope = located.message, _shown(located)
     return Record(
         id=message.id,
