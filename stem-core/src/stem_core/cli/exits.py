@@ -35,6 +35,7 @@ class ExitCode(IntEnum):
     CONFIG = 4
     UNREACHABLE = 5
     TIMED_OUT = 6
+    GAVE_UP = 69
     STUCK = 70
     HANDED_BACK = 75
     INTERRUPTED = 130
@@ -49,7 +50,9 @@ MEANINGS: Final = {
     ExitCode.CONFIG: "a setting, a URL, APP or a plugin is wrong or missing; nothing was started",
     ExitCode.UNREACHABLE: "the broker or the backend cannot be reached or cannot do its work",
     ExitCode.TIMED_OUT: "no result yet; the task goes on",
-    ExitCode.STUCK: "a task would not end: the worker left it, and its supervisor starts another",
+    ExitCode.GAVE_UP: "no process of the worker came up, five times in a row: it gave up",
+    ExitCode.STUCK: "a task would not end: the worker left it, and its supervisor starts another; "
+    "or a third signal did not wait for it",
     ExitCode.HANDED_BACK: "the worker stopped and handed unfinished tasks back",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C",
 }

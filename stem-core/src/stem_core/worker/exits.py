@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DRAINED", "HANDED_BACK", "STUCK"]
+__all__ = ["DRAINED", "GAVE_UP", "HANDED_BACK", "STUCK"]
 
 DRAINED: Final = 0
 """It was told to stop, and everything that ran has finished."""
 
+GAVE_UP: Final = 69
+"""The supervisor of several processes gave up: none of them came up, time after time."""
+
 STUCK: Final = 70
-"""A task would not end. The rest was handed back; a supervisor should start another worker."""
+"""A task would not end, or the last of many signals did not wait for it. What was not handed
+back is run again when its lease has lapsed; a supervisor should start another worker."""
 
 HANDED_BACK: Final = 75
 """It was told to stop, and unfinished tasks were handed back for other workers."""

@@ -14,7 +14,6 @@ from stem_core.embedded.sqlite.rows import (
     fits_in_row,
     more_of,
 )
-from stem_core.embedded.sqlite.store_time import advance
 from stem_core.embedded.sqlite.transaction import Row, Writing
 
 __all__ = ["MAX_BATCH", "MAX_BATCH_BYTES", "MAX_DELAY_MS", "MAX_PAYLOAD", "Admission", "publish"]
@@ -29,7 +28,12 @@ _CREATED: Final = PublishStatus.CREATED
 
 def publish(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
     """`Broker.publish`."""
-    advance(txn)
+    if all(message.unique is None for message in messages):
+        # Hardly ever is an id known: find out by writing, without a look before.
+        admission = Admission(txn)
+        replies = [admission.admit(message) for message in messages]
+        if admission.write():
+            return replies
     admission = Admission(txn, messages)
     replies = [admission.admit(message) for message in messages]
     admission.write()
@@ -37,12 +41,16 @@ def publish(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
 
 
 class Admission:
-    """Messages on their way in: each is decided, then all are written together."""
+    """Messages on their way in: each is decided, then all are written together.
 
-    def __init__(self, txn: Writing, messages: Sequence[Message]) -> None:
+    Args:
+        expected: those whose ids are looked up first.
+    """
+
+    def __init__(self, txn: Writing, expected: Sequence[Message] = ()) -> None:
         self._txn: Final = txn
         self._known: Final[dict[str, tuple[int, int | None, int, int, int]]] = {
-            row[0]: row[1:] for row in txn.among("publish.known", [each.id for each in messages])
+            row[0]: row[1:] for row in txn.among("publish.known", [each.id for each in expected])
         }
         self._rows: Final[list[Row]] = []
         self._bodies: Final[list[tuple[int, bytes]]] = []
@@ -82,11 +90,14 @@ class Admission:
             return max(0, message.not_before_ms - self._txn.wall_ms)
         return message.delay_ms
 
-    def write(self) -> None:
-        """Let what was accepted be there."""
-        self._txn.insert("publish.insert", self._rows)
+    def write(self) -> bool:
+        """Let what was accepted be there; False, and nothing is, when an id was known."""
+        if self._txn.insert("publish.insert", self._rows) < len(self._rows):
+            self._txn.do("publish.take_back", self._rows[0][0], self._rows[-1][0])
+            return False
         if self._bodies:
             self._txn.do_all("publish.insert_body", self._bodies)
+        return True
 
     def _claim(self, message: Message) -> None:
         unique = message.unique

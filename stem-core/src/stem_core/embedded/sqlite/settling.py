@@ -201,25 +201,13 @@ class _Turn:
         else:
             place, due_ms = self._when(held, DELAYED, READY, after_ms)
         # At once means at its old turn: before all that is younger.
-        ticket = None if due_ms is None else self._txn.ticket(comes_back=True)
+        turn = (None, None) if due_ms is None else (due_ms, self._txn.ticket(comes_back=True))
         parked_ms = held.first_parked_ms
         if why is ReleaseWhy.SNOOZE:  # it ran: whoever parks it next starts anew
             parked_ms = None
         elif is_parked and parked_ms is None:
             parked_ms = self._txn.now_ms
-        self._back.append(
-            (
-                place,
-                due_ms,
-                self._txn.now_ms,
-                ticket,
-                held.failed,
-                held.errors,
-                1,
-                parked_ms,
-                held.seq,
-            )
-        )
+        self._back.append((place, due_ms, *turn, held.failed, held.errors, 1, parked_ms, held.seq))
 
     def _when(self, held: Held, later: int, now: int, after_ms: int) -> tuple[int, int | None]:
         """Return the place where *held* goes and when it is due there."""

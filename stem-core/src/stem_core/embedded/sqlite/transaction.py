@@ -111,14 +111,18 @@ class Writing(Reading):
         """Run the statement *name* once for each of *rows*."""
         self._run_many(self._sql[name], rows)
 
-    def insert(self, name: str, rows: Sequence[Row]) -> None:
-        """Insert *rows*, many in one statement: the interpreter's lock is let go once for each
-        statement, and a busy program takes its time to give it back."""
-        start = 0
+    def insert(self, name: str, rows: Sequence[Row]) -> int:
+        """Insert *rows* and return how many there are now.
+
+        Many in one statement: the interpreter's lock is let go once for each statement, and
+        a busy program takes its time to give it back.
+        """
+        start = count = 0
         for size in pieces(len(rows)):
             values = [value for row in rows[start : start + size] for value in row]
-            self._run(self._sql.repeated(name, size), values)
+            count += self._run(self._sql.repeated(name, size), values).rowcount
             start += size
+        return count
 
     def do_for(self, name: str, seqs: Sequence[int], *before: Any) -> None:
         """Run the statement *name* once for all of *seqs*."""

@@ -13,7 +13,7 @@ GROUP BY queue, place;
 -- name: first_of
 -- queue, rank -> since when the first in line can be taken
 SELECT ready_ms FROM stem_message WHERE queue = ? AND rank = ? AND due_ms IS NULL
-ORDER BY ticket LIMIT 1;
+ORDER BY ready_ms, ticket LIMIT 1;
 
 -- name: pause
 INSERT OR IGNORE INTO stem_paused (queue) VALUES (?);
@@ -24,7 +24,7 @@ DELETE FROM stem_paused WHERE queue = ?;
 -- name: waiting_ready
 -- queue, limit -> what a purge cancels first: what could be taken, in the order of service
 SELECT id, seq, task, failed, fence FROM stem_message WHERE queue = ? AND due_ms IS NULL
-ORDER BY rank, ticket LIMIT ?;
+ORDER BY rank, ready_ms, ticket LIMIT ?;
 
 -- name: waiting_later
 -- queue, limit -> what a purge cancels after that

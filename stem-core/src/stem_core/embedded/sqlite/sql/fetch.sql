@@ -36,7 +36,7 @@ SELECT
     m.unique_key, m.unique_until, m.place
 FROM stem_message AS m
 WHERE m.queue = ? AND m.due_ms IS NULL
-ORDER BY m.rank, m.ticket LIMIT ?;
+ORDER BY m.rank, m.ready_ms, m.ticket LIMIT ?;
 
 -- name: lease
 -- now, worker, seqs

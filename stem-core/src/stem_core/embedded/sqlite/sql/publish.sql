@@ -15,7 +15,12 @@ INSERT OR REPLACE INTO stem_unique (key, id, until_ms) VALUES (?, ?, ?);
 INSERT INTO stem_message (
     seq, id, queue, task, rank, place, ticket, due_ms, ready_ms, fence, base, settled,
     lease_ms, dedupe_ms, digest, unique_key, unique_until, more, body
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* each */;
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* each */
+ON CONFLICT (id) DO NOTHING;
+
+-- name: take_back
+-- first seq, last seq: what was inserted beside an id that is known
+DELETE FROM stem_message WHERE seq BETWEEN ? AND ?;
 
 -- name: insert_body
 INSERT INTO stem_body (seq, body) VALUES (?, ?);

@@ -30,10 +30,10 @@ DELETE FROM stem_body WHERE seq IN (SELECT value FROM json_each(?));
 DELETE FROM stem_error WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: come_back
--- Waits or is ready again: place, due, ready, ticket (NULL keeps the old one), failed,
+-- Waits or is ready again: place, due, ready and ticket (NULL keeps the old turn), failed,
 -- errors, releases to add, first_parked, seq
 UPDATE stem_message
-SET place = ?, due_ms = ?, ready_ms = ?, ticket = ifnull(?, ticket), failed = ?, errors = ?,
+SET place = ?, due_ms = ?, ready_ms = ifnull(?, ready_ms), ticket = ifnull(?, ticket), failed = ?, errors = ?,
     releases = releases + ?, first_parked_ms = ?, lapses = 0, settled = fence
 WHERE seq = ?;
 

@@ -29,9 +29,9 @@ CREATE TABLE stem_message (
     task            TEXT    NOT NULL,
     rank            INTEGER NOT NULL,            -- 9 - priority: served upwards
     place           INTEGER NOT NULL,
-    ticket          INTEGER NOT NULL,            -- its turn among equal ranks, kept while leased
+    ready_ms        INTEGER NOT NULL,            -- since when it can be taken, kept while leased
+    ticket          INTEGER NOT NULL,            -- its turn among those of one instant, likewise
     due_ms          INTEGER,
-    ready_ms        INTEGER NOT NULL,            -- since when it can be taken
     fence           INTEGER NOT NULL,            -- of its last lease
     base            INTEGER NOT NULL,            -- what its first lease was counted from
     settled         INTEGER NOT NULL,            -- the last fence that was settled
@@ -52,7 +52,8 @@ CREATE TABLE stem_message (
     more            TEXT,                        -- what else was published, as JSON
     body            BLOB                         -- NULL when ended, or when stem_body has it
 );
-CREATE INDEX stem_message_ready ON stem_message (queue, rank, ticket, place) WHERE due_ms IS NULL;
+CREATE INDEX stem_message_ready ON stem_message (queue, rank, ready_ms, ticket, place)
+    WHERE due_ms IS NULL;
 CREATE INDEX stem_message_due ON stem_message (place, due_ms, queue) WHERE due_ms IS NOT NULL;
 CREATE INDEX stem_message_dead ON stem_message (ticket) WHERE place = 4;
 
