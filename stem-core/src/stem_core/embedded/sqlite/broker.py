@@ -83,7 +83,7 @@ class SqliteBroker(SqliteHandle, Broker):
             return []
         if len(messages) > 1:  # one that is too large is refused by itself
             _refuse_too_much(messages)
-        return await store.write(publishing.publish, messages)
+        return await store.write_here(publishing.publish, messages)
 
     async def fetch(
         self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str
@@ -103,7 +103,9 @@ class SqliteBroker(SqliteHandle, Broker):
             if taken.deliveries:
                 store.post(taking.hand_back, taken)
 
-        return await store.write(taking.take, tuple(queues), limit, worker, lost=hand_back)
+        return await store.write(
+            taking.take, tuple(queues), limit, worker, glance=taking.glance, lost=hand_back
+        )
 
     async def _wait(
         self, queues: Sequence[str], limit: int, wait_ms: int, worker: str

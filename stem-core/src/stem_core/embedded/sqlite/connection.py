@@ -15,9 +15,9 @@ from attrs import frozen
 from stem_core.embedded.sqlite.errors import LOCKED, code_of
 from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
 
-__all__ = ["Place", "connect"]
+__all__ = ["NotNow", "Place", "begin", "connect", "refuse_another_file"]
 
-_BUSY_S: Final = 1.0
+_BUSY_MS: Final = 1_000
 """How long one step waits for another program's lock before it says so and is tried again."""
 
 _OPEN_S: Final = 5.0
@@ -58,7 +58,7 @@ def connect(
     """
     connection = sqlite3.connect(
         path,
-        timeout=_BUSY_S,
+        timeout=_BUSY_MS / 1000,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=_CACHED_STATEMENTS,
@@ -72,6 +72,31 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+class NotNow(Exception):
+    """Somebody else writes, and the caller does not wait."""
+
+
+def begin(connection: sqlite3.Connection, *, wait: bool = True) -> None:
+    """Begin a write transaction.
+
+    Raises:
+        NotNow: somebody else writes, and *wait* is False.
+        sqlite3.OperationalError: somebody else writes for longer than one waits.
+    """
+    if wait:
+        connection.execute("BEGIN IMMEDIATE")
+        return
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if code_of(error) in LOCKED:
+            raise NotNow from None
+        raise
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
 
 def _set_up_log(connection: sqlite3.Connection, path: str, durability: str) -> None:

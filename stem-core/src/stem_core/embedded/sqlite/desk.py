@@ -24,21 +24,26 @@ class Job:
 
     Attributes:
         verb, args: the call; the desk adds what it stands on as the first argument.
+        glance: a cheaper call, tried first: what it returns, unless None, is the outcome.
         lost: is called with the outcome, in any thread, when nobody is there to take it.
     """
 
-    __slots__ = ("_future", "_is_made", "_loop", "args", "error", "lost", "outcome", "verb")
+    __slots__ = (
+        "_future", "_is_made", "_loop", "args", "error", "glance", "lost", "outcome", "verb",
+    )  # fmt: skip
 
     def __init__(
         self,
         verb: Callable[..., Any],
         args: tuple[Any, ...],
         *,
+        glance: Callable[..., Any] | None = None,
         lost: Callable[[Any], None] | None = None,
         is_awaited: bool = True,
     ) -> None:
         self.verb: Final = verb
         self.args: Final = args
+        self.glance: Final = glance
         self.lost: Final = lost
         self.outcome: Any = None
         self.error: Exception | None = None
@@ -114,12 +119,25 @@ class Desk:
         self.busy: Final = threading.Lock()
 
     async def ask(
-        self, verb: Callable[..., Any], *args: Any, lost: Callable[[Any], None] | None = None
+        self,
+        verb: Callable[..., Any],
+        *args: Any,
+        glance: Callable[..., Any] | None = None,
+        lost: Callable[[Any], None] | None = None,
     ) -> Any:
         """Return what *verb* returns."""
-        job = Job(verb, args, lost=lost)
+        job = Job(verb, args, glance=glance, lost=lost)
         self._put(job)
         return await job.done()
+
+    def do_here(self, job: Job, work: Callable[[Job], bool]) -> bool:
+        """Let *work* do *job* in this thread, if the desk has nothing to do; say whether it did."""
+        if not self._jobs.empty() or not self.busy.acquire(blocking=False):
+            return False
+        try:
+            return work(job)
+        finally:
+            self.busy.release()
 
     def post(self, verb: Callable[..., Any], *args: Any) -> None:
         """Let *verb* be done; nobody waits for it."""

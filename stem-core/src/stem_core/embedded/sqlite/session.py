@@ -10,20 +10,23 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Literal
 
 from attrs import frozen
 
 from stem_core.contracts.clock import Clock
-from stem_core.embedded.sqlite.connection import Place, connect, refuse_another_file
+from stem_core.embedded.sqlite.connection import NotNow, Place, begin, connect, refuse_another_file
 from stem_core.embedded.sqlite.location import Location
 from stem_core.embedded.sqlite.schema import bring_up_to_date, refuse_old_sqlite, steps
 from stem_core.embedded.sqlite.statements import Statements
 from stem_core.embedded.sqlite.store_time import BOOT, StoreTime, anchored
-from stem_core.embedded.sqlite.transaction import Writing
+from stem_core.embedded.sqlite.transaction import Reading, Writing
+from stem_core.embedded.sqlite.turns import NoTurn, Turn
 from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
 
-__all__ = ["Facts", "Session"]
+__all__ = ["Facts", "NotNow", "Session"]
 
 
 @frozen
@@ -59,6 +62,7 @@ class Session:
         self._lock = threading.RLock()
         self._facts: Facts | None = None
         self._open: dict[str, sqlite3.Connection] = {}
+        self._turn: Final = Turn(location.path) if not location.is_memory else NoTurn()
 
     @property
     def facts(self) -> Facts:
@@ -80,7 +84,44 @@ class Session:
         found = self._open.get(purpose)
         return self._connect(purpose) if found is None else found
 
-    def check(self) -> None:
+    @contextmanager
+    def writing(self, *, wait: bool = True) -> Iterator[Writing]:
+        """Give one atomic step: it is committed at the end, or it has not happened.
+
+        Raises:
+            NotNow: somebody else writes, and *wait* is False.
+            sqlite3.Error, StoreError: as `connection`.
+        """
+        self._check()
+        connection = self.connection("write")
+        time = self.facts.time
+        if not self._turn.take(wait=wait):
+            raise NotNow
+        try:
+            begin(connection, wait=wait)
+            txn = Writing(connection, self.sql, time.now_ms(), time.wall_ms())
+            yield txn
+            txn.finish()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._turn.give_back()
+
+    @contextmanager
+    def reading(self, purpose: str) -> Iterator[Reading]:
+        """Give one consistent look at the store."""
+        connection = self.connection(purpose)
+        time = self.facts.time
+        connection.execute("BEGIN")
+        try:
+            yield Reading(connection, self.sql, time.now_ms(), time.wall_ms())
+        finally:
+            connection.execute("COMMIT")
+
+    def _check(self) -> None:
         """Raise unless the path still names the file that is open."""
         if not self.location.is_memory and self._facts is not None:
             refuse_another_file(self.location.path, self._facts.place)
@@ -89,6 +130,8 @@ class Session:
         """Close the connection for *purpose*."""
         with self._lock:
             connection = self._open.pop(purpose, None)
+            if purpose == "write":
+                self._turn.close()
             if connection is not None:
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()
@@ -131,7 +174,7 @@ class Session:
     def _examined(self, connection: sqlite3.Connection) -> Facts:
         """Make or update the tables, and return what is known of the store then."""
         refuse_old_sqlite()
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection)
         with connection:
             path = self.location.path
             bring_up_to_date(connection, self.sql, self.namespace, steps(), path)

@@ -9,9 +9,11 @@ Rule of this module: it runs verbs and wakes sleepers; what a verb does it does 
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, Literal, TypeVar
@@ -24,9 +26,9 @@ from stem_core.embedded.sqlite.desk import Desk, Job
 from stem_core.embedded.sqlite.errors import translated
 from stem_core.embedded.sqlite.location import Location
 from stem_core.embedded.sqlite.records import ended_among
-from stem_core.embedded.sqlite.session import Session
+from stem_core.embedded.sqlite.session import NotNow, Session
 from stem_core.embedded.sqlite.sweeping import sweep
-from stem_core.embedded.sqlite.transaction import Effects, Reading, Writing
+from stem_core.embedded.sqlite.transaction import Effects, Writing
 from stem_core.embedded.sqlite.watcher import Watcher
 from stem_core.model.errors import Fault, StemError, StoreError
 
@@ -39,6 +41,9 @@ _SWEEP_EVERY_MS: Final = 1_000
 _SWEEP_ON_MS: Final = 5
 _FAREWELL_S: Final = 2.0
 _FOR_EVER_MS: Final = 1 << 62
+_QUICK_S: Final = 0.002
+"""A commit that takes longer than this is none that an event loop should make by itself."""
+
 _REOPEN: Final = frozenset({Fault.RECONNECT, Fault.FATAL_CONFIG})
 
 
@@ -90,6 +95,7 @@ class SqliteStore:
         self._sleepers = Sleepers()
         self._listeners: set[Sleeper] = set()
         self._sweep_at_ms = 0
+        self._is_quick = False  # not known yet
         self._writer = Desk("stem-sqlite-write", self._write, lambda: self._leave("write"))
         self._reader = (
             self._writer
@@ -115,10 +121,31 @@ class SqliteStore:
         self,
         verb: Callable[..., R],
         *args: Any,
+        glance: Callable[..., R | None] | None = None,
         lost: Callable[[Any], None] | None = None,
     ) -> R:
-        """Run *verb* in a write transaction; *lost* is called with an outcome nobody took."""
-        outcome: R = await self._writer.ask(verb, *args, lost=lost)
+        """Run *verb* in a write transaction; *lost* is called with an outcome nobody took.
+
+        With *glance*, which only reads, there is no write unless it returns None.
+        """
+        outcome: R = await self._writer.ask(verb, *args, glance=glance, lost=lost)
+        return outcome
+
+    async def write_here(self, verb: Callable[..., R], *args: Any) -> R:
+        """`write`, but in the caller's own thread while that is quicker than another one.
+
+        Waking a thread and being woken by it takes about as long as a commit on a fast
+        disk. Nothing is waited for here: not the desk, not another process; and after a
+        commit that took long the next one is left to the thread.
+        """
+        # Whoever else asks in this turn of the loop comes before: they share the next call.
+        await asyncio.sleep(0)
+        job = Job(verb, args, is_awaited=False)
+        if not self._is_quick or not self._writer.do_here(job, self._write_here):
+            return await self.write(verb, *args)
+        if job.error is not None:
+            raise job.error
+        outcome: R = job.outcome
         return outcome
 
     def post(self, verb: Callable[..., Any], *args: Any) -> None:
@@ -225,7 +252,8 @@ class SqliteStore:
         if not wanted:
             return
         try:
-            self._commit(wanted)
+            if not self._is_answered_by_a_glance(wanted):
+                self._commit(wanted)
         except _VerbFailed as failed:
             if len(wanted) > 1:  # its neighbours have done nothing wrong
                 for job in wanted:
@@ -236,21 +264,35 @@ class SqliteStore:
             for job in wanted:
                 job.error = self._say(error, "write")
 
-    def _commit(self, jobs: Sequence[Job]) -> None:
-        self._session.check()
-        connection = self._session.connection("write")
-        time = self._session.facts.time
-        connection.execute("BEGIN IMMEDIATE")
+    def _is_answered_by_a_glance(self, jobs: Sequence[Job]) -> bool:
+        """Look whether there is anything to write; with several jobs there always is."""
+        glance = jobs[0].glance
+        if len(jobs) > 1 or glance is None:
+            return False
+        with self._session.reading("write") as txn:
+            outcome = glance(txn, *jobs[0].args)
+        if outcome is not None:
+            jobs[0].made(outcome)
+        return outcome is not None
+
+    def _write_here(self, job: Job) -> bool:
+        """Do *job* if nobody else writes just now."""
         try:
-            txn = Writing(connection, self._session.sql, time.now_ms(), time.wall_ms())
+            self._commit([job], wait=False)
+        except NotNow:
+            return False
+        except _VerbFailed as failed:
+            job.error = self._say(failed.cause, "write")
+        except Exception as error:
+            job.error = self._say(error, "write")
+        return True
+
+    def _commit(self, jobs: Sequence[Job], *, wait: bool = True) -> None:
+        began = time.monotonic()
+        with self._session.writing(wait=wait) as txn:
             outcomes = [_run(job, txn) for job in jobs]
             self._sweep(txn)
-            txn.finish()
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        self._is_quick = time.monotonic() - began < _QUICK_S
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.made(outcome)
         self._tell(txn.effects)
@@ -266,21 +308,10 @@ class SqliteStore:
         for job in jobs:
             if job.is_wanted:
                 try:
-                    with self._reading("read") as txn:
+                    with self._session.reading("read") as txn:
                         job.made(job.verb(txn, *job.args))
                 except Exception as error:
                     job.error = self._say(error, "read")
-
-    @contextmanager
-    def _reading(self, purpose: str) -> Iterator[Reading]:
-        """Give one consistent look at the store."""
-        connection = self._session.connection(purpose)
-        time = self._session.facts.time
-        connection.execute("BEGIN")
-        try:
-            yield Reading(connection, self._session.sql, time.now_ms(), time.wall_ms())
-        finally:
-            connection.execute("COMMIT")
 
     # ── in the watcher's thread ──────────────────────────────────────────────
 
@@ -294,7 +325,7 @@ class SqliteStore:
             queues = sorted(self._sleepers.queues)
             ids = list(self._sleepers.for_results)
         found = Effects()
-        with self._reading("watch") as txn:
+        with self._session.reading("watch") as txn:
             found.ready.update(queue for (queue,) in txn.among("look.ready", queues))
             due = txn.one("look.next_due") if queues else None
             found.sooner_ms = due[0] if due is not None else None

@@ -12,7 +12,7 @@ from stem_core.embedded.sqlite.store_time import advance, next_due_ms
 from stem_core.embedded.sqlite.transaction import Reading, Row, Writing
 from stem_core.model.outcome import TaskError
 
-__all__ = ["Taken", "body_in", "errors_of", "hand_back", "take"]
+__all__ = ["Taken", "body_in", "errors_of", "glance", "hand_back", "take"]
 
 _BODY, _ERRORS, _KEY, _UNTIL, _PLACE = 8, 15, 16, 17, 18
 
@@ -31,6 +31,16 @@ class Taken:
     deliveries: Sequence[Delivery] = ()
     seats: Sequence[tuple[int, int, int, str | None]] = ()
     next_due_ms: int | None = None
+
+
+def glance(txn: Reading, queues: Sequence[str], limit: int, worker: str) -> Taken | None:
+    """Return that there is nothing to take; None if there is, or time must move something."""
+    due_ms = next_due_ms(txn)
+    if due_ms is not None and due_ms <= txn.now_ms:
+        return None
+    if txn.among("look.ready", queues):
+        return None
+    return Taken(next_due_ms=due_ms)
 
 
 def take(txn: Writing, queues: Sequence[str], limit: int, worker: str) -> Taken:

@@ -17,7 +17,7 @@ __all__ = ["Watcher"]
 
 _log: Final = logging.getLogger("stem.sqlite")
 
-_BUSY_S: Final = 0.002
+_BUSY_S: Final = 0.003
 _IDLE_S: Final = 0.005
 _BUSY_FOR_S: Final = 1.0
 _LOOK_ANYWAY_S: Final = 1.0
