@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Final
 
 from attrs import frozen
 
+from stem_core.cli.demo_journal import note_start
 from stem_core.model.errors import Discard
 from stem_core.model.retry import RetryPolicy
 from stem_core.producer.context import TaskContext
 from stem_core.producer.registry import TaskRegistry
 
-__all__ = ["DeliberateFailure", "FileFacts", "measure", "tasks"]
+__all__ = ["LEASE_MS", "QUEUE", "DeliberateFailure", "FileFacts", "measure", "tasks"]
+
+QUEUE: Final = "demo"
+LEASE_MS: Final = 2_000
+"""How long a worker that has died keeps others from its tasks; the usual 30 s are long to watch."""
 
 _CHUNK: Final = 1 << 20
 
@@ -36,14 +42,26 @@ class FileFacts:
 @tasks.task(
     name="demo.measure",
     context=True,
-    queue="demo",
+    queue=QUEUE,
+    visibility_timeout=LEASE_MS / 1000,
     max_retries=3,
-    retry_policy=RetryPolicy(base="400ms", cap="400ms"),
+    retry_policy=RetryPolicy(base="400ms", cap="400ms", jitter=False),
 )
-def measure(ctx: TaskContext, path: str, failures: int = 0) -> FileFacts:
-    """Read the file at *path*, whatever its size; the first *failures* attempts fail."""
+def measure(
+    ctx: TaskContext, path: str, *, journal: str = "", failures: int = 0, longer_ms: int = 0
+) -> FileFacts:
+    """Read the file at *path*, whatever its size.
+
+    Args:
+        journal: where to note each start, if anywhere.
+        failures: how many attempts fail, the first ones.
+        longer_ms: how much longer than necessary it takes.
+    """
+    if journal:
+        note_start(journal, ctx)
     if ctx.attempt <= failures:
         raise DeliberateFailure(f"attempt {ctx.attempt} fails on purpose")
+    time.sleep(longer_ms / 1000)
     try:
         return _measured(path)
     except OSError as error:

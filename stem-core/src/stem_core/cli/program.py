@@ -18,6 +18,7 @@ from stem_core.model.errors import StemError
 
 if TYPE_CHECKING:
     from stem_core.contracts.hookspecs import CommandSpec
+    from stem_core.worker.tie import Tie
 
 __all__ = ["COMMANDS", "TeachingGroup", "load_command", "program", "run"]
 
@@ -111,11 +112,14 @@ def load_command(name: str) -> click.Command:
     return command
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code; errors are told on standard error."""
+def run(arguments: Sequence[str] | None = None, *, tie: Tie | None = None) -> int:
+    """Run the program and return its exit code; errors are told on standard error.
+
+    *tie* is to the supervisor that has started this process, if one has.
+    """
     _never_fail_to_print()
     try:
-        outcome = program.main(arguments, prog_name="stem", standalone_mode=False)
+        outcome = program.main(arguments, prog_name="stem", standalone_mode=False, obj=tie)
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as mistake:

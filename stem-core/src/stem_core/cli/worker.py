@@ -1,21 +1,15 @@
-"""`stem worker`: run the tasks of an application until a signal says to stop."""
+"""`stem worker`: run the tasks of an application until a signal says to stop.
+
+Rule of this module: the options, and who serves them. A supervisor loads no application,
+and what it takes to run tasks is not loaded for it either.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import logging
-import os
-import platform
-import sys
-from collections.abc import Iterator
-from importlib.metadata import version
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final
 
 import click
 
-from stem_core.cli.apps import load_app
-from stem_core.cli.exits import ExitCode
 from stem_core.cli.parameters import (
     argument,
     option,
@@ -24,32 +18,24 @@ from stem_core.cli.parameters import (
     setting_option,
     whole_number,
 )
-from stem_core.cli.terminal import Paint, count_of, visible
-from stem_core.contracts.capabilities import Durability
-from stem_core.model.errors import ConfigError
-from stem_core.model.settings import StemConfig
-from stem_core.observe.log import LogObserver, configure_logging
-from stem_core.producer.client import Stem
-from stem_core.producer.lane import Lane
-from stem_core.worker.worker import Worker
 
 __all__ = ["worker"]
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _FORMATS: Final = ("auto", "text", "json")
-_DURABILITY: Final = {
-    Durability.MEMORY: "what it holds ends with this process",
-    Durability.CACHED: "what it holds survives any process, a power cut may take the last moments",
-    Durability.SYNCED: "what it holds survives a power cut",
-}
-_ALONE: Final = (
-    "no other process can send work to this worker. "
-    "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL"
-)
-_log: Final = logging.getLogger("stem.worker")
+_ARGUMENTS: Final = "stem_core.cli.worker.arguments"
 
 
-@click.command(short_help="Run the tasks of an application.")
+class _Repeatable(click.Command):
+    """Remembers what it was called with, for the processes that it may start."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read *args*."""
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Repeatable, short_help="Run the tasks of an application.")
 @argument("app", envvar="STEM_APP")
 @setting_option(
     "-q",
@@ -66,6 +52,13 @@ _log: Final = logging.getLogger("stem.worker")
     variable="STEM_WORKER_CONCURRENCY",
     type=whole_number(1),
     help="Tasks to run at a time.",
+)
+@setting_option(
+    "--processes",
+    metavar="N",
+    variable="STEM_WORKER_PROCESSES",
+    type=whole_number(1),
+    help="Processes that do so, each its share; from 2 on another one supervises them.",
 )
 @setting_option(
     "--threads",
@@ -101,101 +94,48 @@ _log: Final = logging.getLogger("stem.worker")
     type=click.Choice(_FORMATS),
     help="text, json, or auto: text on a terminal and JSON elsewhere.",
 )
-def worker(app: str, log_level: str | None, log_format: str | None, **how: Any) -> int:
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    /,
+    app: str,
+    processes: int | None,
+    log_level: str | None,
+    log_format: str | None,
+    **how: Any,
+) -> int:
     """Run the tasks of the application APP until a signal says to stop.
 
     APP is module:attr, such as shop.tasks:stem; without an attribute its app, then
     its stem is taken; module:make() calls a function that makes it.
 
     SIGTERM or Ctrl-C drains: nothing new is taken, and what runs may finish within
-    the grace. A second signal hands it back at once, to another worker.
+    the grace. A second signal hands it back at once, to another worker. A third one
+    waits for nothing.
+
+    With several processes, one that ends by itself is started again, after a pause
+    that grows while it does not live long. The signals are for the supervisor: it
+    tells the others, and kills who has not ended 15 seconds after the grace.
 
     APP can also be given as STEM_APP. An option wins over the settings that the
     application was given in code, and those win over the environment.
 
     Exit code 0 if it drained, 75 if unfinished tasks were handed back, 70 if a
-    task would not end.
+    task would not end. With several processes the worst of theirs, or 69 if none
+    of them came up.
     """
-    # Twice: the application may say something while it is imported, and have settings of its own.
-    expected = _expected_settings()
-    configure_logging(log_level or expected.log_level, _log_form(log_format or expected.log_format))
-    stem = load_app(app)
-    if not stem.registry.names():
-        raise ConfigError(
-            f"{app} has no task, so this worker could run nothing",
-            way_out="Import the modules that define tasks where the Stem is made, "
-            "or join their registries: stem.include(registry).",
-        )
-    form = _log_form(log_format or stem.config.log_format)
-    configure_logging(log_level or stem.config.log_level, form)
-    gc.freeze()  # what was imported stays: looking through it again costs 4 % of a task
-    code = asyncio.run(_serve(stem, app, how, is_for_people=form == "text"))
-    if code != ExitCode.OK:
-        _leave(code)
-    return code
+    arguments = ctx.meta[_ARGUMENTS]
+    logs = {"log_level": log_level, "log_format": log_format}
+    is_tied = ctx.obj is not None
+    if not is_tied and processes is not None and processes > 1:
+        from stem_core.cli.processes import supervise
 
+        return supervise(processes, arguments, name=how["name"], **logs)
+    from stem_core.cli.serving import Serving
 
-def _expected_settings() -> StemConfig:
-    """Return what the environment says, until the application is there to say more."""
-    try:
-        return StemConfig.from_environment(require_broker=False)
-    except ConfigError:
-        return StemConfig()  # told if the application looks at the environment too
+    serving = Serving(app, ctx.obj, **logs)
+    if not is_tied and processes is None and serving.stem.config.worker_processes > 1:
+        from stem_core.cli.processes import become_supervisor
 
-
-def _leave(code: int) -> NoReturn:
-    """End the process now, whatever a task that does not end still holds."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _log_form(wish: str) -> Literal["text", "json"]:
-    """Decide for the log what `auto` means, and with it whether there is a banner."""
-    if wish == "auto":
-        return "text" if sys.stderr.isatty() else "json"
-    return "text" if wish == "text" else "json"
-
-
-async def _serve(stem: Stem, app: str, how: dict[str, Any], *, is_for_people: bool) -> int:
-    """Run a worker until a signal stops it; return its exit code."""
-    async with stem:
-        lane = await stem.lane()
-        runs = Worker(stem, observers=[LogObserver()], **how)
-        await runs.start()
-        runs.install_signals()  # before, there was nothing to drain
-        if is_for_people:
-            click.echo("\n".join(_banner(stem, lane, app, runs)), err=True)
-        if not lane.capabilities.multiprocess:
-            _log.warning(_ALONE)
-        return await runs.ended()
-
-
-def _banner(stem: Stem, lane: Lane, app: str, runs: Worker) -> Iterator[str]:
-    """Say what has started, with what, and how it is ended."""
-    paint = Paint.of(sys.stderr)
-    facts = {
-        "app": f"{app}, {count_of(len(stem.registry.names()), 'task')}",
-        "broker": f"{lane.at} ({_DURABILITY[lane.capabilities.durability]})",
-        "backend": _backend_of(lane),
-        "queues": f"{', '.join(runs.queues)} × {runs.concurrency} at a time",
-        "signer": _signer_of(stem),
-        "worker": f"{runs.name}, pid {os.getpid()}",
-    }
-    yield paint(f"Stem {version('stem-core')} on Python {platform.python_version()}", "bold")
-    yield from (f"  {name:<8} {visible(fact)}" for name, fact in facts.items())
-    yield paint("Ctrl-C drains; a second one hands back what is unfinished.", "dim")
-
-
-def _backend_of(lane: Lane) -> str:
-    if lane.backend is None:
-        return "none: nobody remembers results"
-    if lane.atomic:
-        return "the same store: a result commits with its acknowledgement"
-    return type(lane.backend).__name__
-
-
-def _signer_of(stem: Stem) -> str:
-    signer = stem.pipeline.signer
-    return ", ".join(signer.key_ids) if signer else "none: envelopes are not signed"
+        become_supervisor(serving.stem.config.worker_processes, arguments)
+    return serving.run(how)

@@ -13,8 +13,8 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from types import FrameType, TracebackType
+from typing import Any, Final, NoReturn, Self
 from weakref import WeakKeyDictionary
 
 from stem_core.contracts.hookspecs import AppInfo
@@ -22,7 +22,7 @@ from stem_core.contracts.observer import Observer
 from stem_core.model.duration import Duration, to_ms
 from stem_core.model.errors import InvalidOption, UsageError
 from stem_core.producer.client import Stem
-from stem_core.worker.exits import DRAINED, HANDED_BACK
+from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
 from stem_core.worker.queues import weights_of
 from stem_core.worker.shift import Shift, Terms
 
@@ -200,7 +200,8 @@ class Worker:
             self._remove_signals()
 
     def install_signals(self) -> None:
-        """Drain on the first SIGTERM or SIGINT, hand back at once on the second.
+        """Drain on the first SIGTERM or SIGINT, hand back at once on the second, and on the
+        third end this process, with exit code 70, wherever its tasks stand.
 
         To be called in the main thread, in the loop of the worker; undone when it has ended.
         """
@@ -210,14 +211,20 @@ class Worker:
             self._signals.append(number)
 
     def _signalled(self) -> None:
-        if self._shift is not None and self._shift.is_draining:
-            self.stop_now()
-        else:
+        if self._shift is None or not self._shift.is_draining:
             self.drain()
+            return
+        self.stop_now()
+        for number in self._signals:  # past the loop, which a task may hold up by now
+            signal.signal(number, _leave)
 
     def _remove_signals(self) -> None:
         while self._signals:
             asyncio.get_running_loop().remove_signal_handler(self._signals.pop())
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(STUCK)
 
 
 def _own_name() -> str:

@@ -20,6 +20,8 @@ __all__ = ["NotNow", "Place", "begin", "connect", "refuse_another_file"]
 _BUSY_MS: Final = 1_000
 """How long one step waits for another program's lock before it says so and is tried again."""
 
+_LOOK_AGAIN_S: Final = 0.005
+
 _OPEN_S: Final = 5.0
 """How long the first opening may wait: eight processes may be making one file."""
 
@@ -85,18 +87,20 @@ def begin(connection: sqlite3.Connection, *, wait: bool = True) -> None:
         NotNow: somebody else writes, and *wait* is False.
         sqlite3.OperationalError: somebody else writes for longer than one waits.
     """
-    if wait:
-        connection.execute("BEGIN IMMEDIATE")
-        return
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if code_of(error) in LOCKED:
-            raise NotNow from None
-        raise
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    until = 0.0
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if code_of(error) not in LOCKED:
+                raise
+            if not wait:
+                raise NotNow from None
+            until = until or time.monotonic() + _BUSY_MS / 1000
+            if time.monotonic() > until:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _set_up_log(connection: sqlite3.Connection, path: str, durability: str) -> None:

@@ -161,6 +161,8 @@ class Session:
             except BaseException:
                 connection.close()
                 raise
+            if purpose == "write":
+                connection.execute("PRAGMA busy_timeout = 0")  # `begin` waits, where one waits
             self._open[purpose] = connection
             return connection
 

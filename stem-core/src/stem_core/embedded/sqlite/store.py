@@ -44,6 +44,8 @@ _FOR_EVER_MS: Final = 1 << 62
 _QUICK_S: Final = 0.002
 """A commit that takes longer than this is none that an event loop should make by itself."""
 
+_IN_A_ROW: Final = 4
+
 _REOPEN: Final = frozenset({Fault.RECONNECT, Fault.FATAL_CONFIG})
 
 
@@ -96,6 +98,7 @@ class SqliteStore:
         self._listeners: set[Sleeper] = set()
         self._sweep_at_ms = 0
         self._is_quick = False  # not known yet
+        self._in_a_row = 0
         self._writer = Desk("stem-sqlite-write", self._write, lambda: self._leave("write"))
         self._reader = (
             self._writer
@@ -136,10 +139,13 @@ class SqliteStore:
 
         Waking a thread and being woken by it takes about as long as a commit on a fast
         disk. Nothing is waited for here: not the desk, not another process; and after a
-        commit that took long the next one is left to the thread.
+        commit that took long the next one is left to the thread. After a few in a row
+        the loop has a turn: those who ask meanwhile share the next call.
         """
-        # Whoever else asks in this turn of the loop comes before: they share the next call.
-        await asyncio.sleep(0)
+        self._in_a_row += 1
+        if self._in_a_row >= _IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         job = Job(verb, args, is_awaited=False)
         if not self._is_quick or not self._writer.do_here(job, self._write_here):
             return await self.write(verb, *args)
@@ -269,8 +275,11 @@ class SqliteStore:
         glance = jobs[0].glance
         if len(jobs) > 1 or glance is None:
             return False
-        with self._session.reading("write") as txn:
-            outcome = glance(txn, *jobs[0].args)
+        try:
+            with self._session.reading("write") as txn:
+                outcome = glance(txn, *jobs[0].args)
+        except sqlite3.OperationalError:
+            return False  # what is wrong is told by the write
         if outcome is not None:
             jobs[0].made(outcome)
         return outcome is not None

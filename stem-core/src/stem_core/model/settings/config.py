@@ -165,8 +165,16 @@ class StemConfig:
         "STEM_WORKER_CONCURRENCY",
         default=100,
         minimum=1,
-        help="Tasks that one worker runs at a time.",
+        help="Tasks that one process of a worker runs at a time.",
         example="20",
+    )
+    worker_processes: int = setting(
+        "STEM_WORKER_PROCESSES",
+        default=1,
+        minimum=1,
+        help="Processes of a worker that the `stem` command starts; from 2 on another one "
+        "supervises them.",
+        example="4",
     )
     worker_grace_ms: Milliseconds = setting(
         "STEM_WORKER_GRACE",
