@@ -33,6 +33,15 @@ async def waits_for(path: str) -> None:
     print("finished", flush=True)
 
 @stem.task
+async def clings() -> None:
+    print("started", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        print("clings", flush=True)
+        time.sleep(60)
+
+@stem.task
 def sleeps() -> None:
     print("started", flush=True)
     time.sleep(60)
@@ -50,6 +59,7 @@ def shop(tmp_path: Path) -> Path:
     for name, task, arguments in (
         ("calm", "waits_for", {"path": str(tmp_path / "go")}),
         ("lazy", "sleeps", {}),
+        ("clinging", "clings", {}),
     ):
         (tmp_path / f"{name}.py").write_text(
             f"from shop import stem\nstem.blocking.enqueue('shop.{task}', {arguments!r})\n"
@@ -132,6 +142,17 @@ def test_a_second_signal_hands_back_at_once(shop: Path) -> None:
         assert process.wait(60) == 75
 
 
+def test_a_third_signal_waits_for_nothing(shop: Path) -> None:
+    with worker(shop, "clinging", STEM_WORKER_GRACE="10m") as process:
+        assert line_of(process) == "started"
+        process.terminate()
+        wait_for_log(process, "worker-draining")
+        process.terminate()
+        assert line_of(process) == "clings"
+        process.terminate()
+        assert process.wait(30) == 70  # the task would hold up the loop for a minute
+
+
 def test_a_thread_that_does_not_end_does_not_hold_up_the_process(shop: Path) -> None:
     with worker(shop, "lazy", "--grace", "50ms") as process:
         assert line_of(process) == "started"
@@ -149,7 +170,7 @@ def test_a_worker_says_what_it_is(shop: Path) -> None:
     for fact in (
         "Stem ",
         f"Python {sys.version_info.major}.{sys.version_info.minor}",
-        "shop, 3 tasks",
+        "shop, 4 tasks",
         "memory://",
         "pay, default × 7 at a time",
         "not signed",

@@ -511,6 +511,25 @@ def test_the_program_takes_weights_and_variables_of_its_own_even_when_strict(
     assert started["queues"] == ["pay", "default"]
 
 
+@shows("STEM_WORKER_PROCESSES")
+def test_the_program_starts_as_many_processes_as_the_variable_says(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from stem_core.producer.client import Stem\nstem = Stem()\n"
+        "@stem.task\ndef work() -> None: ...\n"
+    )
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("STEM_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "stem_core", "worker", "app"],
+        cwd=tmp_path,
+        env=kept | {"STEM_BROKER_URL": "memory://", "STEM_WORKER_PROCESSES": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 4
+    assert "several processes cannot share the broker memory://" in ended.stderr
+
+
 @shows("STEM_STRICT")
 def test_strict_refuses_what_is_otherwise_a_warning(
     deployed: Deployment, caplog: pytest.LogCaptureFixture

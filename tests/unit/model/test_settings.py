@@ -76,6 +76,7 @@ def test_an_environment_with_a_broker_alone_is_the_defaults() -> None:
         ("STEM_WORKER_QUEUES", "pay:8, default", "worker_queues", {"pay": 8, "default": 1}),
         ("STEM_WORKER_CONCURRENCY", "7", "worker_concurrency", 7),
         ("STEM_WORKER_GRACE", "2m", "worker_grace_ms", 120_000),
+        ("STEM_WORKER_PROCESSES", "4", "worker_processes", 4),
         ("STEM_WORKER_THREADS", "2", "worker_threads", 2),
         ("STEM_PREFETCH_MULTIPLIER", "4", "prefetch_multiplier", 4),
         ("STEM_LOG_LEVEL", "WARNING", "log_level", "warning"),

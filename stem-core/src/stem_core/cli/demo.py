@@ -1,48 +1,37 @@
-"""`stem demo`: producer, broker, worker and result backend at work on real files.
+"""`stem demo`: real files, real processes, and one of the workers is killed on the way.
 
-One task for each file of a folder measures it; one of them fails twice on
-purpose. What is printed at the end is read from the result backend, so a task
-that was lost anywhere on the way is missed there.
+One task for each file of a folder measures it. What is printed at the end is read from the
+result backend, so a task that was lost anywhere on the way is missed there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from tempfile import mkdtemp
 
 import click
 
-from stem_core.cli.demo_files import Found, files_of
+from stem_core.cli.demo_files import files_of
 from stem_core.cli.demo_report import (
     ROWS,
-    Outcome,
     for_people,
     for_programs,
-    prologue,
     verdict,
+    ways_to_look,
 )
-from stem_core.cli.demo_tasks import measure, tasks
+from stem_core.cli.demo_scene import Scene, perform
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.parameters import argument, json_option, option, whole_number
-from stem_core.cli.terminal import Paint, Progress, count_of, visible
-from stem_core.contracts.observer import Event
-from stem_core.model.duration import format_ms
-from stem_core.model.settings import StemConfig
-from stem_core.producer.client import Stem
-from stem_core.worker.worker import Worker
+from stem_core.cli.terminal import Paint
 
 __all__ = ["demo"]
-
-_QUEUE: Final = "demo"
-_DELIBERATE_FAILURES: Final = 2
-_LOOK_AGAIN_S: Final = 2.0
-_ENDS: Final = frozenset({"task-succeeded", "task-failed", "task-cancelled"})
 
 
 @click.command(short_help="Run one task for each file of a folder, and watch.")
@@ -58,42 +47,67 @@ _ENDS: Final = frozenset({"task-succeeded", "task-failed", "task-cancelled"})
     metavar="N",
     variable="STEM_DEMO_CONCURRENCY",
     type=whole_number(1, 256),
-    default=8,
+    default=4,
     show_default=True,
-    help="How many files are measured at once.",
+    help="How many files each worker measures at once.",
+)
+@option(
+    "--processes",
+    metavar="N",
+    variable="STEM_DEMO_PROCESSES",
+    type=whole_number(2, 16),
+    default=2,
+    show_default=True,
+    help="How many worker processes there are, until one is killed.",
 )
 @option(
     "--all",
     "show_all",
     variable="STEM_DEMO_ALL",
     is_flag=True,
-    help=f"Show a row for every file, not for the first {ROWS} only.",
+    help=f"Show a row for every file, not for {ROWS} only.",
+)
+@option(
+    "--keep",
+    variable="STEM_DEMO_KEEP",
+    is_flag=True,
+    help="Keep the SQLite file, and say how to look at it.",
 )
 @json_option("DEMO")
-def demo(folder: Path | None, concurrency: int, show_all: bool, as_json: bool) -> ExitCode:
-    """Measure every file of FOLDER, one task each: its hash, its lines and its words.
+def demo(
+    folder: Path | None,
+    concurrency: int,
+    processes: int,
+    show_all: bool,
+    keep: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Measure every file of FOLDER, one task each, and kill a worker on the way.
 
-    Needs no server: a producer, the memory:// broker, a worker and a result
-    backend live in this process. Without FOLDER it measures Stem's own sources.
-    Links are not followed; __pycache__ and .git are left out. One task fails
-    twice on purpose and is retried. STEM_BROKER_URL and other settings play no part.
+    Needs no server: a SQLite file in a temporary folder holds tasks and results, and
+    worker processes find the hash, the lines and the words of each file. When half
+    are done, one worker is killed in the middle of its tasks, by SIGKILL, which no
+    program can resist. Another one takes them over, and nothing is lost.
 
-    Exit code 1 if any task is lost or fails for good.
+    Without FOLDER it measures Stem's own sources. Links are not followed; __pycache__
+    and .git are left out. One task fails twice on purpose and is retried, and a few
+    take longer than they need. STEM_BROKER_URL and other settings play no part.
+
+    The last line is a count. Lost are tasks without a result; run twice are those that
+    were started again because their worker had died.
+
+    Exit code 1 if any task is lost, fails for good or is committed twice, or if a
+    worker does not come up.
     """
-    place = (folder or _own_sources()).resolve()
-    found = files_of(place)
+    source = (folder or _own_sources()).resolve()
+    found = files_of(source)
     if not found.files:
-        raise click.BadParameter(f"there is no file in {str(place)!r}", param_hint="FOLDER")
-    # For a program standard output holds the results and nothing else.
-    stage = sys.stderr if as_json else sys.stdout
-    with _no_warnings():
-        outcomes = asyncio.run(_perform(place, found, concurrency, stage))
-    if as_json:
-        click.echo(json.dumps(for_programs(outcomes), indent=2))
-    else:
-        rows = len(outcomes) if show_all else ROWS
-        click.echo("\n".join(for_people(outcomes, rows=rows, paint=Paint.of(sys.stdout))))
-    return verdict(outcomes)
+        raise click.BadParameter(f"there is no file in {str(source)!r}", param_hint="FOLDER")
+    with _temporary_folder(keep=keep) as place:
+        scene = Scene(
+            source=source, found=found, processes=processes, concurrency=concurrency, folder=place
+        )
+        return _show(scene, rows=len(found.files) if show_all else ROWS, keep=keep, as_json=as_json)
 
 
 def _own_sources() -> Path:
@@ -101,92 +115,26 @@ def _own_sources() -> Path:
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Keep to itself that memory:// ends with this process; here that is the point."""
-    logger = logging.getLogger("stem")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+def _temporary_folder(*, keep: bool) -> Iterator[Path]:
+    """Give a new folder, which is removed at the end, however that comes."""
+    folder = os.path.realpath(mkdtemp(prefix="stem-demo-"))
     try:
-        yield
+        yield Path(folder)
     finally:
-        logger.setLevel(before)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-# ── the play ─────────────────────────────────────────────────────────────────
-
-
-async def _perform(folder: Path, found: Found, concurrency: int, stage: IO[str]) -> list[Outcome]:
-    """Enqueue a task for each file, run a worker until all have ended, read the results."""
-    progress = Progress(stage, len(found.files), live=stage.isatty())
-    for line in prologue(str(folder), found, concurrency):
-        progress.say(line)
-    async with Stem(broker="memory://demo", registry=tasks, config=StemConfig()) as stem:
-        files = await _enqueue(stem, folder, found.files)
-        progress.say(f"enqueued {count_of(len(files), 'task')}")
-        watcher = _Watcher(files, progress)
-        async with Worker(
-            stem,
-            queues=[_QUEUE],
-            concurrency=concurrency,
-            threads=concurrency,
-            observers=[watcher],
-        ):
-            await _all_ended(stem, watcher)
-        progress.end()
-        return [Outcome(file, await stem.status(id)) for id, file in files.items()]
-
-
-async def _enqueue(stem: Stem, folder: Path, files: Sequence[str]) -> dict[str, str]:
-    """Enqueue one task for each of *files*; return the files by the ids of their tasks."""
-    calls = [
-        measure.call(str(folder / file), 0 if place else _DELIBERATE_FAILURES)
-        for place, file in enumerate(files)
-    ]
-    jobs = await stem.enqueue_many(calls)
-    return {job.id: file for job, file in zip(jobs, files, strict=True)}
-
-
-async def _all_ended(stem: Stem, watcher: _Watcher) -> None:
-    """Return when every task has ended, or is known to nobody any more."""
-    while watcher.waiting:
-        try:
-            await asyncio.wait_for(watcher.finished.wait(), _LOOK_AGAIN_S)
-        except TimeoutError:
-            for id in tuple(watcher.waiting):
-                status = await stem.status(id)
-                if status is None or status.state.is_terminal:
-                    watcher.waiting.discard(id)
-
-
-class _Watcher:
-    """Watches the tasks, as any observer may, and shows what it sees."""
-
-    def __init__(self, files: Mapping[str, str], progress: Progress) -> None:
-        self._files: Final = files
-        self._progress: Final = progress
-        self._failed: Final[set[str]] = set()
-        self.waiting: Final = set(files)
-        self.finished: Final = asyncio.Event()
-
-    def on_event(self, event: Event, /) -> None:
-        """Take note of what happened to a task of the demo."""
-        file = self._files.get(event.task_id)
-        if file is None:
-            return
-        if event.name == "task-retried":
-            self._failed.add(event.task_id)
-            again = f"again in {format_ms(event.detail['after_ms'])}"
-            self._say(event, file, f"failed: {event.detail['error']}; {again}")
-        elif event.name in _ENDS:
-            if event.task_id in self._failed:
-                self._say(event, file, event.name.removeprefix("task-"))
-            self._end(event.task_id, file)
-
-    def _say(self, event: Event, file: str, what: str) -> None:
-        self._progress.say(f"  attempt {event.attempt} of {visible(file)} {visible(what)}")
-
-    def _end(self, task_id: str, file: str) -> None:
-        self.waiting.discard(task_id)
-        self._progress.show(len(self._files) - len(self.waiting), file)
-        if not self.waiting:
-            self.finished.set()
+def _show(scene: Scene, *, rows: int, keep: bool, as_json: bool) -> ExitCode:
+    """Perform *scene*, print what came of it, and return the exit code."""
+    # For a program standard output holds the results and nothing else.
+    story = asyncio.run(perform(scene, sys.stderr if as_json else sys.stdout))
+    look = list(ways_to_look(scene.path, scene.url, story)) if keep else []
+    if as_json:
+        click.echo("\n".join(look), err=True, nl=bool(look))
+        told = for_programs(story, kept=scene.path if keep else None)
+        click.echo(json.dumps(told, indent=2))
+    else:
+        *lines, count = for_people(story, rows=rows, paint=Paint.of(sys.stdout))
+        click.echo("\n".join([*lines, *look, count]))
+    return verdict(story)

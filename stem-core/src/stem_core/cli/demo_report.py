@@ -5,6 +5,7 @@ Rule of this module: pure. The outcomes arrive as values, the text leaves as lin
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from stem_core.cli.demo_files import Found
+from stem_core.cli.demo_plot import Casualty
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.terminal import Paint, count_of, fit, table, visible
 from stem_core.model.outcome import State, TaskStatus
@@ -20,30 +22,43 @@ from stem_core.model.outcome import State, TaskStatus
 __all__ = [
     "ROWS",
     "Outcome",
+    "Story",
     "count_line",
     "for_people",
     "for_programs",
     "prologue",
     "verdict",
+    "ways_to_look",
 ]
 
-ROWS: Final = 20
+ROWS: Final = 10
 """How many files the table shows unless it is asked for all."""
 
 _COUNTS: Final = ("lines", "words", "size")
-_HEADER: Final = ("file", "lines", "words", "bytes", "sha256", "state", "attempts")
+_HEADER: Final = ("file", "lines", "words", "bytes", "sha256", "state")
 _FLUSH_RIGHT: Final = frozenset({1, 2, 3})
-_HASH_LETTERS: Final = 12
+_OTHER_COLUMNS: Final = 60
+_HASH_LETTERS: Final = 8
 # What a task that did its work, or had nothing to do, ends as.
 _WELL: Final = frozenset({State.SUCCEEDED, State.DISCARDED})
 
 
 @frozen
 class Outcome:
-    """What is known of the task of one *file*; *status* is None if nobody knows the task."""
+    """What is known of the task of one *file*.
+
+    Attributes:
+        status: None if nobody knows the task.
+        starts: how often it was started.
+        is_run_twice: one of its attempts was started more than once.
+        is_committed_twice: its record was there, and then another one in its place.
+    """
 
     file: str
     status: TaskStatus | None
+    starts: int = 1
+    is_run_twice: bool = False
+    is_committed_twice: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -52,13 +67,19 @@ class Outcome:
 
     @property
     def is_well(self) -> bool:
-        """True when it ended as it should."""
-        return self.status is not None and self.status.state in _WELL
+        """True when it ended as it should, once."""
+        ended_well = self.status is not None and self.status.state in _WELL
+        return ended_well and not self.is_committed_twice
 
     @property
     def retries(self) -> int:
-        """Runs after the first."""
+        """Runs after the first that failed."""
         return max(0, self.status.attempt - 1) if self.status else 0
+
+    @property
+    def is_plain(self) -> bool:
+        """True when there is nothing to tell of it."""
+        return self.is_well and not (self.retries or self.is_run_twice)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -66,60 +87,80 @@ class Outcome:
         return (self.status.value if self.status else None) or {}
 
 
-def prologue(folder: str, found: Found, concurrency: int) -> Iterator[str]:
+@frozen(kw_only=True)
+class Story:
+    """What happened in one demo.
+
+    Attributes:
+        outcomes: of all tasks.
+        casualty: the worker that was killed; None if all was done before.
+        recovery_ms: from the kill until others had started all that it held.
+        kept: the file that holds all of it; empty if it is removed.
+    """
+
+    outcomes: Sequence[Outcome]
+    casualty: Casualty | None = None
+    recovery_ms: int | None = None
+    kept: str = ""
+
+
+def prologue(folder: str, found: Found, processes: int, concurrency: int) -> Iterator[str]:
     """Say what is about to happen."""
-    yield f"One task for each file of {visible(folder)}: its hash, lines and words."
+    yield f"One task for each of {count_of(len(found.files), 'file')} of {visible(folder)}:"
+    yield "its hash, its lines and its words."
     if found.left_out:
         kinds = sorted(found.left_out.items())
         yield f"Left out: {', '.join(count_of(number, kind) for kind, number in kinds)}."
-    yield f"Broker and result backend: memory://demo. One worker, {concurrency} at once."
+    yield "One SQLite file holds tasks and results; there is no server."
+    yield f"{processes} worker processes run the tasks, {concurrency} at a time each."
 
 
-def for_people(outcomes: Sequence[Outcome], *, rows: int, paint: Paint) -> Iterator[str]:
+def for_people(story: Story, *, rows: int, paint: Paint) -> Iterator[str]:
     """Describe the results in lines, the last one being the count."""
-    columns = max(shutil.get_terminal_size().columns - 64, 24)
-    body = (_row(outcome, columns) for outcome in outcomes[:rows])
-    header, *lines = table(_HEADER, body, right=_FLUSH_RIGHT)
+    outcomes = story.outcomes
     yield ""
-    yield paint(header, "bold")
-    yield from lines
-    if len(outcomes) > rows:
-        yield paint(
-            f"... and {count_of(len(outcomes) - rows, 'more file')}; --all shows them", "dim"
-        )
+    yield from _table(outcomes, rows, paint)
     yield ""
     yield _totals(outcomes)
     for trouble, number in sorted(Counter(filter(None, map(_trouble, outcomes))).items()):
         yield paint(f"{count_of(number, 'file')}: {trouble}", "warn")
+    yield _moral(story)
     yield count_line(outcomes)
 
 
-def for_programs(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def for_programs(story: Story) -> dict[str, Any]:
     """Describe the results as one JSON object."""
+    outcomes, casualty = story.outcomes, story.casualty
     return {
         **_counts(outcomes),
-        "files": [
-            {
-                "file": outcome.file,
-                "task_id": outcome.status.id if outcome.status else None,
-                "state": _state(outcome),
-                "attempt": outcome.status.attempt if outcome.status else 0,
-                "reason": outcome.status.reason if outcome.status else "",
-                **outcome.facts,
-            }
-            for outcome in outcomes
-        ],
+        "retried": sum(outcome.retries for outcome in outcomes),
+        "committed_twice": sum(outcome.is_committed_twice for outcome in outcomes),
+        "killed": casualty and {"pid": casualty.pid, "held": len(casualty.held)},
+        "recovery_ms": story.recovery_ms,
+        "kept": story.kept or None,
+        "files": [_for_programs(outcome) for outcome in outcomes],
     }
 
 
 def count_line(outcomes: Sequence[Outcome]) -> str:
     """Return the last line of the demo."""
-    return ", ".join(f"{name} {number}" for name, number in _counts(outcomes).items())
+    counts = _counts(outcomes).items()
+    return ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in counts)
 
 
 def verdict(outcomes: Sequence[Outcome]) -> ExitCode:
-    """Fail if any task was lost or ended badly."""
+    """Fail if any task was lost, ended badly or was committed twice."""
     return ExitCode.OK if all(outcome.is_well for outcome in outcomes) else ExitCode.FAILED
+
+
+def ways_to_look(path: str, url: str, task_id: str) -> Iterator[str]:
+    """Say how to look at a demo that was kept in the file *path*."""
+    setting = f"STEM_BROKER_URL={shlex.quote(url)}"
+    query = "SELECT state, count(*) FROM stem_record GROUP BY state"
+    yield f"Kept in {visible(path)}. Look at it:"
+    yield f"  {setting} stem queues list"
+    yield f"  {setting} stem jobs show {task_id}"
+    yield f"  sqlite3 {shlex.quote(path)} '{query}'"
 
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -128,8 +169,40 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
         "enqueued": len(outcomes),
         "done": done,
         "lost": len(outcomes) - done,
-        "retried": sum(outcome.retries for outcome in outcomes),
+        "run_twice": sum(outcome.is_run_twice for outcome in outcomes),
     }
+
+
+def _for_programs(outcome: Outcome) -> dict[str, Any]:
+    status = outcome.status
+    return {
+        "file": outcome.file,
+        "task_id": status.id if status else None,
+        "state": _state(outcome),
+        "attempt": status.attempt if status else 0,
+        "starts": outcome.starts,
+        "run_twice": outcome.is_run_twice,
+        "worker": status.worker if status else "",
+        "reason": status.reason if status else "",
+        **outcome.facts,
+    }
+
+
+# ── lines ────────────────────────────────────────────────────────────────────
+
+
+def _table(outcomes: Sequence[Outcome], rows: int, paint: Paint) -> Iterator[str]:
+    """Show up to *rows* of *outcomes*, first of all those that have something to tell."""
+    shown = sorted(outcomes, key=lambda outcome: outcome.is_plain)[:rows]
+    if len(shown) == len(outcomes):
+        shown = list(outcomes)
+    columns = max(shutil.get_terminal_size().columns - _OTHER_COLUMNS, 20)
+    header, *lines = table(_HEADER, (_row(each, columns) for each in shown), right=_FLUSH_RIGHT)
+    yield paint(header, "bold")
+    yield from lines
+    more = len(outcomes) - len(shown)
+    if more:
+        yield paint(f"... and {count_of(more, 'more file')}; --all shows them", "dim")
 
 
 def _row(outcome: Outcome, columns: int) -> tuple[str, ...]:
@@ -139,9 +212,17 @@ def _row(outcome: Outcome, columns: int) -> tuple[str, ...]:
         fit(visible(outcome.file), columns),
         *counts,
         facts["sha256"][:_HASH_LETTERS] if facts else "-",
-        _state(outcome),
-        str(outcome.status.attempt) if outcome.status else "-",
+        ", ".join([_state(outcome), *_remarks(outcome)]),
     )
+
+
+def _remarks(outcome: Outcome) -> Iterator[str]:
+    if outcome.status and outcome.retries:
+        yield f"attempt {outcome.status.attempt}"
+    if outcome.is_run_twice:
+        yield "run twice"
+    if outcome.is_committed_twice:
+        yield "committed twice"
 
 
 def _state(outcome: Outcome) -> str:
@@ -158,9 +239,25 @@ def _totals(outcomes: Sequence[Outcome]) -> str:
 def _trouble(outcome: Outcome) -> str:
     """Say what went wrong; empty if nothing did."""
     status = outcome.status
+    if outcome.is_committed_twice:
+        return "committed twice"
     if status is None:
         return "lost: neither the broker nor the backend knows the task"
     if status.state is State.SUCCEEDED:
         return ""
     why = status.reason or (status.error.message if status.error else "")
     return f"{status.state.value}, {visible(why)}" if why else status.state.value
+
+
+def _moral(story: Story) -> str:
+    """Say in one sentence what the death of a worker came to."""
+    casualty = story.casualty
+    if casualty is None:
+        return "All was done before a worker could be killed in the middle of a task."
+    held = count_of(len(casualty.held), "task")
+    if any(not outcome.is_done or outcome.is_committed_twice for outcome in story.outcomes):
+        return f"A worker was killed in the middle of {held}, and that did harm."
+    return (
+        f"A worker was killed in the middle of {held}. "
+        "Another one ran what it held again, and every result was saved once."
+    )

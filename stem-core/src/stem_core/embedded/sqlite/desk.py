@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -103,12 +104,16 @@ class Desk:
 
     Args:
         name: of the thread.
-        work: does some jobs and notes their outcomes; never raises.
+        work: does jobs and notes their outcomes; never raises. Its second argument gives
+            what was asked for meanwhile, to be done with them.
         leave: is called in the thread when it ends.
     """
 
     def __init__(
-        self, name: str, work: Callable[[Sequence[Job]], None], leave: Callable[[], None]
+        self,
+        name: str,
+        work: Callable[[list[Job], Callable[[], list[Job]]], None],
+        leave: Callable[[], None],
     ) -> None:
         self._name: Final = name
         self._work: Final = work
@@ -116,6 +121,7 @@ class Desk:
         self._jobs: Final[SimpleQueue[Job | None]] = SimpleQueue()
         self._lock: Final = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._is_told = False
         self.busy: Final = threading.Lock()
 
     async def ask(
@@ -161,31 +167,42 @@ class Desk:
 
     def _main(self) -> None:
         while True:
-            jobs, is_last = self._next()
+            jobs = self._next()
             if jobs:
                 with self.busy:
-                    self._work(jobs)
+                    self._work(jobs, partial(self._gather, jobs))
                 _deliver(jobs)
-            if is_last:
+            if self._is_told:
                 with self.busy:
                     self._leave()
                 with self._lock:
+                    self._is_told = False
                     if self._jobs.empty():  # else somebody came after the stop: go on
                         self._thread = None
                         return
 
-    def _next(self) -> tuple[list[Job], bool]:
-        """Wait for a job; return it with those behind it, and whether to stop after them."""
+    def _next(self) -> list[Job]:
+        """Wait for a job and return it with those behind it."""
         jobs: list[Job] = []
         job = self._jobs.get()
+        if job is None:
+            self._is_told = True
+        else:
+            jobs.append(job)
+            self._gather(jobs)
+        return jobs
+
+    def _gather(self, jobs: list[Job]) -> list[Job]:
+        """Add to *jobs* what has been asked for since, up to a bound; return what was added."""
+        before = len(jobs)
         with contextlib.suppress(Empty):
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) >= _TOGETHER:
-                    return jobs, False
+            while len(jobs) < _TOGETHER and not self._is_told:
                 job = self._jobs.get_nowait()
-            return jobs, True
-        return jobs, False
+                if job is None:
+                    self._is_told = True
+                else:
+                    jobs.append(job)
+        return jobs[before:]
 
 
 def _deliver(jobs: Sequence[Job]) -> None:

@@ -36,6 +36,7 @@ __all__ = ["SqliteStore"]
 
 R = TypeVar("R")
 Durability = Literal["full", "normal"]
+Gather = Callable[[], list[Job]]
 
 _SWEEP_EVERY_MS: Final = 1_000
 _SWEEP_ON_MS: Final = 5
@@ -253,27 +254,29 @@ class SqliteStore:
 
     # ── in the writer's thread ───────────────────────────────────────────────
 
-    def _write(self, jobs: Sequence[Job]) -> None:
-        wanted = [job for job in jobs if job.is_wanted]
-        if not wanted:
-            return
+    def _write(self, jobs: list[Job], gather: Gather) -> None:
+        """Do *jobs*, and what is asked for meanwhile, in one transaction."""
         try:
-            if not self._is_answered_by_a_glance(wanted):
-                self._commit(wanted)
+            if not self._is_answered_by_a_glance(jobs):
+                self._commit(jobs, gather)
         except _VerbFailed as failed:
-            if len(wanted) > 1:  # its neighbours have done nothing wrong
-                for job in wanted:
-                    self._write([job])
-            else:
-                wanted[0].error = self._say(failed.cause, "write")
+            self._write_apart(jobs, failed)
         except Exception as error:
-            for job in wanted:
+            for job in jobs:
                 job.error = self._say(error, "write")
+
+    def _write_apart(self, jobs: Sequence[Job], failed: _VerbFailed) -> None:
+        """Nothing of *jobs* has happened, for one of them failed: give each its own try."""
+        if len(jobs) == 1:
+            jobs[0].error = self._say(failed.cause, "write")
+        else:
+            for job in jobs:
+                self._write([job], list)
 
     def _is_answered_by_a_glance(self, jobs: Sequence[Job]) -> bool:
         """Look whether there is anything to write; with several jobs there always is."""
         glance = jobs[0].glance
-        if len(jobs) > 1 or glance is None:
+        if len(jobs) > 1 or glance is None or not jobs[0].is_wanted:
             return False
         try:
             with self._session.reading("write") as txn:
@@ -287,7 +290,7 @@ class SqliteStore:
     def _write_here(self, job: Job) -> bool:
         """Do *job* if nobody else writes just now."""
         try:
-            self._commit([job], wait=False)
+            self._commit([job], list, wait=False)
         except NotNow:
             return False
         except _VerbFailed as failed:
@@ -296,13 +299,17 @@ class SqliteStore:
             job.error = self._say(error, "write")
         return True
 
-    def _commit(self, jobs: Sequence[Job], *, wait: bool = True) -> None:
+    def _commit(self, jobs: Sequence[Job], gather: Gather, *, wait: bool = True) -> None:
         began = time.monotonic()
+        outcomes: list[tuple[Job, Any]] = []
         with self._session.writing(wait=wait) as txn:
-            outcomes = [_run(job, txn) for job in jobs]
+            todo = jobs
+            while todo:
+                outcomes += [(job, _run(job, txn)) for job in todo if job.is_wanted]
+                todo = gather()
             self._sweep(txn)
         self._is_quick = time.monotonic() - began < _QUICK_S
-        for job, outcome in zip(jobs, outcomes, strict=True):
+        for job, outcome in outcomes:
             job.made(outcome)
         self._tell(txn.effects)
 
@@ -313,7 +320,7 @@ class SqliteStore:
 
     # ── in the reader's thread ───────────────────────────────────────────────
 
-    def _read(self, jobs: Sequence[Job]) -> None:
+    def _read(self, jobs: Sequence[Job], gather: Gather) -> None:
         for job in jobs:
             if job.is_wanted:
                 try:
