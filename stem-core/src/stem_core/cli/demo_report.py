@@ -37,7 +37,7 @@ ROWS: Final = 10
 _COUNTS: Final = ("lines", "words", "size")
 _HEADER: Final = ("file", "lines", "words", "bytes", "sha256", "state")
 _FLUSH_RIGHT: Final = frozenset({1, 2, 3})
-_OTHER_COLUMNS: Final = 60
+_OTHER_COLUMNS: Final = 56
 _HASH_LETTERS: Final = 8
 # What a task that did its work, or had nothing to do, ends as.
 _WELL: Final = frozenset({State.SUCCEEDED, State.DISCARDED})
@@ -95,24 +95,27 @@ class Story:
         outcomes: of all tasks.
         casualty: the worker that was killed; None if all was done before.
         recovery_ms: from the kill until others had started all that it held.
-        kept: the file that holds all of it; empty if it is removed.
     """
 
     outcomes: Sequence[Outcome]
     casualty: Casualty | None = None
     recovery_ms: int | None = None
-    kept: str = ""
+
+    @property
+    def example(self) -> Outcome:
+        """The one with most to tell."""
+        return max(self.outcomes, key=lambda outcome: (outcome.is_run_twice, outcome.retries))
 
 
-def prologue(folder: str, found: Found, processes: int, concurrency: int) -> Iterator[str]:
+def prologue(folder: str, found: Found, paint: Paint) -> Iterator[str]:
     """Say what is about to happen."""
-    yield f"One task for each of {count_of(len(found.files), 'file')} of {visible(folder)}:"
-    yield "its hash, its lines and its words."
+    yield paint("A worker is killed in the middle of its work, and no task is lost.", "bold")
+    number = count_of(len(found.files), "file")
+    yield f"One task for each of {number} in {visible(folder)}: its hash, lines and words."
     if found.left_out:
         kinds = sorted(found.left_out.items())
         yield f"Left out: {', '.join(count_of(number, kind) for kind, number in kinds)}."
     yield "One SQLite file holds tasks and results; there is no server."
-    yield f"{processes} worker processes run the tasks, {concurrency} at a time each."
 
 
 def for_people(story: Story, *, rows: int, paint: Paint) -> Iterator[str]:
@@ -128,16 +131,16 @@ def for_people(story: Story, *, rows: int, paint: Paint) -> Iterator[str]:
     yield count_line(outcomes)
 
 
-def for_programs(story: Story) -> dict[str, Any]:
-    """Describe the results as one JSON object."""
+def for_programs(story: Story, *, kept: str | None = None) -> dict[str, Any]:
+    """Describe the results as one JSON object; *kept* is the file that was kept."""
     outcomes, casualty = story.outcomes, story.casualty
     return {
         **_counts(outcomes),
         "retried": sum(outcome.retries for outcome in outcomes),
         "committed_twice": sum(outcome.is_committed_twice for outcome in outcomes),
-        "killed": casualty and {"pid": casualty.pid, "held": len(casualty.held)},
+        "killed": casualty and _of_casualty(casualty),
         "recovery_ms": story.recovery_ms,
-        "kept": story.kept or None,
+        "kept": kept,
         "files": [_for_programs(outcome) for outcome in outcomes],
     }
 
@@ -148,18 +151,20 @@ def count_line(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in counts)
 
 
-def verdict(outcomes: Sequence[Outcome]) -> ExitCode:
+def verdict(story: Story) -> ExitCode:
     """Fail if any task was lost, ended badly or was committed twice."""
-    return ExitCode.OK if all(outcome.is_well for outcome in outcomes) else ExitCode.FAILED
+    is_well = all(outcome.is_well for outcome in story.outcomes)
+    return ExitCode.OK if is_well else ExitCode.FAILED
 
 
-def ways_to_look(path: str, url: str, task_id: str) -> Iterator[str]:
-    """Say how to look at a demo that was kept in the file *path*."""
+def ways_to_look(path: str, url: str, story: Story) -> Iterator[str]:
+    """Say how to look at a demo whose file *path* was kept."""
     setting = f"STEM_BROKER_URL={shlex.quote(url)}"
     query = "SELECT state, count(*) FROM stem_record GROUP BY state"
-    yield f"Kept in {visible(path)}. Look at it:"
+    yield f"Kept: {visible(path)}. Look at it:"
     yield f"  {setting} stem queues list"
-    yield f"  {setting} stem jobs show {task_id}"
+    if (status := story.example.status) is not None:
+        yield f"  {setting} stem jobs show {status.id}"
     yield f"  sqlite3 {shlex.quote(path)} '{query}'"
 
 
@@ -256,8 +261,5 @@ def _moral(story: Story) -> str:
         return "All was done before a worker could be killed in the middle of a task."
     held = count_of(len(casualty.held), "task")
     if any(not outcome.is_done or outcome.is_committed_twice for outcome in story.outcomes):
-        return f"A worker was killed in the middle of {held}, and that did harm."
-    return (
-        f"A worker was killed in the middle of {held}. "
-        "Another one ran what it held again, and every result was saved once."
-    )
+        return f"The killed worker held {held}, and its death did harm."
+    return f"What the killed worker held, {held}, was run again; every result was saved once."
