@@ -110,8 +110,7 @@ class Story:
 def prologue(folder: str, found: Found, paint: Paint) -> Iterator[str]:
     """Say what is about to happen."""
     yield paint("A worker is killed in the middle of its work, and no task is lost.", "bold")
-    number = count_of(len(found.files), "file")
-    yield f"One task for each of {number} in {visible(folder)}: its hash, lines and words."
+    yield f"There is one task for each file of {visible(folder)}."
     if found.left_out:
         kinds = sorted(found.left_out.items())
         yield f"Left out: {', '.join(count_of(number, kind) for kind, number in kinds)}."
@@ -159,12 +158,12 @@ def verdict(story: Story) -> ExitCode:
 
 def ways_to_look(path: str, url: str, story: Story) -> Iterator[str]:
     """Say how to look at a demo whose file *path* was kept."""
-    setting = f"STEM_BROKER_URL={shlex.quote(url)}"
-    query = "SELECT state, count(*) FROM stem_record GROUP BY state"
     yield f"Kept: {visible(path)}. Look at it:"
-    yield f"  {setting} stem queues list"
+    yield f"  export STEM_BROKER_URL={shlex.quote(url)}"
+    yield "  stem queues list"
     if (status := story.example.status) is not None:
-        yield f"  {setting} stem jobs show {status.id}"
+        yield f"  stem jobs show {status.id}"
+    query = "SELECT state, count(*) FROM stem_record GROUP BY state"
     yield f"  sqlite3 {shlex.quote(path)} '{query}'"
 
 
@@ -176,6 +175,10 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
         "lost": len(outcomes) - done,
         "run_twice": sum(outcome.is_run_twice for outcome in outcomes),
     }
+
+
+def _of_casualty(casualty: Casualty) -> dict[str, Any]:
+    return {"worker": casualty.name, "pid": casualty.pid, "held": len(casualty.held)}
 
 
 def _for_programs(outcome: Outcome) -> dict[str, Any]:
@@ -262,4 +265,4 @@ def _moral(story: Story) -> str:
     held = count_of(len(casualty.held), "task")
     if any(not outcome.is_done or outcome.is_committed_twice for outcome in story.outcomes):
         return f"The killed worker held {held}, and its death did harm."
-    return f"What the killed worker held, {held}, was run again; every result was saved once."
+    return f"The killed worker held {held}: run again elsewhere, each result saved once."

@@ -60,7 +60,7 @@ def measure(
     if journal:
         note_start(journal, ctx)
     if ctx.attempt <= failures:
-        raise DeliberateFailure(f"attempt {ctx.attempt} fails on purpose")
+        raise DeliberateFailure("on purpose, and tried again")
     time.sleep(longer_ms / 1000)
     try:
         return _measured(path)

@@ -1,10 +1,10 @@
-"""How a worker's life can end, as exit codes for its process."""
+"""How a worker's life can end, as exit codes for its process, and how long that may take."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DRAINED", "GAVE_UP", "HANDED_BACK", "STUCK"]
+__all__ = ["DRAINED", "GAVE_UP", "HANDED_BACK", "MARGIN_MS", "STUCK"]
 
 DRAINED: Final = 0
 """It was told to stop, and everything that ran has finished."""
@@ -18,3 +18,7 @@ back is run again when its lease has lapsed; a supervisor should start another w
 
 HANDED_BACK: Final = 75
 """It was told to stop, and unfinished tasks were handed back for other workers."""
+
+MARGIN_MS: Final = 15_000
+"""How long after its grace a worker may take to end: to cancel what runs, to settle it at a
+slow store, and to close. After that it is killed, if anybody supervises it."""

@@ -61,7 +61,7 @@ class Session:
         self._clock: Final = clock
         self._lock = threading.RLock()
         self._facts: Facts | None = None
-        self._open: dict[str, sqlite3.Connection] = {}
+        self._open: dict[str, tuple[sqlite3.Connection, Place | None]] = {}
         self._turn: Final = Turn(location.path) if not location.is_memory else NoTurn()
 
     @property
@@ -82,7 +82,12 @@ class Session:
             StoreError: the file is not what it should be.
         """
         found = self._open.get(purpose)
-        return self._connect(purpose) if found is None else found
+        if found is not None:
+            connection, place = found
+            if self._facts is None or place == self._facts.place:
+                return connection
+            self.close(purpose)  # another thread has found that the file has changed places
+        return self._connect(purpose)
 
     @contextmanager
     def writing(self, *, wait: bool = True) -> Iterator[Writing]:
@@ -122,19 +127,20 @@ class Session:
             connection.execute("COMMIT")
 
     def _check(self) -> None:
-        """Raise unless the path still names the file that is open."""
-        if not self.location.is_memory and self._facts is not None:
-            refuse_another_file(self.location.path, self._facts.place)
+        """Raise unless the path still names the file that is open for writing."""
+        found = self._open.get("write")
+        if found is not None and not self.location.is_memory:
+            refuse_another_file(self.location.path, found[1])
 
     def close(self, purpose: str) -> None:
         """Close the connection for *purpose*."""
         with self._lock:
-            connection = self._open.pop(purpose, None)
+            found = self._open.pop(purpose, None)
             if purpose == "write":
                 self._turn.close()
-            if connection is not None:
+            if found is not None:
                 with contextlib.suppress(sqlite3.Error):
-                    connection.close()
+                    found[0].close()
 
     def close_all(self) -> None:
         """Close every connection. A store in memory would end with its own, and keeps it."""
@@ -163,7 +169,7 @@ class Session:
                 raise
             if purpose == "write":
                 connection.execute("PRAGMA busy_timeout = 0")  # `begin` waits, where one waits
-            self._open[purpose] = connection
+            self._open[purpose] = (connection, self._facts.place)
             return connection
 
     def _refuse_to_begin_empty(self) -> None:

@@ -89,7 +89,7 @@ class SqliteStore:
         key = (location.path, namespace, durability, id(clock))
         with cls._naming:
             store = cls._named.get(key)
-            if store is None:
+            if store is None or not store._users:  # what nobody uses may have been moved since
                 store = cls._named[key] = cls(location, namespace, durability, clock)
             return store
 
