@@ -245,6 +245,18 @@ def test_a_file_that_is_moved_away_is_missed_and_found_again(file: Path):
     with_broker(file, body)
 
 
+def test_whoever_waits_for_work_learns_that_the_file_is_gone(file: Path):
+    async def body(broker: SqliteBroker) -> None:
+        await broker.fetch(["q"], limit=1, wait_ms=0, worker="w")
+        waiting = asyncio.ensure_future(broker.fetch(["q"], limit=1, wait_ms=3_600_000, worker="w"))
+        await asyncio.sleep(0.01)
+        move(file, file.with_name("away"))
+        with pytest.raises(StoreUnavailable, match="deleted or moved away"):
+            await waiting
+
+    with_broker(file, body)
+
+
 def move(source: Path, target: Path) -> None:
     for path in sorted(source.parent.glob(source.name + "*")):
         if not path.name.endswith("-turn"):

@@ -33,7 +33,8 @@ from stem_core.embedded.sqlite.publishing import (
     MAX_DELAY_MS,
     MAX_PAYLOAD,
 )
-from stem_core.embedded.sqlite.records import write
+from stem_core.embedded.sqlite.records import write as write_record
+from stem_core.embedded.sqlite.rows import fits_in_row
 from stem_core.embedded.sqlite.settling import Order
 from stem_core.embedded.sqlite.taking import Taken
 from stem_core.embedded.waiting import Nap
@@ -81,9 +82,11 @@ class SqliteBroker(SqliteHandle, Broker):
         store = self.enter()
         if not messages:
             return []
-        if len(messages) > 1:  # one that is too large is refused by itself
-            _refuse_too_much(messages)
-        return await store.write_here(publishing.publish, messages)
+        if len(messages) == 1:  # one that is too large is refused by itself
+            write = store.write_here if fits_in_row(messages[0].body) else store.write
+            return await write(publishing.publish, messages)
+        _refuse_too_much(messages)
+        return await store.write(publishing.publish, messages)
 
     async def fetch(
         self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str
@@ -166,7 +169,7 @@ def _order(settlement: Settlement) -> Order:
     """Write the record here, in the caller's thread: the writer's serves everybody."""
     if settlement.record is None:
         return settlement, None, ""
-    return settlement, *write(settlement.record, settlement.receipt.id)
+    return settlement, *write_record(settlement.record, settlement.receipt.id)
 
 
 def _refuse_too_much(messages: Sequence[Message]) -> None:

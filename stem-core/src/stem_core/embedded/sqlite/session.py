@@ -97,7 +97,7 @@ class Session:
             NotNow: somebody else writes, and *wait* is False.
             sqlite3.Error, StoreError: as `connection`.
         """
-        self._check()
+        self._check("write")
         connection = self.connection("write")
         time = self.facts.time
         if not self._turn.take(wait=wait):
@@ -118,6 +118,7 @@ class Session:
     @contextmanager
     def reading(self, purpose: str) -> Iterator[Reading]:
         """Give one consistent look at the store."""
+        self._check(purpose)
         connection = self.connection(purpose)
         time = self.facts.time
         connection.execute("BEGIN")
@@ -126,9 +127,12 @@ class Session:
         finally:
             connection.execute("COMMIT")
 
-    def _check(self) -> None:
-        """Raise unless the path still names the file that is open for writing."""
-        found = self._open.get("write")
+    def _check(self, purpose: str) -> None:
+        """Raise unless the path still names the file that is open for *purpose*.
+
+        Whoever only looked would else look for ever at a file that nobody writes to.
+        """
+        found = self._open.get(purpose)
         if found is not None and not self.location.is_memory:
             refuse_another_file(self.location.path, found[1])
 

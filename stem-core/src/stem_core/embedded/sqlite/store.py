@@ -14,6 +14,7 @@ import atexit
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, Literal, TypeVar
@@ -97,6 +98,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._sleepers = Sleepers()
         self._listeners: set[Sleeper] = set()
+        self._leaving: deque[tuple[Sleeper, str | None]] = deque()
         self._sweep_at_ms = 0
         self._is_quick = False  # not known yet
         self._in_a_row = 0
@@ -204,7 +206,18 @@ class SqliteStore:
 
     def dismiss(self, sleeper: Sleeper, result_of: str | None = None) -> None:
         """Forget who waited for work, or for the record of *result_of*."""
-        with self._lock:
+        # Never blocks: a waiter of a dead loop is thrown away by the garbage collector, which
+        # may run while this very thread holds the lock.
+        self._leaving.append((sleeper, result_of))
+        if self._lock.acquire(blocking=False):
+            try:
+                self._let_leave()
+            finally:
+                self._lock.release()
+
+    def _let_leave(self) -> None:
+        while self._leaving:
+            sleeper, result_of = self._leaving.popleft()
             if result_of is None:
                 self._sleepers.dismiss(sleeper)
             else:
@@ -336,8 +349,17 @@ class SqliteStore:
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _look(self) -> None:
-        """Look what has changed, and wake whom it concerns."""
+        """Look what has changed, and wake whom it concerns; all of them when that fails."""
+        try:
+            self._tell(self._seen())
+        except Exception:
+            with self._lock:
+                self._sleepers.everybody()
+            raise
+
+    def _seen(self) -> Effects:
         with self._lock:
+            self._let_leave()
             queues = sorted(self._sleepers.queues)
             ids = list(self._sleepers.for_results)
         found = Effects()
@@ -347,7 +369,7 @@ class SqliteStore:
             found.sooner_ms = due[0] if due is not None else None
             found.ended += ended_among(txn, ids)
             found.has_spoken = bool(self._listeners)
-        self._tell(found)
+        return found
 
     # ── faults and forks ─────────────────────────────────────────────────────
 
