@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stem_core.cli import demo_tasks
-from stem_core.cli.demo_tasks import DeliberateFailure, FileFacts, measure
+from stem_core.cli.demo_journal import Journal
+from stem_core.cli.demo_tasks import LEASE_MS, DeliberateFailure, FileFacts, measure
 from stem_core.model.errors import Discard
 from stem_core.producer.context import TaskContext
 
@@ -35,7 +37,7 @@ def test_it_fails_as_often_as_it_is_told_to(tmp_path: Path, attempt: int, fails:
     (tmp_path / "file").touch()
     context = TaskContext.for_testing(attempt=attempt)
     if fails:
-        with pytest.raises(DeliberateFailure, match=f"attempt {attempt} fails on purpose"):
+        with pytest.raises(DeliberateFailure, match="on purpose"):
             measure(context, str(tmp_path / "file"), failures=2)
     else:
         assert measure(context, str(tmp_path / "file"), failures=2).size == 0
@@ -49,3 +51,16 @@ def test_a_file_that_cannot_be_read_is_an_end_and_no_failure(
 ) -> None:
     with pytest.raises(Discard, match=why):
         measure(TaskContext.for_testing(), str(tmp_path / name))
+
+
+def test_each_start_is_noted_also_of_an_attempt_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    journal = Journal(str(tmp_path / "starts"))
+    with pytest.raises(DeliberateFailure):
+        measure(TaskContext.for_testing(), str(tmp_path / "file"), journal=journal.path, failures=1)
+    measure(TaskContext.for_testing(attempt=2), str(tmp_path / "file"), journal=journal.path)
+    assert [start.attempt for start in journal.news()] == [1, 2]
+
+
+def test_its_lease_is_short_enough_to_be_watched() -> None:
+    assert measure.options.visibility_timeout == timedelta(milliseconds=LEASE_MS)

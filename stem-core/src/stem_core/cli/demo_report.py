@@ -262,6 +262,8 @@ def _moral(story: Story) -> str:
     casualty = story.casualty
     if casualty is None:
         return "All was done before a worker could be killed in the middle of a task."
+    if not casualty.held:
+        return "The killed worker held no task at that moment."
     held = count_of(len(casualty.held), "task")
     if any(not outcome.is_done or outcome.is_committed_twice for outcome in story.outcomes):
         return f"The killed worker held {held}, and its death did harm."
