@@ -436,7 +436,7 @@ def test_a_queue_that_nobody_used_is_warned_about(stem: Stem, run: Run) -> None:
 
 
 def test_without_queues_that_is_said(run: Run) -> None:
-    assert "No queue is known here" in run("queues", "list")[1]
+    assert "No queue holds anything now" in run("queues", "list")[1]
 
 
 def test_a_queue_is_held_until_it_is_resumed(stem: Stem, run: Run) -> None:

@@ -96,7 +96,7 @@ def _for_programs(found: Sequence[QueueStats]) -> dict[str, Any]:
 
 def _for_people(found: Sequence[QueueStats], paint: Paint) -> Iterator[str]:
     if not found:
-        yield "No queue is known here: nothing was ever enqueued."
+        yield "No queue holds anything now, not even a dead letter."
         return
     totals = _totals(found)
     rows = [_row(each) for each in found]

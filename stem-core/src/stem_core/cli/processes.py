@@ -1,0 +1,129 @@
+"""`stem worker --processes N`: a parent that loads no application, and N that do.
+
+Rule of this module: how processes are called and what people see of them. Who lives and
+who dies is `worker.supervision`, and how they are kept `worker.supervisor`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from random import random
+from typing import Final, NoReturn
+
+from stem_core.cli.banner import show_banner
+from stem_core.cli.exits import ExitCode
+from stem_core.cli.logs import log_as, log_as_expected
+from stem_core.model.errors import ConfigError
+from stem_core.worker.supervision import Crew
+from stem_core.worker.supervisor import Supervisor
+from stem_core.worker.tie import Hello
+
+__all__ = ["become_supervisor", "interpreter_options", "supervise"]
+
+_HOPELESS: Final = frozenset({ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.CONFIG})
+_OUTAGE: Final = frozenset({ExitCode.UNREACHABLE})
+
+_MODULE_OR_CODE: Final = re.compile("(-[bBdEiIOPqsSuvx]*)[mc]")
+"""``-m`` or ``-c``, perhaps with other options in front, as in ``-Im``."""
+
+
+def supervise(
+    count: int,
+    arguments: Sequence[str],
+    *,
+    name: str | None,
+    log_level: str | None,
+    log_format: str | None,
+) -> int:
+    """Run *count* workers of the command line *arguments*; return the exit code of them all."""
+    _check_system()
+    log_as_expected(log_level, log_format)
+    crew = Crew(count, hopeless=_HOPELESS, outage=_OUTAGE, roll=random)
+    return Supervisor(
+        crew,
+        _command(arguments),
+        now_ms=lambda: time.monotonic_ns() // 1_000_000,
+        greeted=_Reception(count, name),
+    ).run()
+
+
+def become_supervisor(count: int, arguments: Sequence[str]) -> NoReturn:
+    """Begin this process anew, as one that supervises *count* workers of *arguments*.
+
+    For one that had to load its application to learn how many it asks for: so it is rid of
+    all that the application has opened.
+    """
+    _check_system()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    again = ["stem_core", "worker", "--processes", str(count), *arguments]
+    os.execv(sys.executable, [sys.executable, *_options(), "-m", *again])
+
+
+class _Reception:
+    """Shows what the first process says of itself, as what is true of all of them."""
+
+    def __init__(self, count: int, name: str | None) -> None:
+        self._count = count
+        self._name = name
+        self._is_first = True
+
+    def __call__(self, hello: Hello) -> None:
+        if not self._is_first:
+            return
+        self._is_first = False
+        if log_as(hello.log_level, hello.log_format) == "text":
+            show_banner({**hello.facts, **self._facts(hello)})
+
+    def _facts(self, hello: Hello) -> dict[str, str]:
+        names = f"{self._name}-1 to {self._name}-{self._count}, " if self._name else ""
+        return {
+            "queues": f"{hello.facts['queues']} × {self._count} processes",
+            "worker": f"{names}supervised by pid {os.getpid()}",
+        }
+
+
+# ── how a process is called ──────────────────────────────────────────────────
+
+
+def _command(arguments: Sequence[str]) -> Callable[[int, int], Sequence[str]]:
+    start = [sys.executable, *_options(), "-m", "stem_core.cli.child"]
+
+    def command(slot: int, fd: int) -> Sequence[str]:
+        return [*start, str(fd), str(slot), "worker", *arguments]
+
+    return command
+
+
+def _options() -> Sequence[str]:
+    return interpreter_options(sys.orig_argv, sys.argv)
+
+
+def interpreter_options(originally: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
+    """Return the options of the interpreter that was called *originally*, for another one.
+
+    A program that is a file has no working directory on its path until Stem puts it there,
+    so there a module of the user cannot stand in for one of the standard library. Called
+    by ``-m`` it would have, unless it is told not to.
+    """
+    own = list(arguments[1:])
+    count = len(originally) - len(own)
+    if originally[count:] != own:  # somebody has changed them
+        return []
+    before = list(originally[1:count])
+    called = _MODULE_OR_CODE.fullmatch(before[-2]) if len(before) > 1 else None
+    if called is None:
+        return [*before[:-1], "-P"]
+    return [*before[:-2], *([called[1]] if len(called[1]) > 1 else [])]
+
+
+def _check_system() -> None:
+    if os.name != "posix":
+        raise ConfigError(
+            "this system cannot hand a socket to a new process, so there is no supervisor here",
+            way_out="Start as many workers as you need, each with --processes 1.",
+        )

@@ -1,0 +1,183 @@
+"""One process that runs the tasks of an application: the whole worker, or one of several."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from stem_core.cli.apps import load_app
+from stem_core.cli.banner import show_banner
+from stem_core.cli.exits import ExitCode
+from stem_core.cli.logs import log_as, log_as_expected
+from stem_core.cli.terminal import count_of
+from stem_core.contracts.capabilities import Durability
+from stem_core.contracts.observer import Event, Observer
+from stem_core.model.errors import ConfigError
+from stem_core.observe.log import LogObserver
+from stem_core.producer.client import Stem
+from stem_core.producer.lane import Lane
+from stem_core.worker.exits import MARGIN_MS
+from stem_core.worker.tie import Hello, Tie
+from stem_core.worker.worker import Worker
+
+__all__ = ["Serving"]
+
+_DURABILITY: Final = {
+    Durability.MEMORY: "what it holds ends with this process",
+    Durability.CACHED: "what it holds survives any process, a power cut may take the last moments",
+    Durability.SYNCED: "what it holds survives a power cut",
+}
+_ALONE: Final = (
+    "no other process can send work to this worker. "
+    "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL"
+)
+_log: Final = logging.getLogger("stem.worker")
+
+
+class Serving:
+    """An application that is loaded to be served. The log is set up when this is made.
+
+    Args:
+        app: where the application is.
+        tie: to the supervisor, if there is one.
+        log_level, log_format: instead of what the settings of the application say.
+
+    Raises:
+        ConfigError: there is no such application, or no task in it.
+    """
+
+    def __init__(
+        self, app: str, tie: Tie | None, *, log_level: str | None, log_format: str | None
+    ) -> None:
+        # Twice: the application may say something while it is imported, and have settings of
+        # its own.
+        log_as_expected(log_level, log_format)
+        self.stem: Final = load_app(app)
+        _check_tasks(self.stem, app)
+        config = self.stem.config
+        self._level = log_level or config.log_level
+        self._form = log_as(self._level, log_format or config.log_format)
+        self._app = app
+        self._tie = tie
+
+    def run(self, how: Mapping[str, Any]) -> int:
+        """Run a worker until it is told to stop; return its exit code, if the process can end.
+
+        *how* it works is said in the words of `Worker`.
+        """
+        gc.freeze()  # what was imported stays: looking through it again costs 4 % of a task
+        code = asyncio.run(self._serve(how))
+        if code != ExitCode.OK:
+            _leave(code)
+        return code
+
+    async def _serve(self, how: Mapping[str, Any]) -> int:
+        async with self.stem:
+            lane = await self.stem.lane()
+            if self._tie is None:
+                return await self._serve_alone(lane, Worker(self.stem, **_logged(how)))
+            _check_shared(lane)
+            return await self._serve_tied(lane, self._tie, how)
+
+    async def _serve_alone(self, lane: Lane, runs: Worker) -> int:
+        await runs.start()
+        runs.install_signals()  # before, there was nothing to drain
+        if self._form == "text":
+            show_banner(self._facts(lane, runs))
+        if not lane.capabilities.multiprocess:
+            _log.warning(_ALONE)
+        return await runs.ended()
+
+    async def _serve_tied(self, lane: Lane, tie: Tie, how: Mapping[str, Any]) -> int:
+        """The supervisor is told when the worker takes work, and says when it is to end."""
+        name = how.get("name")
+        how = {**how, "name": name and f"{name}-{tie.slot}"}
+        begins = _Beginning(lambda: tie.say(self._hello(lane, runs)))
+        runs = Worker(self.stem, **_logged(how, begins))
+        await runs.start()
+        tie.attend(
+            asyncio.get_running_loop(),
+            drain=runs.drain,
+            hand_back=runs.stop_now,
+            patience_ms=runs.terms.grace_ms + MARGIN_MS,
+        )
+        return await runs.ended()
+
+    def _hello(self, lane: Lane, runs: Worker) -> Hello:
+        return Hello(
+            grace_ms=runs.terms.grace_ms,
+            log_level=self._level,
+            log_format=self._form,
+            facts=self._facts(lane, runs),
+        )
+
+    def _facts(self, lane: Lane, runs: Worker) -> dict[str, str]:
+        return {
+            "app": f"{self._app}, {count_of(len(self.stem.registry.names()), 'task')}",
+            "broker": f"{lane.at} ({_DURABILITY[lane.capabilities.durability]})",
+            "backend": _backend_of(lane),
+            "queues": f"{', '.join(runs.queues)} × {runs.concurrency} at a time",
+            "signer": _signer_of(self.stem),
+            "worker": f"{runs.name}, pid {os.getpid()}",
+        }
+
+
+class _Beginning:
+    """Calls *then* once the worker takes work."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def on_event(self, event: Event, /) -> None:
+        if event.name == "worker-started":
+            self._then()
+
+
+def _logged(how: Mapping[str, Any], *observers: Observer) -> dict[str, Any]:
+    return {**how, "observers": [LogObserver(), *observers]}
+
+
+def _check_tasks(stem: Stem, app: str) -> None:
+    if not stem.registry.names():
+        raise ConfigError(
+            f"{app} has no task, so this worker could run nothing",
+            way_out="Import the modules that define tasks where the Stem is made, "
+            "or join their registries: stem.include(registry).",
+        )
+
+
+def _check_shared(lane: Lane) -> None:
+    """Refuse several processes on a store of which each would have its own."""
+    if not lane.capabilities.multiprocess:
+        raise ConfigError(
+            f"several processes cannot share the broker {lane.at}: it lives in one process, so "
+            "each of them would have an empty one of its own",
+            way_out="Name a broker that processes share, such as "
+            "STEM_BROKER_URL=sqlite:///tasks.db, or run one process: --processes 1.",
+        )
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now, whatever a task that does not end still holds."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _backend_of(lane: Lane) -> str:
+    if lane.backend is None:
+        return "none: nobody remembers results"
+    if lane.atomic:
+        return "the same store: a result commits with its acknowledgement"
+    return type(lane.backend).__name__
+
+
+def _signer_of(stem: Stem) -> str:
+    signer = stem.pipeline.signer
+    return ", ".join(signer.key_ids) if signer else "none: envelopes are not signed"

@@ -1,0 +1,250 @@
+"""The supervisor: a process that runs no task and keeps those that do alive.
+
+It starts each process afresh and shares nothing with it but one end of a pair of sockets
+(see `tie`). Rule of this module: it starts, hears, signals and says so in the log; what is
+to be done `supervision` decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import selectors
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+from stem_core.worker.exits import DRAINED, HANDED_BACK
+from stem_core.worker.supervision import Crew, GiveUp, Order, Restart, Start, Tell, Word, ending
+from stem_core.worker.tie import HAND_BACK, Hello
+
+__all__ = ["Command", "Supervisor"]
+
+_log = logging.getLogger("stem.worker")
+
+Command = Callable[[int, int], Sequence[str]]
+"""Returns the command line of the process with this number, for this end of its tie."""
+
+_WISHES: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Process:
+    """One that runs: in a session of its own, so that no terminal signals it."""
+
+    def __init__(self, slot: int, command: Command) -> None:
+        self.slot: Final = slot
+        self.tie, theirs = socket.socketpair()
+        try:
+            self._popen = subprocess.Popen(
+                command(slot, theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except BaseException:
+            self.tie.close()
+            raise
+        finally:
+            theirs.close()
+        self.tie.setblocking(False)
+        self.is_tied = True
+        self._said = b""
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def code(self) -> int | None:
+        """How it ended: an exit code, or a signal as a negative number."""
+        return self._popen.poll()
+
+    def hear(self) -> Hello | None:
+        """Return its hello, once, when all of it has come."""
+        before = self._said
+        self._read()
+        is_new = b"\n" in self._said and b"\n" not in before
+        return Hello.decode(self._said) if is_new else None
+
+    def _read(self) -> None:
+        try:
+            while said := self.tie.recv(65_536):
+                self._said += said
+        except BlockingIOError:
+            return
+        except OSError:  # it went without having read what it was told
+            pass
+        self.is_tied = False
+
+    def tell(self, word: Word) -> None:
+        match word:
+            case Word.DRAIN:
+                self._popen.send_signal(signal.SIGTERM)
+            case Word.HAND_BACK:
+                with suppress(OSError):  # it ends, or its tasks keep it from listening
+                    self.tie.send(HAND_BACK)
+            case Word.DIE:
+                self._kill()
+
+    def _kill(self) -> None:
+        if self.code is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)  # and what its tasks have started
+
+
+class Supervisor:
+    """Runs the processes of *crew* until they have ended for good.
+
+    Args:
+        command: how a process is started.
+        now_ms: the time, on a clock that never goes back.
+        greeted: is called with the hello of each process that takes work.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        command: Command,
+        *,
+        now_ms: Callable[[], int],
+        greeted: Callable[[Hello], None],
+    ) -> None:
+        self._crew = crew
+        self._command = command
+        self._now_ms = now_ms
+        self._greeted = greeted
+        self._processes: dict[int, _Process] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def run(self) -> int:
+        """Return the exit code of the worker. To be called in the main thread."""
+        with _bell() as bell, self._selector:
+            self._selector.register(bell, selectors.EVENT_READ)
+            self._obey(self._crew.begin())
+            while (code := self._crew.code) is None:
+                self._wait()
+                self._take_wishes(bell)
+                self._hear_all()
+                self._bury_the_dead()
+                self._obey(self._crew.passed(self._now_ms()))
+            return code
+
+    def _wait(self) -> None:
+        left_ms = self._crew.wakes_at_ms - self._now_ms()
+        self._selector.select(None if left_ms == math.inf else max(0.0, left_ms / 1000))
+
+    # ── what happens ─────────────────────────────────────────────────────────
+
+    def _take_wishes(self, bell: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            for number in bell.recv(4096):
+                if number in _WISHES:
+                    self._take_wish(signal.Signals(number).name)
+
+    def _take_wish(self, name: str) -> None:
+        orders = self._crew.signalled(self._now_ms())
+        told = next((order.word.value for order in orders if isinstance(order, Tell)), "end")
+        _say(logging.INFO, f"{name}: {len(orders)} processes are told to {told}", "worker-told")
+        self._obey(orders)
+
+    def _hear_all(self) -> None:
+        for process in list(self._processes.values()):
+            self._hear(process)
+
+    def _hear(self, process: _Process) -> None:
+        if not process.is_tied:
+            return
+        hello = process.hear()
+        if not process.is_tied:
+            self._selector.unregister(process.tie)
+        if hello is not None:
+            self._greeted(hello)
+            _say(logging.INFO, f"process {process.slot} takes work", "process-ready", process)
+            self._obey(self._crew.ready(process.slot, hello.grace_ms, self._now_ms()))
+
+    def _bury_the_dead(self) -> None:
+        for process in list(self._processes.values()):
+            if (code := process.code) is not None:
+                self._hear(process)  # its last words may not have been read
+                self._bury(process, code)
+
+    def _bury(self, process: _Process, code: int) -> None:
+        del self._processes[process.slot]
+        if process.is_tied:
+            self._selector.unregister(process.tie)
+        process.tie.close()
+        is_fine = self._crew.is_stopping and code in (DRAINED, HANDED_BACK)
+        text = f"process {process.slot} ended with {ending(code)}"
+        level = logging.INFO if is_fine else logging.ERROR
+        _say(level, text, "process-ended", process, exit_code=code)
+        self._obey(self._crew.ended(process.slot, code, self._now_ms()))
+
+    # ── what is to be done ───────────────────────────────────────────────────
+
+    def _obey(self, orders: Iterable[Order]) -> None:
+        for order in orders:
+            match order:
+                case Start(slot):
+                    self._start(slot)
+                case Restart(slot, pause_ms):
+                    facts = {"slot": slot, "pause_ms": pause_ms}
+                    _say(logging.WARNING, f"process {slot} starts again", "process-waits", **facts)
+                case Tell(slot, word):
+                    self._tell(slot, word)
+                case GiveUp(code, why):
+                    text = f"this worker gives up: {why}"
+                    _say(logging.CRITICAL, text, "worker-gave-up", exit_code=code)
+
+    def _start(self, slot: int) -> None:
+        try:
+            process = _Process(slot, self._command)
+        except OSError as error:
+            _say(logging.ERROR, f"process {slot} cannot be started: {error}", "process-ended")
+            self._obey(self._crew.ended(slot, os.EX_OSERR, self._now_ms()))
+            return
+        self._processes[slot] = process
+        self._selector.register(process.tie, selectors.EVENT_READ)
+        _say(logging.INFO, f"process {slot} started", "process-started", process)
+
+    def _tell(self, slot: int, word: Word) -> None:
+        process = self._processes.get(slot)
+        if process is None:
+            return
+        if word is Word.DIE:
+            text = f"process {slot} has not ended and is killed"
+            _say(logging.ERROR, text, "process-killed", process)
+        process.tell(word)
+
+
+def _say(
+    level: int, text: str, event: str, process: _Process | None = None, /, **facts: object
+) -> None:
+    about = {} if process is None else {"slot": process.slot, "pid": process.pid}
+    _log.log(level, "%s", text, extra={"stem_facts": {"event": event, **about, **facts}})
+
+
+@contextmanager
+def _bell() -> Iterator[socket.socket]:
+    """Give a socket that becomes readable at signals and tells their numbers."""
+    rings, bell = socket.socketpair()
+    with rings, bell:
+        rings.setblocking(False)
+        bell.setblocking(False)
+        numbers = (*_WISHES, signal.SIGCHLD)
+        before = signal.set_wakeup_fd(rings.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, _be_heard) for number in numbers}
+        try:
+            yield bell
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+
+
+def _be_heard(number: int, frame: FrameType | None) -> None:
+    """Do nothing, instead of what the system does: the bell has its number already."""

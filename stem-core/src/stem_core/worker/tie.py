@@ -1,0 +1,142 @@
+"""The tie between a supervisor and one of its processes: a pair of sockets, and what is said.
+
+The process says one thing, its `Hello`, when it takes work. The supervisor says
+`HAND_BACK`, or nothing at all: when it is gone, however it went, the system closes its
+end, and the process drains. Whom a signal tells to end drains too, and no number of
+signals means more: service managers signal a whole group, and the supervisor does it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from msgspec import json
+
+from stem_core.model.value import Value
+from stem_core.worker.exits import STUCK
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop  # the supervisor has none, and needs this module too
+
+__all__ = ["HAND_BACK", "Hello", "Tie"]
+
+_log = logging.getLogger("stem.worker")
+
+HAND_BACK: Final = b"!"
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Hello(Value, frozen=True, kw_only=True):
+    """What a process says once it takes work.
+
+    Attributes:
+        grace_ms: how long its tasks may go on when it is told to end.
+        log_level, log_format: how it logs, for the supervisor to do the same.
+        facts: about it, for people, by name.
+    """
+
+    grace_ms: int
+    log_level: str
+    log_format: str
+    facts: Mapping[str, str]
+
+    def encode(self) -> bytes:
+        """Return it as one line."""
+        return json.encode(self) + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Hello:
+        """Read what `encode` wrote."""
+        return json.decode(line, type=cls)
+
+
+class Tie:
+    """The end that a process holds.
+
+    Args:
+        fd: the socket that it was started with.
+        slot: its number among the processes of its supervisor.
+    """
+
+    def __init__(self, fd: int, slot: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.set_inheritable(False)  # what its tasks start is not tied
+        self.slot: Final = slot
+
+    def say(self, hello: Hello) -> None:
+        """Tell the supervisor, if there is still one."""
+        with suppress(OSError):
+            self._socket.sendall(hello.encode())
+
+    def attend(
+        self,
+        loop: AbstractEventLoop,
+        *,
+        drain: Callable[[], None],
+        hand_back: Callable[[], None],
+        patience_ms: int,
+    ) -> None:
+        """Call *drain* and *hand_back* in *loop* when they are asked for, from now on.
+
+        To be called in the main thread. Signals are heard until the process ends: one that
+        comes when all is done must not make a death of it. A process without a supervisor
+        that has not ended after *patience_ms* is ended, wherever its tasks stand.
+        """
+        handler = _draining(loop, drain)
+        for number in _SIGNALS:
+            signal.signal(number, handler)
+        listening = (loop, drain, hand_back, patience_ms)
+        threading.Thread(target=self._listen, args=listening, name="stem-tie", daemon=True).start()
+
+    def _listen(
+        self,
+        loop: AbstractEventLoop,
+        drain: Callable[[], None],
+        hand_back: Callable[[], None],
+        patience_ms: int,
+    ) -> None:
+        while _heard(self._socket):
+            _soon(loop, hand_back)
+        _log.warning("the supervisor of this process is gone: it drains")
+        _soon(loop, drain)
+        time.sleep(patience_ms / 1000)
+        os._exit(STUCK)
+
+
+def _draining(
+    loop: AbstractEventLoop, drain: Callable[[], None]
+) -> Callable[[int, FrameType | None], None]:
+    """Return a handler of signals that calls *drain* in *loop*, in this process alone."""
+    own = os.getpid()
+
+    def signalled(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            _soon(loop, drain)
+        else:  # a fork that a task has made: the signal is for it, and means what it does
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    return signalled
+
+
+def _soon(loop: AbstractEventLoop, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: all has ended already
+        loop.call_soon_threadsafe(call)
+
+
+def _heard(end: socket.socket) -> bytes:
+    """Return what the supervisor says; nothing when it is gone."""
+    try:
+        return end.recv(64)
+    except OSError:  # it went without having read what it was told
+        return b""
