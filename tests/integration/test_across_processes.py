@@ -257,6 +257,7 @@ def test_s21_an_isolation_that_is_not_there_is_refused_and_nothing_is_sent(shop:
         with pytest.raises(CapabilityMissing):
             await stem.enqueue("hangs", options=TaskOptions(isolation="process"))
         lane = await stem.lane()
+        assert lane.broker.admin is not None
         assert list(await lane.broker.admin.stats()) == []
 
     shop.run(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -77,11 +78,11 @@ def test_an_error_is_told_to_its_caller_alone():
     scene.gate.set()
 
     async def main():
-        good, bad = await asyncio.gather(
+        replies: list[Any] = await asyncio.gather(
             scene.desk.ask(shout, "good"), scene.desk.ask(shout, "bad"), return_exceptions=True
         )
-        assert good == "GOOD"
-        assert isinstance(bad, ValueError)
+        assert replies[0] == "GOOD"
+        assert isinstance(replies[1], ValueError)
 
     asyncio.run(main())
     stopped(scene)

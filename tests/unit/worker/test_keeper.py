@@ -302,5 +302,6 @@ def test_a_renewal_is_not_awaited_beyond_the_moment_when_its_task_must_end(now_m
     long = Delivery(
         message=a_message(lease_ms=90_000), receipt=Receipt("b", "q", 1), lease_ms=90_000
     )
-    runs: Any = [Run(each, Any, 0) for each in (delivery, long)]
+    outlet: Any = None
+    runs = [Run(each, outlet, 0) for each in (delivery, long)]
     assert patience_ms(runs, now_ms) == pytest.approx(patience)
