@@ -78,7 +78,7 @@ def test_an_error_is_told_to_its_caller_alone():
     scene.gate.set()
 
     async def main():
-        replies: list[Any] = await asyncio.gather(
+        replies: Any = await asyncio.gather(
             scene.desk.ask(shout, "good"), scene.desk.ask(shout, "bad"), return_exceptions=True
         )
         assert replies[0] == "GOOD"
