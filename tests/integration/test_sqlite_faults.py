@@ -498,3 +498,24 @@ def test_results_wait_for_each_other_across_handles(file: Path):
     record = asyncio.run(main())
     assert record is not None
     assert record.value == b"1"
+
+
+def test_a_fetch_that_is_cancelled_at_any_moment_leaves_the_message_to_the_next(file: Path):
+    async def body(broker: SqliteBroker) -> None:
+        for turns in range(120):
+            fetching = asyncio.ensure_future(
+                broker.fetch(["q"], limit=1, wait_ms=60_000, worker="torn away")
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            fetching.cancel()
+            await asyncio.wait([fetching])
+            if fetching.cancelled():
+                (delivery,) = await broker.fetch(["q"], limit=1, wait_ms=0, worker="next")
+            else:
+                (delivery,) = fetching.result()
+            assert (delivery.lapses, delivery.releases, delivery.attempt) == (0, 0, 1)
+            await broker.publish([message(f"next-{turns}")])
+            await broker.settle([Settlement(receipt=delivery.receipt)])
+
+    with_broker(file, body)

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import Any
 
-import pytest
-
 from stem_core.embedded.sqlite.desk import Desk
 
 
@@ -163,10 +161,13 @@ def test_nothing_is_done_here_while_the_desk_is_busy():
 
     async def main():
         first = await begun(scene, "a")
-        assert not scene.desk.do_here(first, lambda job: pytest.fail("it is busy"))  # type: ignore[arg-type]
+        assert not scene.desk.begin_here()
         scene.gate.set()
         await asyncio.gather(*first)
 
     asyncio.run(main())
     stopped(scene)
-    assert scene.desk.do_here(None, lambda job: True)  # type: ignore[arg-type]
+    assert scene.desk.begin_here()
+    assert not scene.desk.begin_here()
+    scene.desk.end_here()
+    assert scene.desk.begin_here()

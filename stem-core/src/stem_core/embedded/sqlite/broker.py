@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from stem_core.contracts.admin import BrokerAdmin
@@ -19,6 +22,7 @@ from stem_core.contracts.messages import (
     Located,
     Message,
     Published,
+    PublishStatus,
     Settled,
     Settlement,
 )
@@ -38,6 +42,7 @@ from stem_core.embedded.sqlite.rows import fits_in_row
 from stem_core.embedded.sqlite.settling import Order
 from stem_core.embedded.sqlite.taking import Taken
 from stem_core.embedded.waiting import Nap
+from stem_core.model.errors import StoreError
 from stem_core.model.value import replace
 
 __all__ = ["CAPABILITIES", "SqliteBroker"]
@@ -83,8 +88,14 @@ class SqliteBroker(SqliteHandle, Broker):
         if not messages:
             return []
         if len(messages) == 1:  # one that is too large is refused by itself
-            write = store.write_here if fits_in_row(messages[0].body) else store.write
-            return await write(publishing.publish, messages)
+            message = messages[0]
+            if fits_in_row(message.body) and await store.write_here(
+                "publish.insert_next",
+                partial(publishing.row_of, message),
+                partial(publishing.announce, message),
+            ):
+                return [Published(PublishStatus.CREATED, message.id)]
+            return await store.write(publishing.publish, messages)
         _refuse_too_much(messages)
         return await store.write(publishing.publish, messages)
 
@@ -106,9 +117,17 @@ class SqliteBroker(SqliteHandle, Broker):
             if taken.deliveries:
                 store.post(taking.hand_back, taken)
 
-        return await store.write(
-            taking.take, tuple(queues), limit, worker, glance=taking.glance, lost=hand_back
-        )
+        try:
+            return await store.write(
+                taking.take, tuple(queues), limit, worker, glance=taking.glance, lost=hand_back
+            )
+        except asyncio.CancelledError:
+            # It may be half way. The desk works in order: once it has come by twice, the
+            # take has happened or has not, and what it took is handed back.
+            with suppress(StoreError):
+                await store.write(taking.nothing)
+                await store.write(taking.nothing)
+            raise
 
     async def _wait(
         self, queues: Sequence[str], limit: int, wait_ms: int, worker: str

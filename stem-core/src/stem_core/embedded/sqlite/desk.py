@@ -136,14 +136,14 @@ class Desk:
         self._put(job)
         return await job.done()
 
-    def do_here(self, job: Job, work: Callable[[Job], bool]) -> bool:
-        """Let *work* do *job* in this thread, if the desk has nothing to do; say whether it did."""
-        if not self._jobs.empty() or not self.busy.acquire(blocking=False):
-            return False
-        try:
-            return work(job)
-        finally:
-            self.busy.release()
+    def begin_here(self) -> bool:
+        """Keep the desk from working, for a caller who works in its own thread, if it has
+        nothing to do; to be ended by `end_here`."""
+        return self._jobs.empty() and self.busy.acquire(blocking=False)
+
+    def end_here(self) -> None:
+        """Let the desk work again."""
+        self.busy.release()
 
     def post(self, verb: Callable[..., Any], *args: Any) -> None:
         """Let *verb* be done; nobody waits for it."""

@@ -11,7 +11,7 @@ from stem_core.embedded.handle import Handle
 from stem_core.embedded.sqlite.location import Location, location_of, refuse_tls
 from stem_core.embedded.sqlite.options import SqliteOptions
 from stem_core.embedded.sqlite.store import SqliteStore
-from stem_core.embedded.sqlite.transaction import Reading
+from stem_core.embedded.sqlite.taking import nothing
 from stem_core.model.ids import check_name
 from stem_core.model.structure import options_from_query
 from stem_core.model.urls import StemURL
@@ -53,7 +53,7 @@ class SqliteHandle(Handle[SqliteStore]):
         store = SqliteStore.at(location, context.namespace, durability, context.clock)
         handle = cls(store)
         try:
-            await store.write(_nothing)
+            await store.write(nothing)
         except BaseException:
             await handle.aclose()
             raise
@@ -70,10 +70,6 @@ class SqliteHandle(Handle[SqliteStore]):
             threads = self.store.user_goes()
             if threads:
                 await asyncio.to_thread(_join, threads)
-
-
-def _nothing(txn: Reading) -> None:
-    """Open the file, and no more."""
 
 
 def _join(threads: list[threading.Thread]) -> None:

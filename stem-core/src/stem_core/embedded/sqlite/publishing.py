@@ -14,9 +14,20 @@ from stem_core.embedded.sqlite.rows import (
     fits_in_row,
     more_of,
 )
-from stem_core.embedded.sqlite.transaction import Row, Writing
+from stem_core.embedded.sqlite.transaction import Effects, Row, Writing
 
-__all__ = ["MAX_BATCH", "MAX_BATCH_BYTES", "MAX_DELAY_MS", "MAX_PAYLOAD", "Admission", "publish"]
+__all__ = [
+    "MAX_BATCH",
+    "MAX_BATCH_BYTES",
+    "MAX_DELAY_MS",
+    "MAX_PAYLOAD",
+    "Admission",
+    "announce",
+    "delay_of",
+    "objection_to",
+    "publish",
+    "row_of",
+]
 
 MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
@@ -24,6 +35,24 @@ MAX_PAYLOAD: Final = 16 * 1024 * 1024
 MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
 
 _CREATED: Final = PublishStatus.CREATED
+
+
+def row_of(message: Message, now_ms: int, wall_ms: int) -> Row | None:
+    """Return the values of `publish.insert_next` for *message*; None if it takes more to publish
+    it, or to say why not."""
+    delay_ms = delay_of(message, wall_ms)
+    if message.unique is not None or objection_to(message, delay_ms):
+        return None
+    return _columns(message, now_ms, delay_ms)
+
+
+def announce(message: Message, effects: Effects, row: Row) -> None:
+    """Tell of *message*, which was published as *row*."""
+    due_ms = row[_DUE]
+    if due_ms is None:
+        effects.ready.add(message.queue)
+    else:
+        effects.due(due_ms)
 
 
 def publish(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
@@ -59,7 +88,7 @@ class Admission:
         """Accept *message*, or say why not."""
         if message.id in self._known and (status := self.status_of_known(message)):
             return Published(status, message.id)
-        delay_ms = self.delay_of(message)
+        delay_ms = delay_of(message, self._txn.wall_ms)
         if objection := objection_to(message, delay_ms):
             return Published(PublishStatus.REFUSED, message.id, objection)
         if message.unique is not None:
@@ -84,12 +113,6 @@ class Admission:
         same = digest == digest_of(message.body)
         return PublishStatus.DUPLICATE if same else PublishStatus.CONFLICT
 
-    def delay_of(self, message: Message) -> int:
-        """Turn an instant into a wait, by the wall clock of now."""
-        if message.not_before_ms:
-            return max(0, message.not_before_ms - self._txn.wall_ms)
-        return message.delay_ms
-
     def write(self) -> bool:
         """Let what was accepted be there; False, and nothing is, when an id was known."""
         if self._txn.insert("publish.insert", self._rows) < len(self._rows):
@@ -106,25 +129,36 @@ class Admission:
         self._txn.do("publish.claim", unique.key, message.id, until_ms)
 
     def _add(self, message: Message, delay_ms: int) -> None:
-        txn, unique, body = self._txn, message.unique, message.body
-        ticket, base, digest = txn.ticket(), txn.fence_base, digest_of(body)
-        place, due_ms = (DELAYED, txn.now_ms + delay_ms) if delay_ms > 0 else (READY, None)
-        is_small = fits_in_row(body)
-        self._rows.append(
-            (
-                ticket, message.id, message.queue, message.task, 9 - message.priority, place,
-                ticket, due_ms, txn.now_ms, base, base, base, message.lease_ms,
-                message.dedupe_for_ms, digest, unique and unique.key, unique and unique.until,
-                more_of(message), body if is_small else None,
-            )
-        )  # fmt: skip
-        if not is_small:
-            self._bodies.append((ticket, body))
-        self._known[message.id] = (place, due_ms, digest, base, ticket)
-        if due_ms is None:
-            txn.effects.ready.add(message.queue)
-        else:
-            txn.effects.due(due_ms)
+        txn = self._txn
+        columns = _columns(message, txn.now_ms, delay_ms)
+        ticket, base = txn.ticket(), txn.fence_base
+        self._rows.append((ticket, ticket, base, base, base, *columns))
+        if not fits_in_row(message.body):
+            self._bodies.append((ticket, message.body))
+        known = (columns[_PLACE], columns[_DUE], columns[_DIGEST], base, ticket)
+        self._known[message.id] = known
+        announce(message, txn.effects, columns)
+
+
+_PLACE, _DUE, _DIGEST = 4, 5, 9
+
+
+def _columns(message: Message, now_ms: int, delay_ms: int) -> Row:
+    """Return the columns of a new row, but for those that count."""
+    unique, body = message.unique, message.body
+    place, due_ms = (DELAYED, now_ms + delay_ms) if delay_ms > 0 else (READY, None)
+    return (
+        message.id, message.queue, message.task, 9 - message.priority, place, due_ms, now_ms,
+        message.lease_ms, message.dedupe_for_ms, digest_of(body), unique and unique.key,
+        unique and unique.until, more_of(message), body if fits_in_row(body) else None,
+    )  # fmt: skip
+
+
+def delay_of(message: Message, wall_ms: int) -> int:
+    """Turn an instant into a wait, by the wall clock of now."""
+    if message.not_before_ms:
+        return max(0, message.not_before_ms - wall_ms)
+    return message.delay_ms
 
 
 def objection_to(message: Message, delay_ms: int) -> str:
@@ -145,16 +179,14 @@ def objection_to(message: Message, delay_ms: int) -> str:
 
 def _objection_to_texts(message: Message) -> str:
     """SQLite keeps text as UTF-8, which has no place for half a surrogate pair."""
-    texts = (
-        message.id,
-        message.queue,
-        message.task,
-        message.unique.key if message.unique else None,
-    )
+    texts = [message.id, message.queue, message.task, message.key_id, message.algorithm]
+    texts += [message.partition, message.content_type, *message.limit_keys]
+    if message.unique is not None:
+        texts.append(message.unique.key)
+    text = "".join(texts)
     try:
-        for text in texts:
-            if text is not None:
-                text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError:
         return "a name in it is no valid Unicode"
     return ""

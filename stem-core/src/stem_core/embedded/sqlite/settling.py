@@ -26,7 +26,7 @@ from stem_core.contracts.messages import (
     SettleStatus,
 )
 from stem_core.embedded.sqlite.held import Held, held_rows, refusal
-from stem_core.embedded.sqlite.publishing import Admission, objection_to
+from stem_core.embedded.sqlite.publishing import Admission, delay_of, objection_to
 from stem_core.embedded.sqlite.records import Written, offer
 from stem_core.embedded.sqlite.rows import (
     DELAYED,
@@ -162,7 +162,7 @@ class _Turn:
         self, settlement: Settlement, written: Written | None, held: Held
     ) -> Settled:
         admission = Admission(self._txn, settlement.follow_ups)
-        if objection := _objection_to(settlement, admission):
+        if objection := _objection_to(settlement, admission, self._txn.wall_ms):
             return Settled(SettleStatus.INVALID, objection)
         if written is not None and not offer(self._txn, [written])[written.id]:
             return _STALE
@@ -266,7 +266,7 @@ def end(txn: Writing, rows: Sequence[Held], verb: str) -> None:
     txn.effects.ended_messages += len(rows)
 
 
-def _objection_to(settlement: Settlement, admission: Admission) -> str:
+def _objection_to(settlement: Settlement, admission: Admission, wall_ms: int) -> str:
     """Say which follow-up cannot be published; empty when all of them can."""
     bodies: dict[str, bytes] = {}
     for message in settlement.follow_ups:
@@ -276,6 +276,6 @@ def _objection_to(settlement: Settlement, admission: Admission) -> str:
             or bodies.setdefault(message.id, message.body) != message.body
         ):
             return f"follow-up {message.id}: this id is known with another body"
-        if known is None and (objection := objection_to(message, admission.delay_of(message))):
+        if known is None and (objection := objection_to(message, delay_of(message, wall_ms))):
             return f"follow-up {message.id}: {objection}"
     return ""

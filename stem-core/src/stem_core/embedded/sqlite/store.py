@@ -29,7 +29,7 @@ from stem_core.embedded.sqlite.location import Location
 from stem_core.embedded.sqlite.records import ended_among
 from stem_core.embedded.sqlite.session import NotNow, Session
 from stem_core.embedded.sqlite.sweeping import sweep
-from stem_core.embedded.sqlite.transaction import Effects, Writing
+from stem_core.embedded.sqlite.transaction import Effects, Row, Writing
 from stem_core.embedded.sqlite.watcher import Watcher
 from stem_core.model.errors import Fault, StemError, StoreError
 
@@ -38,6 +38,7 @@ __all__ = ["SqliteStore"]
 R = TypeVar("R")
 Durability = Literal["full", "normal"]
 Gather = Callable[[], list[Job]]
+RowAt = Callable[[int, int], Row | None]
 
 _SWEEP_EVERY_MS: Final = 1_000
 _SWEEP_ON_MS: Final = 5
@@ -137,25 +138,54 @@ class SqliteStore:
         outcome: R = await self._writer.ask(verb, *args, glance=glance, lost=lost)
         return outcome
 
-    async def write_here(self, verb: Callable[..., R], *args: Any) -> R:
-        """`write`, but in the caller's own thread while that is quicker than another one.
+    async def write_here(
+        self,
+        name: str,
+        row_at: Callable[[int, int], Row | None],
+        tell: Callable[[Effects, Row], None],
+    ) -> bool:
+        """Insert one row in the caller's own thread, while that is quicker than another one.
 
-        Waking a thread and being woken by it takes about as long as a commit on a fast
-        disk. Nothing is waited for here: not the desk, not another process; and after a
-        commit that took long the next one is left to the thread. After a few in a row
-        the loop has a turn: those who ask meanwhile share the next call.
+        *row_at* gives the row for the store's time and the wall's; None, and the answer
+        False, if it takes more than this. Waking a thread and being woken by it takes about
+        as long as a commit on a fast disk. Nothing is waited for here, neither the desk nor
+        another process, and after a commit that took long the next one is left to the
+        thread. After a few in a row the loop has a turn: those who ask meanwhile share
+        the next call.
         """
         self._in_a_row += 1
         if self._in_a_row >= _IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        job = Job(verb, args, is_awaited=False)
-        if not self._is_quick or not self._writer.do_here(job, self._write_here):
-            return await self.write(verb, *args)
-        if job.error is not None:
-            raise job.error
-        outcome: R = job.outcome
-        return outcome
+        if not self._is_quick or not self._writer.begin_here():
+            return False
+        try:
+            return self._insert(name, row_at, tell)
+        except NotNow:
+            return False
+        except Exception as error:
+            raise self._say(error, "write") from error
+        finally:
+            self._writer.end_here()
+
+    def _insert(
+        self,
+        name: str,
+        row_at: Callable[[int, int], Row | None],
+        tell: Callable[[Effects, Row], None],
+    ) -> bool:
+        now = self._session.facts.time
+        row = row_at(now.now_ms(), now.wall_ms())
+        if row is None:
+            return False
+        began = time.monotonic()
+        is_new = self._session.write_alone(name, row) > 0
+        self._is_quick = time.monotonic() - began < _QUICK_S
+        if is_new and self._is_needed():
+            effects = Effects()
+            tell(effects, row)
+            self._tell(effects)
+        return is_new
 
     def post(self, verb: Callable[..., Any], *args: Any) -> None:
         """Run *verb* in a write transaction, soon; nobody waits for it."""
@@ -251,6 +281,8 @@ class SqliteStore:
 
     def _tell(self, effects: Effects) -> None:
         """Wake whom a committed transaction concerns."""
+        if not self._is_needed():  # who comes now looks after the commit
+            return
         with self._lock:
             for queue in effects.ready:
                 self._sleepers.ready(queue)
@@ -300,22 +332,10 @@ class SqliteStore:
             jobs[0].made(outcome)
         return outcome is not None
 
-    def _write_here(self, job: Job) -> bool:
-        """Do *job* if nobody else writes just now."""
-        try:
-            self._commit([job], list, wait=False)
-        except NotNow:
-            return False
-        except _VerbFailed as failed:
-            job.error = self._say(failed.cause, "write")
-        except Exception as error:
-            job.error = self._say(error, "write")
-        return True
-
-    def _commit(self, jobs: Sequence[Job], gather: Gather, *, wait: bool = True) -> None:
+    def _commit(self, jobs: Sequence[Job], gather: Gather) -> None:
         began = time.monotonic()
         outcomes: list[tuple[Job, Any]] = []
-        with self._session.writing(wait=wait) as txn:
+        with self._session.writing() as txn:
             todo = jobs
             while todo:
                 outcomes += [(job, _run(job, txn)) for job in todo if job.is_wanted]

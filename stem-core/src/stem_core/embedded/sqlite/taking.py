@@ -12,7 +12,7 @@ from stem_core.embedded.sqlite.store_time import advance, next_due_ms
 from stem_core.embedded.sqlite.transaction import Reading, Row, Writing
 from stem_core.model.outcome import TaskError
 
-__all__ = ["Taken", "body_in", "errors_of", "glance", "hand_back", "take"]
+__all__ = ["Taken", "body_in", "errors_of", "glance", "hand_back", "nothing", "take"]
 
 _BODY, _ERRORS, _KEY, _UNTIL, _PLACE = 8, 15, 16, 17, 18
 
@@ -83,6 +83,10 @@ def hand_back(txn: Writing, taken: Taken) -> None:
         if key is not None:
             txn.do("fetch.claim_again", key, delivery.message.id)
         txn.effects.ready.add(delivery.message.queue)
+
+
+def nothing(txn: Writing) -> None:
+    """Do nothing, in its turn."""
 
 
 def body_in(txn: Reading, seq: int, body: bytes | None) -> bytes:

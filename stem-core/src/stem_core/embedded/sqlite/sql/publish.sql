@@ -13,9 +13,23 @@ INSERT OR REPLACE INTO stem_unique (key, id, until_ms) VALUES (?, ?, ?);
 
 -- name: insert
 INSERT INTO stem_message (
-    seq, id, queue, task, rank, place, ticket, due_ms, ready_ms, fence, base, settled,
+    seq, ticket, fence, base, settled, id, queue, task, rank, place, due_ms, ready_ms,
     lease_ms, dedupe_ms, digest, unique_key, unique_until, more, body
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* each */
+ON CONFLICT (id) DO NOTHING;
+
+-- name: insert_next
+-- The same for one message, which finds out by itself what it is counted from.
+INSERT INTO stem_message (
+    seq, ticket, fence, base, settled, id, queue, task, rank, place, due_ms, ready_ms,
+    lease_ms, dedupe_ms, digest, unique_key, unique_until, more, body
+)
+SELECT n, n, fence_base, fence_base, fence_base, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM (
+    SELECT max(ticket, ifnull((SELECT max(seq) FROM stem_message), 0)) + 1 AS n, fence_base
+    FROM stem_meta
+)
+WHERE true
 ON CONFLICT (id) DO NOTHING;
 
 -- name: take_back
