@@ -25,7 +25,6 @@ class Held(NamedTuple):
     id: str
     seq: int
     queue: str
-    rank: int
     place: int
     due_ms: int | None
     fence: int
@@ -35,8 +34,6 @@ class Held(NamedTuple):
     first_parked_ms: int | None
     unique_key: str | None
     cancel_reason: str | None
-    dedupe_ms: int
-    has_body_apart: int
 
     def is_mine(self, receipt: Receipt) -> bool:
         """True while *receipt* is its last lease, unsettled; lapsed or not."""

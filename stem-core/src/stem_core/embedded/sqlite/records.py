@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
-
-from attrs import frozen
+from typing import Final, NamedTuple
 
 from stem_core.contracts.backend import Progress, RecordFilter, RecordPage
 from stem_core.embedded.sqlite.transaction import Reading, Writing
@@ -27,6 +25,7 @@ __all__ = [
     "offer",
     "progress_of",
     "put",
+    "refused_among",
     "reopen",
     "save",
     "write",
@@ -35,17 +34,12 @@ __all__ = [
 MAX_VALUE: Final = 64 * 1024 * 1024
 
 
-@frozen
-class Written:
-    """A record and the bytes that are kept of it."""
+class Written(NamedTuple):
+    """A record, whose it is, and the bytes that are kept of it."""
 
+    id: str
     record: Record
     text: bytes
-
-    @property
-    def id(self) -> str:
-        """Whose record it is."""
-        return self.record.id
 
 
 def objection_to(record: Record, id: str) -> str:
@@ -62,7 +56,7 @@ def write(record: Record, id: str) -> tuple[Written | None, str]:
     if objection := objection_to(record, id):
         return None, objection
     try:
-        return Written(record, encode_record(record)), ""
+        return Written(id, record, encode_record(record)), ""
     except (EnqueueError, ResultCorrupt) as error:
         return None, str(error)
 
@@ -78,9 +72,20 @@ def offer(txn: Writing, offered: Sequence[Written]) -> Mapping[str, bool]:
     if not offered:
         return {}
     old = _load(txn, [each.id for each in offered])
+    if not old:
+        put(txn, offered)
+        return dict.fromkeys([each.id for each in offered], True)
     verdicts = {each.id: _may_stay(each.record, old.get(each.id)) for each in offered}
     put(txn, [each for each in offered if verdicts[each.id] and old.get(each.id) != each.record])
     return verdicts
+
+
+def refused_among(txn: Reading, offered: Sequence[Written]) -> frozenset[str]:
+    """Return the ids whose records `offer` would not keep."""
+    old = _load(txn, [each.id for each in offered]) if offered else {}
+    return frozenset(
+        each.id for each in offered if old and not _may_stay(each.record, old.get(each.id))
+    )
 
 
 def _may_stay(record: Record, old: Record | None) -> bool:
@@ -117,7 +122,7 @@ def reopen(txn: Writing, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
         if record is not None and record.fence <= fence:
             # The one way out of a terminal state: this record replaces it by decree.
             again = replace(record, state=State.QUEUED, value=None, reason="", finished_at_ms=0)
-            put(txn, [Written(again, encode_record(again))])
+            put(txn, [Written(id, again, encode_record(again))])
     return [id in old for id, _ in replayed]
 
 

@@ -2,7 +2,8 @@
 
 A batch of settlements whose ids are all different is decided together and written with few
 statements. One with follow-ups, or one whose id the batch names before, takes its own turn,
-so that it sees what happened before it.
+so that it sees what happened before it. Most settlements acknowledge and nothing else: those
+are tried by one statement, and what it leaves is decided like the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from stem_core.contracts.messages import (
+    ACK,
     Ack,
     DeadLetter,
     Extended,
@@ -27,7 +29,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.embedded.sqlite.held import Held, held_rows, refusal
 from stem_core.embedded.sqlite.publishing import Admission, delay_of, objection_to
-from stem_core.embedded.sqlite.records import Written, offer
+from stem_core.embedded.sqlite.records import Written, offer, put, refused_among
 from stem_core.embedded.sqlite.rows import (
     DELAYED,
     MAX_ERRORS,
@@ -35,7 +37,7 @@ from stem_core.embedded.sqlite.rows import (
     READY,
     error_text,
 )
-from stem_core.embedded.sqlite.transaction import Writing
+from stem_core.embedded.sqlite.transaction import Row, Writing
 from stem_core.model.outcome import TaskError
 
 __all__ = ["Order", "extend", "settle"]
@@ -81,8 +83,44 @@ def settle(txn: Writing, orders: Sequence[Order]) -> Sequence[Settled]:
     """`Broker.settle`."""
     replies: list[Settled] = []
     for turn in _turns(orders):
-        replies += _Turn(txn, turn).settle()
+        acknowledged = _acknowledge(txn, turn)
+        rest = [order for order in turn if order[0].receipt.id not in acknowledged]
+        others = iter(_Turn(txn, rest).settle() if rest else ())
+        replies += [
+            _DONE if order[0].receipt.id in acknowledged else next(others) for order in turn
+        ]
     return replies
+
+
+def _acknowledge(txn: Writing, turn: Sequence[Order]) -> frozenset[str]:
+    """Do the plain acknowledgements among *turn* whose leases hold; return their ids."""
+    plain = [order for order in turn if _is_plain(order)]
+    refused = refused_among(txn, [written for _, written, _ in plain if written is not None])
+    mine = {
+        settlement.receipt.id: written
+        for settlement, written, _ in plain
+        if settlement.receipt.id not in refused
+    }
+    receipts = [(each[0].receipt.id, each[0].receipt.fence) for each in plain]
+    rows = txn.change("settle.acknowledge", [r for r in receipts if r[0] in mine], txn.now_ms)
+    ended = frozenset(row[0] for row in rows)
+    put(txn, [written for id in ended if (written := mine[id]) is not None])
+    _clean_up(txn, rows)
+    return ended
+
+
+def _is_plain(order: Order) -> bool:
+    settlement, _, objection = order
+    return settlement.outcome is ACK and not settlement.follow_ups and not objection
+
+
+def _clean_up(txn: Writing, rows: Sequence[Row]) -> None:
+    """Remove what lies beside messages that have ended; *rows*: id, seq, unique key, errors."""
+    txn.do_for("settle.drop_bodies", [row[1] for row in rows])
+    txn.do_for("settle.drop_errors", [row[1] for row in rows if row[3]])
+    for id, _, key, _ in rows:
+        if key is not None:
+            txn.do("fetch.let_go", key, id)
 
 
 def _turns(orders: Sequence[Order]) -> Iterator[Sequence[Order]]:
@@ -258,12 +296,7 @@ class _Turn:
 def end(txn: Writing, rows: Sequence[Held], verb: str) -> None:
     """Let messages end by *verb*: of each only the id stays, for as long as it asked."""
     txn.do_for(verb, [held.seq for held in rows], txn.now_ms)
-    txn.do_for("settle.drop_bodies", [held.seq for held in rows if held.has_body_apart])
-    txn.do_for("settle.drop_errors", [held.seq for held in rows if held.errors])
-    for held in rows:
-        if held.unique_key is not None:
-            txn.do("fetch.let_go", held.unique_key, held.id)
-    txn.effects.ended_messages += len(rows)
+    _clean_up(txn, [(held.id, held.seq, held.unique_key, held.errors) for held in rows])
 
 
 def _objection_to(settlement: Settlement, admission: Admission, wall_ms: int) -> str:

@@ -66,17 +66,15 @@ class Effects:
         ready: queues with something to take.
         sooner_ms: something will happen by itself at this instant, or nothing new will.
         ended: tasks that have a terminal record.
-        ended_messages: how many rows wait to be swept now.
         has_spoken: there is a control message.
     """
 
-    __slots__ = ("ended", "ended_messages", "has_spoken", "ready", "sooner_ms")
+    __slots__ = ("ended", "has_spoken", "ready", "sooner_ms")
 
     def __init__(self) -> None:
         self.ready: set[str] = set()
         self.sooner_ms: int | None = None
         self.ended: list[str] = []
-        self.ended_messages = 0
         self.has_spoken = False
 
     def due(self, at_ms: int) -> None:
@@ -123,6 +121,18 @@ class Writing(Reading):
             count += self._run(self._sql.repeated(name, size), values).rowcount
             start += size
         return count
+
+    def change(self, name: str, rows: Sequence[Row], *after: Any) -> list[Row]:
+        """Run the statement *name* for all of *rows*, *after* being its last values; return what
+        it returns."""
+        changed: list[Row] = []
+        start = 0
+        for size in pieces(len(rows)):
+            values = [value for row in rows[start : start + size] for value in row]
+            sql = self._sql.repeated(name, size)
+            changed += self._run(sql, (*values, *after)).fetchall()
+            start += size
+        return changed
 
     def do_for(self, name: str, seqs: Sequence[int], *before: Any) -> None:
         """Run the statement *name* once for all of *seqs*."""

@@ -3,13 +3,25 @@
 -- name: rows
 -- ids -> what it takes to decide
 SELECT
-    id, seq, queue, rank, place, due_ms, fence, settled, failed, errors,
-    first_parked_ms, unique_key, cancel_reason, dedupe_ms, body IS NULL
+    id, seq, queue, place, due_ms, fence, settled, failed, errors,
+    first_parked_ms, unique_key, cancel_reason
 FROM stem_message WHERE id IN (? /* each */);
 
 -- name: extend
 -- due, seq
 UPDATE stem_message SET place = 3, due_ms = ? WHERE seq = ?;
+
+-- name: acknowledge
+-- (id, fence) of each, now -> id, seq, unique key, errors of those whose leases held. Of a
+-- message only its id stays, for as long as it asked.
+WITH mine (id, fence) AS (VALUES (?, ?) /* each */)
+UPDATE stem_message
+SET place = 5, due_ms = ? + dedupe_ms, settled = stem_message.fence,
+    body = NULL, more = NULL, worker = NULL
+FROM mine
+WHERE stem_message.id = mine.id AND stem_message.fence = mine.fence
+    AND settled < stem_message.fence AND place < 4
+RETURNING stem_message.id, seq, unique_key, errors;
 
 -- name: end
 -- now, seqs: settled for good. Of the message only its id stays, for as long as it asked.

@@ -17,8 +17,8 @@ DELETE FROM stem_message WHERE seq IN (
 -- name: dead
 -- -> dead letters whose time is over, with the columns of settle.rows
 SELECT
-    id, seq, queue, rank, place, due_ms, fence, settled, failed, errors,
-    first_parked_ms, unique_key, cancel_reason, dedupe_ms, body IS NULL
+    id, seq, queue, place, due_ms, fence, settled, failed, errors,
+    first_parked_ms, unique_key, cancel_reason
 FROM stem_message WHERE place = 4 AND due_ms IS NOT NULL AND due_ms <= ?
 ORDER BY due_ms LIMIT ?;
 
