@@ -111,7 +111,7 @@ SQLITE = Suite(
     phases={
         "stem": {"throughput": 1, "latency": 200, "backlog": 200_000},
         "stem normal": {"throughput": 1, "latency": 200},
-        "huey": {"throughput": 0.1, "latency": 200},
+        "huey": {"throughput": 0.2, "latency": 200},
         "huey nosync": {"throughput": 0.5, "latency": 200},
         LIMIT: {"throughput": 1},
     },

@@ -17,7 +17,7 @@ BODY = b"x" * 200
 
 def throughput(connection: sqlite3.Connection, count: int) -> None:
     figures = Figures()
-    singles = count // 10
+    singles = count // 5
     insert = "INSERT INTO task (body) VALUES (?)"
     with figures.rate("enqueue_per_s", singles):
         for _ in range(singles):

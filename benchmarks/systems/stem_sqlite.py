@@ -61,7 +61,7 @@ async def drain(count: int) -> None:
 
 async def throughput(count: int) -> None:
     figures = Figures()
-    singles = count // 10
+    singles = count // 5
     await nothing.enqueue(*ARGS)  # opens the file
     with figures.rate("enqueue_per_s", singles):
         for _ in range(singles):

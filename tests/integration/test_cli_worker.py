@@ -253,7 +253,7 @@ def test_a_wrong_variable_is_an_error_of_the_settings(settled: Path) -> None:
 def test_a_missing_broker_is_answered_with_one_that_exists(settled: Path) -> None:
     ended, said = refused(settled, "settled:homeless")
     assert ended == 4
-    assert "Example: STEM_BROKER_URL=memory://" in said
+    assert "Example: STEM_BROKER_URL=sqlite:///tasks.db" in said
     assert "redis" not in said
 
 

@@ -34,7 +34,8 @@ _DURABILITY: Final = {
 }
 _ALONE: Final = (
     "no other process can send work to this worker. "
-    "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL"
+    "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL, "
+    "to sqlite:///tasks.db for one machine"
 )
 _log: Final = logging.getLogger("stem.worker")
 

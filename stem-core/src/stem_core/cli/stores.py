@@ -44,5 +44,6 @@ def refuse_private(
     if not store.capabilities.multiprocess:
         raise ConfigError(
             f"the {what} of {at} lives in this process only: {in_vain or _IN_VAIN[what]}",
-            way_out="Name a store that processes share, in STEM_BROKER_URL or in the application.",
+            way_out="Name a store that processes share, in STEM_BROKER_URL or in the application: "
+            "sqlite:///tasks.db for one machine.",
         )

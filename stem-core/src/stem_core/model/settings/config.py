@@ -54,14 +54,14 @@ class StemConfig:
         "STEM_BROKER_URL",
         read=read_url,
         help="The broker that moves the work. Required.",
-        example="memory://orders",
+        example="sqlite:///tasks.db",
     )
     result_backend_url: StemURL | None = setting(
         "STEM_RESULT_BACKEND_URL",
         read=read_url,
         help="The backend that remembers results; `none://` for none. "
         "Without it the broker's own store, where its plugin has a backend.",
-        example="memory://results",
+        example="sqlite:///results.db",
     )
     signer_url: StemURL | None = setting(
         "STEM_SIGNER_URL",
@@ -295,8 +295,8 @@ def _no_broker(mistyped: str | None) -> MissingSetting:
         way_out = f"{mistyped} is set. Did you mean STEM_BROKER_URL?"
     else:
         way_out = (
-            "Example: STEM_BROKER_URL=memory://, which lives in one process. Plugins add "
-            "brokers that processes share: `stem plugins` lists what is installed."
+            "Example: STEM_BROKER_URL=sqlite:///tasks.db, one file for all processes of a machine. "
+            "Plugins add brokers for several machines: `stem plugins` lists what is installed."
         )
     return MissingSetting("STEM_BROKER_URL is not set", way_out=way_out)
 
