@@ -36,6 +36,11 @@ class Sleepers:
         self.latest_ms = -1
 
     @property
+    def is_empty(self) -> bool:
+        """True when nobody waits; the one thing that may be asked without the store's lock."""
+        return not (self._for_work or self.for_results)
+
+    @property
     def count(self) -> int:
         """How many wait."""
         return len(self._for_work) + sum(map(len, self.for_results.values()))

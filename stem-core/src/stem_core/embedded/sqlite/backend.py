@@ -69,7 +69,7 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
         try:
             while not self.is_closed:
                 # Noted before the look: what is saved after the look ends the nap.
-                store.wait_for_result(nap, id)
+                store.waiters.wait_for_result(nap, id)
                 (record,) = await store.read(records.load, [id])
                 if record is not None and record.state.is_terminal:
                     return record
@@ -78,7 +78,7 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
                     return None
                 await nap.sleep(clock, min(until_ms, now_ms + _LOOK_AGAIN_MS))
         finally:
-            store.dismiss(nap, result_of=id)
+            store.waiters.dismiss(nap, result_of=id)
         return None
 
     async def list(

@@ -137,17 +137,17 @@ class SqliteBroker(SqliteHandle, Broker):
         try:
             while not self.is_closed:
                 # Noted before the look: what comes after the look ends the nap.
-                store.wait_for_work(nap, queues, None)
+                store.waiters.wait_for_work(nap, queues)
                 taken = await self._take(queues, limit, worker)
                 if taken.deliveries or clock.monotonic_ms() >= until_ms:
                     return taken.deliveries
                 look_again_ms = until_ms
                 if taken.next_due_ms is not None:
                     look_again_ms = min(until_ms, store.monotonic_ms(taken.next_due_ms))
-                    store.look_at(nap, queues, taken.next_due_ms)
+                    store.waiters.will_look(nap, queues, taken.next_due_ms)
                 await nap.sleep(clock, look_again_ms)
         finally:
-            store.dismiss(nap)
+            store.waiters.dismiss(nap)
         return []
 
     async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:

@@ -31,7 +31,7 @@ class SqliteControl(ControlChannel):
     async def listen(self) -> AsyncIterator[ControlMessage]:
         store, nap = self._handle.enter(), Nap()
         began_ms = store.clock.monotonic_ms()
-        store.listen(nap)
+        store.waiters.listen(nap)
         last = await store.read(_last_before, lambda: store.instant_ms(began_ms))
         try:
             while True:
@@ -40,7 +40,7 @@ class SqliteControl(ControlChannel):
                     yield message
                 await nap.wait()
         finally:
-            store.unlisten(nap)
+            store.waiters.unlisten(nap)
 
 
 def _send(txn: Writing, message: ControlMessage) -> None:

@@ -14,7 +14,6 @@ import atexit
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, Literal, TypeVar
@@ -22,7 +21,6 @@ from weakref import WeakSet, WeakValueDictionary
 
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.embedded import forks
-from stem_core.embedded.sleepers import Sleeper, Sleepers
 from stem_core.embedded.sqlite.desk import Desk, Job
 from stem_core.embedded.sqlite.errors import translated
 from stem_core.embedded.sqlite.location import Location
@@ -30,6 +28,7 @@ from stem_core.embedded.sqlite.records import ended_among
 from stem_core.embedded.sqlite.session import NotNow, Session
 from stem_core.embedded.sqlite.sweeping import sweep
 from stem_core.embedded.sqlite.transaction import Effects, Row, Writing
+from stem_core.embedded.sqlite.waiters import Waiters, Wanted
 from stem_core.embedded.sqlite.watcher import Watcher
 from stem_core.model.errors import Fault, StemError, StoreError
 
@@ -43,7 +42,6 @@ RowAt = Callable[[int, int], Row | None]
 _SWEEP_EVERY_MS: Final = 1_000
 _SWEEP_ON_MS: Final = 5
 _FAREWELL_S: Final = 2.0
-_FOR_EVER_MS: Final = 1 << 62
 _QUICK_S: Final = 0.002
 """A commit that takes longer than this is none that an event loop should make by itself."""
 
@@ -59,6 +57,7 @@ class SqliteStore:
         generation: grows in a forked child, where handles of the parent end.
         clock: where time comes from.
         location: where it is.
+        waiters: who waits here for what.
     """
 
     _named: ClassVar[WeakValueDictionary[tuple[str, str, str, int], SqliteStore]] = (
@@ -97,9 +96,6 @@ class SqliteStore:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._sleepers = Sleepers()
-        self._listeners: set[Sleeper] = set()
-        self._leaving: deque[tuple[Sleeper, str | None]] = deque()
         self._sweep_at_ms = 0
         self._is_quick = False  # not known yet
         self._in_a_row = 0
@@ -110,8 +106,12 @@ class SqliteStore:
             else Desk("stem-sqlite-read", self._read, lambda: self._leave("read"))
         )
         self._watcher = Watcher(
-            self._version, self._look, self._is_needed, lambda: self._leave("watch")
+            self._version,
+            self._look,
+            lambda: not self.waiters.is_empty,
+            lambda: self._leave("watch"),
         )
+        self.waiters = Waiters(_nobody if self.location.is_memory else self._watcher.wake)
 
     @property
     def store_id(self) -> str:
@@ -181,10 +181,10 @@ class SqliteStore:
         began = time.monotonic()
         is_new = self._session.write_alone(name, row) > 0
         self._is_quick = time.monotonic() - began < _QUICK_S
-        if is_new and self._is_needed():
+        if is_new and not self.waiters.is_empty:
             effects = Effects()
             tell(effects, row)
-            self._tell(effects)
+            self.waiters.tell(effects)
         return is_new
 
     def post(self, verb: Callable[..., Any], *args: Any) -> None:
@@ -214,55 +214,7 @@ class SqliteStore:
         threads = {part.stop() for part in (self._watcher, self._writer, self._reader)}
         return [thread for thread in threads if thread is not None]
 
-    # ── who waits ────────────────────────────────────────────────────────────
-
-    def wait_for_work(self, sleeper: Sleeper, queues: Sequence[str], until_ms: int | None) -> None:
-        """Note *sleeper*, who looks again at *until_ms* of the store's time by itself."""
-        with self._lock:
-            until_ms = _FOR_EVER_MS if until_ms is None else until_ms
-            self._sleepers.wait_for_work(sleeper, queues, until_ms)
-        self._watch()
-
-    def look_at(self, sleeper: Sleeper, queues: Sequence[str], due_ms: int) -> None:
-        """Let *sleeper*, if it still waits, be woken for nothing that is later than *due_ms*."""
-        with self._lock:
-            self._sleepers.settle_for(sleeper, queues, due_ms)
-
-    def wait_for_result(self, sleeper: Sleeper, id: str) -> None:
-        """Note *sleeper*, who wants the terminal record of *id*."""
-        with self._lock:
-            self._sleepers.wait_for_result(sleeper, id)
-        self._watch()
-
-    def dismiss(self, sleeper: Sleeper, result_of: str | None = None) -> None:
-        """Forget who waited for work, or for the record of *result_of*."""
-        # Never blocks: a waiter of a dead loop is thrown away by the garbage collector, which
-        # may run while this very thread holds the lock.
-        self._leaving.append((sleeper, result_of))
-        if self._lock.acquire(blocking=False):
-            try:
-                self._let_leave()
-            finally:
-                self._lock.release()
-
-    def _let_leave(self) -> None:
-        while self._leaving:
-            sleeper, result_of = self._leaving.popleft()
-            if result_of is None:
-                self._sleepers.dismiss(sleeper)
-            else:
-                self._sleepers.dismiss_from(sleeper, result_of)
-
-    def listen(self, sleeper: Sleeper) -> None:
-        """Wake *sleeper* whenever a control message may have come."""
-        with self._lock:
-            self._listeners.add(sleeper)
-        self._watch()
-
-    def unlisten(self, sleeper: Sleeper) -> None:
-        """Wake *sleeper* no more."""
-        with self._lock:
-            self._listeners.discard(sleeper)
+    # ── time ─────────────────────────────────────────────────────────────────
 
     def monotonic_ms(self, due_ms: int) -> int:
         """Return what the monotonic clock shows at the store's instant *due_ms*."""
@@ -271,31 +223,6 @@ class SqliteStore:
     def instant_ms(self, monotonic_ms: int) -> int:
         """Return the store's instant at which the monotonic clock showed *monotonic_ms*."""
         return self._session.facts.time.now_ms() - self.clock.monotonic_ms() + monotonic_ms
-
-    def _watch(self) -> None:
-        if not self.location.is_memory:
-            self._watcher.wake()
-
-    def _is_needed(self) -> bool:
-        return bool(self._listeners) or self._sleepers.count > 0
-
-    def _tell(self, effects: Effects) -> None:
-        """Wake whom a committed transaction concerns."""
-        if not self._is_needed():  # who comes now looks after the commit
-            return
-        with self._lock:
-            for queue in effects.ready:
-                self._sleepers.ready(queue)
-            if effects.sooner_ms is not None and effects.sooner_ms < self._sleepers.latest_ms:
-                self._sleepers.sooner(effects.sooner_ms)
-            for id in effects.ended:
-                self._sleepers.ended(id)
-            if effects.has_spoken:
-                self._wake_listeners()
-
-    def _wake_listeners(self) -> None:
-        for sleeper in self._listeners:
-            sleeper.wake()
 
     # ── in the writer's thread ───────────────────────────────────────────────
 
@@ -344,7 +271,7 @@ class SqliteStore:
         self._is_quick = time.monotonic() - began < _QUICK_S
         for job, outcome in outcomes:
             job.made(outcome)
-        self._tell(txn.effects)
+        self.waiters.tell(txn.effects)
 
     def _sweep(self, txn: Writing) -> None:
         if txn.now_ms >= self._sweep_at_ms:
@@ -371,24 +298,19 @@ class SqliteStore:
     def _look(self) -> None:
         """Look what has changed, and wake whom it concerns; all of them when that fails."""
         try:
-            self._tell(self._seen())
+            self.waiters.tell(self._seen(self.waiters.wanted()))
         except Exception:
-            with self._lock:
-                self._sleepers.everybody()
+            self.waiters.wake_all()
             raise
 
-    def _seen(self) -> Effects:
-        with self._lock:
-            self._let_leave()
-            queues = sorted(self._sleepers.queues)
-            ids = list(self._sleepers.for_results)
+    def _seen(self, wanted: Wanted) -> Effects:
         found = Effects()
+        found.has_spoken = wanted.control
         with self._session.reading("watch") as txn:
-            found.ready.update(queue for (queue,) in txn.among("look.ready", queues))
-            due = txn.one("look.next_due") if queues else None
+            found.ready.update(queue for (queue,) in txn.among("look.ready", wanted.queues))
+            due = txn.one("look.next_due") if wanted.queues else None
             found.sooner_ms = due[0] if due is not None else None
-            found.ended += ended_among(txn, ids)
-            found.has_spoken = bool(self._listeners)
+            found.ended += ended_among(txn, wanted.ids)
         return found
 
     # ── faults and forks ─────────────────────────────────────────────────────
@@ -437,6 +359,10 @@ class SqliteStore:
 
     def warn_of_fork(self) -> None:
         """Nothing: the file is the same for both."""
+
+
+def _nobody() -> None:
+    """Nothing: no other process can change what is in memory."""
 
 
 class _VerbFailed(Exception):
