@@ -73,7 +73,7 @@ def test_a_path_with_control_characters_is_refused(path: str):
 
 def test_a_path_that_looks_like_an_option_or_a_uri_is_a_file_name(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("file:x.db", ":memory:", "-journal", "a b'\"%25.db", "../" * 40 + "tmp/x.db"):
+    for name in ("file:x.db", ":memory:", "-x", "a b'\"%25.db", "../" * 40 + "tmp/x.db"):
         quoted = name.replace("%25", "%2525").replace(" ", "%20")
         assert os.path.isabs(where(f"sqlite:///{quoted}"))
 

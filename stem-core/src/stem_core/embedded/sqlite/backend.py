@@ -39,9 +39,6 @@ _MEMORY: Final = replace(
     BACKEND_CAPABILITIES, durability=Durability.MEMORY, multiprocess=False, push=Support.NATIVE
 )
 
-_LOOK_AGAIN_MS: Final = 1_000
-"""The safety net of `wait`: it looks this often, whether it is woken or not."""
-
 
 class SqliteResultBackend(SqliteHandle, ResultBackend):
     """Results of one machine. With a `SqliteBroker` of the same file it is one store."""
@@ -73,10 +70,9 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
                 (record,) = await store.read(records.load, [id])
                 if record is not None and record.state.is_terminal:
                     return record
-                now_ms = clock.monotonic_ms()
-                if now_ms >= until_ms:
+                if clock.monotonic_ms() >= until_ms:
                     return None
-                await nap.sleep(clock, min(until_ms, now_ms + _LOOK_AGAIN_MS))
+                await nap.sleep(clock, until_ms)  # the watcher looks for all who wait
         finally:
             store.waiters.dismiss(nap, result_of=id)
         return None

@@ -38,11 +38,12 @@ from stem_core.embedded.sqlite.publishing import (
     MAX_PAYLOAD,
 )
 from stem_core.embedded.sqlite.records import write as write_record
-from stem_core.embedded.sqlite.rows import fits_in_row
+from stem_core.embedded.sqlite.rows import fits_in_row, is_text
 from stem_core.embedded.sqlite.settling import Order
 from stem_core.embedded.sqlite.taking import Taken
 from stem_core.embedded.waiting import Nap
 from stem_core.model.errors import StoreError
+from stem_core.model.outcome import storable
 from stem_core.model.value import replace
 
 __all__ = ["CAPABILITIES", "SqliteBroker"]
@@ -65,6 +66,9 @@ CAPABILITIES: Final = Capabilities(
     max_payload=MAX_PAYLOAD,
     max_delay_ms=MAX_DELAY_MS,
 )
+_FAREWELL_S: Final = 2.0
+"""How long a cancelled fetch may take to be sure. A lease that is left behind lapses."""
+
 _NORMAL: Final = replace(CAPABILITIES, durability=Durability.CACHED)
 _MEMORY: Final = replace(CAPABILITIES, durability=Durability.MEMORY, multiprocess=False)
 
@@ -119,14 +123,20 @@ class SqliteBroker(SqliteHandle, Broker):
 
         try:
             return await store.write(
-                taking.take, tuple(queues), limit, worker, glance=taking.glance, lost=hand_back
+                taking.take,
+                tuple(filter(is_text, queues)),
+                limit,
+                storable(worker),
+                glance=taking.glance,
+                lost=hand_back,
             )
         except asyncio.CancelledError:
             # It may be half way. The desk works in order: once it has come by twice, the
             # take has happened or has not, and what it took is handed back.
-            with suppress(StoreError):
-                await store.write(taking.nothing)
-                await store.write(taking.nothing)
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await store.write(taking.nothing)
+                    await store.write(taking.nothing)
             raise
 
     async def _wait(
@@ -162,7 +172,10 @@ class SqliteBroker(SqliteHandle, Broker):
 
     async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
         store = self.enter()
-        return await store.write(moving.cancel, cancellations) if cancellations else []
+        if not cancellations:
+            return []
+        wishes = [replace(each, reason=storable(each.reason)) for each in cancellations]
+        return await store.write(moving.cancel, wishes)
 
     async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
         store = self.enter()
@@ -186,8 +199,12 @@ class SqliteBroker(SqliteHandle, Broker):
 
 def _order(settlement: Settlement) -> Order:
     """Write the record here, in the caller's thread: the writer's serves everybody."""
-    if settlement.record is None:
-        return settlement, None, ""
+    outcome, objection = settlement.outcome, ""
+    wait_ms = getattr(outcome, "after_ms", 0) or getattr(outcome, "keep_ms", 0)
+    if wait_ms > MAX_DELAY_MS:
+        objection = f"a wait of {wait_ms} ms is more than {MAX_DELAY_MS}"
+    if settlement.record is None or objection:
+        return settlement, None, objection
     return settlement, *write_record(settlement.record, settlement.receipt.id)
 
 

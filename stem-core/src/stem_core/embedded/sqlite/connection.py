@@ -25,8 +25,8 @@ _LOOK_AGAIN_S: Final = 0.005
 _OPEN_S: Final = 5.0
 """How long the first opening may wait: eight processes may be making one file."""
 
-_CHECKPOINT_PAGES: Final = 1_000
-"""Soon: a log that is written over needs no new blocks, and is synced in less time."""
+_CHECKPOINT_PAGES: Final = 8_000
+"""The store writes the log back long before this; large bodies may be quicker."""
 
 _CACHE_KIB: Final = 16_384
 _CACHED_STATEMENTS: Final = 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -9,10 +10,12 @@ from stem_core.contracts.control import ControlChannel, ControlMessage
 from stem_core.embedded.sqlite.handle import SqliteHandle
 from stem_core.embedded.sqlite.transaction import Reading, Writing
 from stem_core.embedded.waiting import Nap
+from stem_core.model.errors import StoreError
 
 __all__ = ["MAX_CONTROL_BODY", "SqliteControl"]
 
 MAX_CONTROL_BODY: Final = 64 * 1024
+_PAUSE_S: Final = 0.5
 
 
 class SqliteControl(ControlChannel):
@@ -31,14 +34,22 @@ class SqliteControl(ControlChannel):
     async def listen(self) -> AsyncIterator[ControlMessage]:
         store, nap = self._handle.enter(), Nap()
         began_ms = store.clock.monotonic_ms()
-        store.waiters.listen(nap)
-        last = await store.read(_last_before, lambda: store.instant_ms(began_ms))
+        last: int | None = None
         try:
+            store.waiters.listen(nap)
             while True:
-                for number, message in await store.read(_since, last):
+                try:
+                    if last is None:
+                        last = await store.read(_last_before, lambda: store.instant_ms(began_ms))
+                    heard = await store.read(_since, last)
+                except StoreError:  # the file is away for a while: go on when it is back
+                    await asyncio.sleep(_PAUSE_S)
+                    continue
+                for number, message in heard:
                     last = number
                     yield message
-                await nap.wait()
+                if not heard:
+                    await nap.wait()
         finally:
             store.waiters.unlisten(nap)
 

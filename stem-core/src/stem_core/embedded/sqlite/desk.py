@@ -107,6 +107,7 @@ class Desk:
         work: does jobs and notes their outcomes; never raises. Its second argument gives
             what was asked for meanwhile, to be done with them.
         leave: is called in the thread when it ends.
+        after: is called in the thread when outcomes have been handed over.
     """
 
     def __init__(
@@ -114,10 +115,12 @@ class Desk:
         name: str,
         work: Callable[[list[Job], Callable[[], list[Job]]], None],
         leave: Callable[[], None],
+        after: Callable[[], None] | None = None,
     ) -> None:
         self._name: Final = name
         self._work: Final = work
         self._leave: Final = leave
+        self._after: Final = after
         self._jobs: Final[SimpleQueue[Job | None]] = SimpleQueue()
         self._lock: Final = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -153,7 +156,8 @@ class Desk:
         """Let the thread end once all that was asked for is done; return it."""
         with self._lock:
             if self._thread is not None:
-                self._jobs.put(None)
+                self._is_told = True
+                self._jobs.put(None)  # wakes it
             return self._thread
 
     def _put(self, job: Job) -> None:
@@ -172,35 +176,39 @@ class Desk:
                 with self.busy:
                     self._work(jobs, partial(self._gather, jobs))
                 _deliver(jobs)
-            if self._is_told:
-                with self.busy:
-                    self._leave()
-                with self._lock:
-                    self._is_told = False
-                    if self._jobs.empty():  # else somebody came after the stop: go on
-                        self._thread = None
-                        return
+                if self._after is not None:
+                    with self.busy:
+                        self._after()
+            del jobs  # what is done must not be kept while the desk waits
+            if self._is_told and self._has_left():
+                return
+
+    def _has_left(self) -> bool:
+        """Leave, unless something was asked for after the stop: then after that."""
+        if not self._jobs.empty():
+            return False
+        with self.busy:
+            self._leave()
+        with self._lock:
+            if not self._jobs.empty():
+                return False
+            self._is_told, self._thread = False, None
+            return True
 
     def _next(self) -> list[Job]:
-        """Wait for a job and return it with those behind it."""
-        jobs: list[Job] = []
+        """Wait for a job, or for the stop; return it with those behind it."""
         job = self._jobs.get()
-        if job is None:
-            self._is_told = True
-        else:
-            jobs.append(job)
-            self._gather(jobs)
+        jobs = [] if job is None else [job]
+        self._gather(jobs)
         return jobs
 
     def _gather(self, jobs: list[Job]) -> list[Job]:
         """Add to *jobs* what has been asked for since, up to a bound; return what was added."""
         before = len(jobs)
         with contextlib.suppress(Empty):
-            while len(jobs) < _TOGETHER and not self._is_told:
+            while len(jobs) < _TOGETHER:
                 job = self._jobs.get_nowait()
-                if job is None:
-                    self._is_told = True
-                else:
+                if job is not None:
                     jobs.append(job)
         return jobs[before:]
 

@@ -41,6 +41,12 @@ class Held(NamedTuple):
             self.fence == receipt.fence and self.settled < receipt.fence and self.place not in _OVER
         )
 
+    def is_forgotten(self, now_ms: int) -> bool:
+        """True when it has ended, or is a dead letter whose time is over, swept or not."""
+        return self.place == ENDED or (
+            self.place == DEAD and self.due_ms is not None and self.due_ms <= now_ms
+        )
+
     def is_known(self, now_ms: int) -> bool:
         """False once nobody needs to remember its id any more."""
         return self.place != ENDED or self.due_ms is None or self.due_ms > now_ms

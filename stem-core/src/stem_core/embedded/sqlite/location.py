@@ -17,12 +17,14 @@ from stem_core.model.urls import StemURL
 __all__ = ["MEMORY", "Location", "location_of", "network_kind"]
 
 MEMORY: Final = ":memory:"
+_BESIDE: Final = ("-wal", "-shm", "-journal", "-turn")
 
 _NETWORK: Final = frozenset(
     {
         *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs"),
         *("nfs", "nfs4", "ocfs2", "orangefs", "smb2", "smb3", "smbfs", "vboxsf"),
         *("fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"),
+        *("fuse.gcsfuse", "fuse.juicefs", "fuse.vmhgfs-fuse", "vmhgfs"),
     }
 )
 """Where several machines, or a machine and its guest, see one file but not one memory."""
@@ -87,6 +89,11 @@ def _refuse_unusable(path: str) -> None:
     if not os.path.isdir(folder):
         raise StoreMisconfigured(
             f"{path} cannot be made: there is no folder {folder}", way_out="Make the folder first."
+        )
+    if path.endswith(_BESIDE):
+        raise StoreMisconfigured(
+            f"{path} is the name of a file that SQLite or Stem keeps beside a database",
+            way_out="Name the database itself.",
         )
     if os.path.isdir(path):
         raise StoreMisconfigured(f"{path} is a folder, not a file", way_out=_FORM)

@@ -16,7 +16,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.embedded.sqlite.held import Held, held_rows
 from stem_core.embedded.sqlite.records import offer, reopen, write
-from stem_core.embedded.sqlite.rows import DEAD, ENDED, LEASED, PLACES, locate
+from stem_core.embedded.sqlite.rows import DEAD, ENDED, LEASED, PLACES, is_text, locate
 from stem_core.embedded.sqlite.settling import end
 from stem_core.embedded.sqlite.taking import body_in, errors_of
 from stem_core.embedded.sqlite.transaction import Reading, Row, Writing
@@ -46,7 +46,7 @@ _REQUESTED: Final = Cancelled(CancelStatus.REQUESTED)
 
 def lookup(txn: Reading, ids: Sequence[str]) -> Sequence[Located | None]:
     """`Broker.lookup`."""
-    rows = txn.among("lookup.located", ids, txn.now_ms)
+    rows = txn.among("lookup.located", [id for id in ids if is_text(id)], txn.now_ms)
     found = {row[0]: _located(txn, row) for row in rows}
     return [found.get(id) for id in ids]
 
@@ -115,7 +115,7 @@ def cancel(txn: Writing, cancellations: Sequence[Cancellation]) -> Sequence[Canc
 
 
 def _cancel(txn: Writing, wish: Cancellation) -> Cancelled:
-    held = held_rows(txn, [wish.id]).get(wish.id)
+    held = held_rows(txn, [wish.id]).get(wish.id) if is_text(wish.id) else None
     if held is None or not held.is_known(txn.now_ms):
         return _UNKNOWN
     if held.place in (DEAD, ENDED):
@@ -171,7 +171,7 @@ def replay(txn: Writing, ids: Sequence[str]) -> Sequence[Replayed]:
 
 def _replay(txn: Writing, id: str) -> Replayed:
     held = held_rows(txn, [id]).get(id)
-    if held is None or held.place == ENDED:
+    if held is None or held.is_forgotten(txn.now_ms):
         return Replayed(ReplayStatus.UNKNOWN)
     if held.place != DEAD:
         return Replayed(ReplayStatus.ALREADY)
@@ -204,7 +204,7 @@ def discard(txn: Writing, ids: Sequence[str]) -> Sequence[Replayed]:
 
 def _discard(txn: Writing, id: str) -> Replayed:
     held = held_rows(txn, [id]).get(id)
-    if held is None or held.place == ENDED:
+    if held is None or held.is_forgotten(txn.now_ms):
         return Replayed(ReplayStatus.UNKNOWN)
     if held.place != DEAD:
         return Replayed(ReplayStatus.ALREADY)

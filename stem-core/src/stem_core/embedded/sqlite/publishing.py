@@ -24,6 +24,7 @@ __all__ = [
     "Admission",
     "announce",
     "delay_of",
+    "is_whole",
     "objection_to",
     "publish",
     "row_of",
@@ -165,16 +166,31 @@ def objection_to(message: Message, delay_ms: int) -> str:
     """Say why *message* can never be kept; empty when it can."""
     if len(message.body) > MAX_PAYLOAD:
         return f"the body has {len(message.body)} bytes, more than {MAX_PAYLOAD}"
-    if not 0 <= message.priority <= 9:
-        return f"priority {message.priority} is not one of 0 to 9"
-    if type(message.lease_ms) is not int or not 0 < message.lease_ms <= MAX_DELAY_MS:
+    if not is_whole(message.priority, 9):
+        return f"priority {message.priority!r} is not one of 0 to 9"
+    if not is_whole(message.lease_ms, MAX_DELAY_MS) or not message.lease_ms:
         return (
             f"a lease of {message.lease_ms!r} is not a whole number of milliseconds "
             f"from 1 to {MAX_DELAY_MS}"
         )
-    if delay_ms > MAX_DELAY_MS:
-        return f"a delay of {delay_ms} ms is more than {MAX_DELAY_MS}"
-    return _objection_to_texts(message)
+    if not is_whole(delay_ms, MAX_DELAY_MS):
+        return f"a delay of {delay_ms!r} ms is not a whole number up to {MAX_DELAY_MS}"
+    return _objection_to_counts(message) or _objection_to_texts(message)
+
+
+def is_whole(number: object, most: int) -> bool:
+    """Decide whether *number* is an int from 0 to *most*."""
+    return type(number) is int and 0 <= number <= most
+
+
+def _objection_to_counts(message: Message) -> str:
+    if not is_whole(message.dedupe_for_ms, MAX_DELAY_MS):
+        return f"dedupe_for_ms={message.dedupe_for_ms!r} is not a whole number in bounds"
+    if not is_whole(message.max_lapses, MAX_DELAY_MS):
+        return f"max_lapses={message.max_lapses!r} is not a whole number in bounds"
+    if message.unique is not None and not is_whole(message.unique.window_ms, MAX_DELAY_MS):
+        return f"a window of {message.unique.window_ms!r} ms is not a whole number in bounds"
+    return ""
 
 
 def _objection_to_texts(message: Message) -> str:

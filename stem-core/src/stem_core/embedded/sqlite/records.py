@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from stem_core.contracts.backend import Progress, RecordFilter, RecordPage
-from stem_core.embedded.sqlite.transaction import Reading, Writing
+from stem_core.embedded.sqlite.transaction import Reading, Row, Writing
 from stem_core.model.codec import decode_record, encode_record
 from stem_core.model.errors import EnqueueError, Fault, ResultCorrupt, StoreError
 from stem_core.model.outcome import Record, State
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 MAX_VALUE: Final = 64 * 1024 * 1024
+_PAGE: Final = 200
+_log: Final = logging.getLogger("stem.sqlite")
 
 
 class Written(NamedTuple):
@@ -166,23 +169,35 @@ def list_records(
     """`ResultBackend.list`; the cursor is the last id of the page before."""
     where = where or RecordFilter()
     found: list[Record] = []
-    rows = txn.each(
+    while len(found) <= limit:
+        rows = _page(txn, where, cursor)
+        found += [record for record in map(_legible, rows) if record and where.matches(record)]
+        if len(rows) < _PAGE:
+            break
+        cursor = rows[-1][0]
+    page = tuple(found[:limit])
+    return RecordPage(records=page, cursor=page[-1].id if page and len(found) > limit else None)
+
+
+def _page(txn: Reading, where: RecordFilter, cursor: str | None) -> list[Row]:
+    return txn.all(
         "records.list",
         txn.now_ms,
         cursor,
         _any_of(state.value for state in where.states),
         _any_of(where.tasks),
         _any_of(where.queues),
-        -1 if where.meta else limit + 1,
+        _PAGE,
     )
-    for _, _, text in rows:
-        record = _read(text)
-        if where.matches(record):
-            found.append(record)
-            if len(found) > limit:
-                break
-    page = tuple(found[:limit])
-    return RecordPage(records=page, cursor=page[-1].id if page and len(found) > limit else None)
+
+
+def _legible(row: Row) -> Record | None:
+    """Return the record of a listed row; one that cannot be read hides none of the others."""
+    try:
+        return _read(row[2])
+    except StoreError as error:
+        _log.warning("the record of %s is left out: %s", row[0], error)
+        return None
 
 
 def _any_of(names: Iterable[str]) -> str | None:

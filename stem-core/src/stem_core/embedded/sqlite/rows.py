@@ -6,6 +6,7 @@ while a message waits is one JSON text in `more`, empty for most messages.
 
 from __future__ import annotations
 
+import logging
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ __all__ = [
     "digest_of",
     "error_text",
     "fits_in_row",
+    "is_text",
     "locate",
     "more_of",
     "read_error",
@@ -58,6 +60,7 @@ class _More(msgspec.Struct, omit_defaults=True, gc=False):
     signature: bytes = b""
 
 
+_log: Final = logging.getLogger("stem.sqlite")
 _write: Final = msgspec.json.Encoder().encode
 _read_more: Final = msgspec.json.Decoder(_More).decode
 _read_error: Final = msgspec.json.Decoder(TaskError).decode
@@ -66,6 +69,15 @@ _read_error: Final = msgspec.json.Decoder(TaskError).decode
 def fits_in_row(body: bytes) -> bool:
     """Decide whether *body* stands in the row of its message."""
     return len(body) <= _IN_ROW
+
+
+def is_text(text: str) -> bool:
+    """Decide whether the store could hold *text*: half a surrogate pair it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def digest_of(body: bytes) -> int:
@@ -100,7 +112,20 @@ def error_text(error: TaskError) -> str:
 
 def read_error(text: str) -> TaskError:
     """Return what `error_text` wrote."""
-    return _read_error(text)
+    try:
+        return _read_error(text)
+    except msgspec.MsgspecError as error:
+        return TaskError(type="stem.unreadable", message=f"a stored error is damaged: {error}")
+
+
+def _rest_of(id: str, more: str) -> _More:
+    """Read the column `more`. A damaged one must not stop its queue: the worker, which compares
+    with the signed body, buries the message."""
+    try:
+        return _read_more(more)
+    except msgspec.MsgspecError as error:
+        _log.error("message %s is damaged: %s", id, error)
+        return _More()
 
 
 def _message(
@@ -123,7 +148,7 @@ def _message(
             lease_ms=lease_ms,
             dedupe_for_ms=dedupe_ms,
         )
-    rest = _read_more(more)
+    rest = _rest_of(id, more)
     return Message(
         id=id,
         queue=queue,

@@ -48,8 +48,14 @@ def bring_up_to_date(
 
 
 def _version(connection: sqlite3.Connection, sql: Statements) -> int:
-    if connection.execute(sql["meta.exists"]).fetchone() is None:
+    found = connection.execute(sql["meta.exists"]).fetchone()
+    if found is None:
         return 0
+    if found[0] != found[1]:
+        raise StoreMisconfigured(
+            f"the file has a namespace that differs in case alone: {found[0]} beside {found[1]}",
+            way_out="SQLite does not tell them apart: choose another STEM_NAMESPACE.",
+        )
     row = connection.execute(sql["meta.version"]).fetchone()
     return int(row[0]) if row is not None else 0
 

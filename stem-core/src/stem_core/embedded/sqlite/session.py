@@ -101,7 +101,7 @@ class Session:
         time = self.facts.time
         self._turn.take()
         try:
-            begin(connection)
+            self._begin(connection)
             txn = Writing(connection, self.sql, time.now_ms(), time.wall_ms())
             yield txn
             txn.finish()
@@ -112,6 +112,18 @@ class Session:
             raise
         finally:
             self._turn.give_back()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin, and keep nobody from trying while one waits for a lock of another program."""
+        try:
+            begin(connection, wait=False)
+        except NotNow:
+            self._turn.give_back()
+            begin(connection)
+
+    def is_open(self, purpose: str) -> bool:
+        """True when using the connection for *purpose* opens nothing."""
+        return purpose in self._open
 
     def write_alone(self, name: str, values: Row) -> int:
         """Run the statement *name* as a whole transaction; return how many rows it changed.
@@ -148,7 +160,8 @@ class Session:
         try:
             yield Reading(connection, self.sql, time.now_ms(), time.wall_ms())
         finally:
-            connection.execute("COMMIT")
+            if connection.in_transaction:
+                connection.execute("COMMIT")
 
     def _check(self, purpose: str) -> None:
         """Raise unless the path still names the file that is open for *purpose*.
@@ -208,18 +221,19 @@ class Session:
 
     def _examined(self, connection: sqlite3.Connection) -> Facts:
         """Make or update the tables, and return what is known of the store then."""
+        path, place = self.location.path, Place.of(self.location.path)
+        if self._facts is not None:
+            if place != self._facts.place:
+                raise StoreMisconfigured(
+                    f"{path} has been replaced by another file while it was in use",
+                    way_out="Start this process again to use the new one.",
+                )
+            return self._facts  # looking must not wait for writing
         refuse_old_sqlite()
         begin(connection)
         with connection:
-            path = self.location.path
             bring_up_to_date(connection, self.sql, self.namespace, steps(), path)
             txn = Writing(connection, self.sql, 0, 0)
             row = txn.one("meta.identity")
             identity = str(row[0]) if row is not None else ""
-            time = anchored(txn, self._clock, BOOT)
-        if self._facts is not None and identity != self._facts.identity:
-            raise StoreMisconfigured(
-                f"{path} has been replaced by another store while it was in use",
-                way_out="Start this process again to use the new one.",
-            )
-        return Facts(identity, Place.of(path), time)
+            return Facts(identity, place, anchored(txn, self._clock, BOOT))

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
@@ -34,6 +37,7 @@ from stem_core.model.errors import Fault, StemError, StoreError
 
 __all__ = ["SqliteStore"]
 
+_log: Final = logging.getLogger("stem.sqlite")
 R = TypeVar("R")
 Durability = Literal["full", "normal"]
 Gather = Callable[[], list[Job]]
@@ -46,6 +50,10 @@ _QUICK_S: Final = 0.002
 """A commit that takes longer than this is none that an event loop should make by itself."""
 
 _IN_A_ROW: Final = 4
+
+_PAGES_ALONE: Final = 3
+_LONG_LOG: Final = 1_000
+"""About how many pages of the log are written back to the file at a time; SQLite's own figure."""
 
 _REOPEN: Final = frozenset({Fault.RECONNECT, Fault.FATAL_CONFIG})
 
@@ -76,6 +84,7 @@ class SqliteStore:
         self.clock: Final = clock
         self.durability: Final = durability
         self.generation = 0
+        self._is_copy = False
         self._session: Final = Session(location, namespace, durability, clock)
         self._users = 0
         self._begin()
@@ -99,7 +108,10 @@ class SqliteStore:
         self._sweep_at_ms = 0
         self._is_quick = False  # not known yet
         self._in_a_row = 0
-        self._writer = Desk("stem-sqlite-write", self._write, lambda: self._leave("write"))
+        self._log_pages = 0
+        self._writer = Desk(
+            "stem-sqlite-write", self._write, lambda: self._leave("write"), self._tend_log
+        )
         self._reader = (
             self._writer
             if self.location.is_memory
@@ -157,13 +169,15 @@ class SqliteStore:
         if self._in_a_row >= _IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        if not self._is_quick or not self._writer.begin_here():
+        if not self._is_quick or self._log_is_long or not self._session.is_open("write"):
+            return False
+        if not self._writer.begin_here():
             return False
         try:
             return self._insert(name, row_at, tell)
         except NotNow:
             return False
-        except Exception as error:
+        except (sqlite3.Error, StoreError) as error:
             raise self._say(error, "write") from error
         finally:
             self._writer.end_here()
@@ -181,6 +195,7 @@ class SqliteStore:
         began = time.monotonic()
         is_new = self._session.write_alone(name, row) > 0
         self._is_quick = time.monotonic() - began < _QUICK_S
+        self._log_pages += _PAGES_ALONE
         if is_new and not self.waiters.is_empty:
             effects = Effects()
             tell(effects, row)
@@ -245,6 +260,17 @@ class SqliteStore:
             for job in jobs:
                 self._write([job], list)
 
+    @property
+    def _log_is_long(self) -> bool:
+        return self._log_pages >= _LONG_LOG
+
+    def _tend_log(self) -> None:
+        """Write the log back to the file, when it is long and everybody has their reply."""
+        if self._log_is_long and not self.location.is_memory:
+            self._log_pages = 0
+            with suppress(sqlite3.Error, StoreError):  # the next time, then
+                self._session.connection("write").execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def _is_answered_by_a_glance(self, jobs: Sequence[Job]) -> bool:
         """Look whether there is anything to write; with several jobs there always is."""
         glance = jobs[0].glance
@@ -268,6 +294,7 @@ class SqliteStore:
                 outcomes += [(job, _run(job, txn)) for job in todo if job.is_wanted]
                 todo = gather()
             self._sweep(txn)
+            self._log_pages += txn.pages()
         self._is_quick = time.monotonic() - began < _QUICK_S
         for job, outcome in outcomes:
             job.made(outcome)
@@ -291,9 +318,11 @@ class SqliteStore:
 
     # ── in the watcher's thread ──────────────────────────────────────────────
 
-    def _version(self) -> int:
+    def _version(self) -> tuple[int, int]:
+        """Return what changes with every commit of another connection, and with a new one of
+        our own, which counts anew."""
         connection = self._session.connection("watch")
-        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+        return id(connection), int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _look(self) -> None:
         """Look what has changed, and wake whom it concerns; all of them when that fails."""
@@ -321,7 +350,7 @@ class SqliteStore:
             return error
         if not isinstance(error, sqlite3.Error | StoreError | OverflowError | UnicodeError):
             return error
-        told = translated(error, self.location.path)
+        told = copy(translated(error, self.location.path))  # each caller raises its own
         if told.fault in _REOPEN and not self.location.is_memory:
             self._session.close(purpose)
         return told
@@ -355,10 +384,17 @@ class SqliteStore:
         self._session.forget()
         self._begin()
         self._users = 0
+        self._is_copy = True
         self.generation += 1
 
     def warn_of_fork(self) -> None:
-        """Nothing: the file is the same for both."""
+        """Say once, in a forked child, that a store in memory is another one now."""
+        if self._is_copy and self.location.is_memory:
+            _log.warning(
+                "sqlite:// in memory was made before this process forked and begins empty here: "
+                "name a file to share it, such as sqlite:///tasks.db"
+            )
+        self._is_copy = False
 
 
 def _nobody() -> None:
@@ -381,6 +417,15 @@ def _run(job: Job, txn: Writing) -> Any:
 
 
 _stores: Final[WeakSet[SqliteStore]] = WeakSet()
+
+
+def _in_child() -> None:
+    """Another thread may have held it when the process forked."""
+    SqliteStore._naming = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_in_child)
 
 
 @atexit.register

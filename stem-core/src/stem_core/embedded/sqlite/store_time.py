@@ -9,6 +9,7 @@ once for each start of the machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -106,7 +107,7 @@ def _bring_up(txn: Writing, places: Sequence[int]) -> None:
         for place in places
         for seq, queue, due_ms in txn.all("fetch.due", place, txn.now_ms, _AT_ONCE)
     ]
-    rows.sort()
+    rows.sort(key=itemgetter(0))  # those of one instant stay as they were published
     lapsed: list[tuple[int, int]] = []
     promoted: list[tuple[int, int]] = []
     for _, place, seq, _ in rows:

@@ -48,7 +48,7 @@ def take(txn: Writing, queues: Sequence[str], limit: int, worker: str) -> Taken:
     advance(txn)
     paused = {queue for (queue,) in txn.all("fetch.paused")}
     rows: list[Row] = []
-    for queue in queues:
+    for queue in dict.fromkeys(queues):  # one that is named twice is asked once
         if queue not in paused:
             rows += txn.all("fetch.ready", queue, limit - len(rows))
             if len(rows) >= limit:
@@ -67,8 +67,8 @@ def _lease(txn: Writing, rows: Sequence[Row], worker: str) -> Taken:
         delivery = delivery_of(row, body_in(txn, seq, row[_BODY]), errors, now_ms)
         deliveries.append(delivery)
         key = row[_KEY] if row[_UNTIL] == "started" else None
-        if key is not None:
-            txn.do("fetch.let_go", key, id)
+        if key is not None and not txn.do("fetch.let_go", key, id):
+            key = None  # an earlier lease had freed it
         seats.append((seq, fence + 1, row[_PLACE], key))
         txn.effects.due(now_ms + delivery.lease_ms)
     txn.do_for("fetch.lease", [row[0] for row in rows], now_ms, worker)

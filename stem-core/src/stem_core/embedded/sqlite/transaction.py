@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stem_core.embedded.sqlite.statements import Statements, pieces
@@ -29,6 +29,7 @@ class Reading:
     def __init__(
         self, connection: sqlite3.Connection, sql: Statements, now_ms: int, wall_ms: int
     ) -> None:
+        self._connection: Final = connection
         self._run: Final = connection.execute
         self._run_many: Final = connection.executemany
         self._sql: Final = sql
@@ -38,10 +39,6 @@ class Reading:
     def all(self, name: str, *values: Any) -> list[Row]:
         """Return the rows of the statement *name*."""
         return self._run(self._sql[name], values).fetchall()
-
-    def each(self, name: str, *values: Any) -> Iterator[Row]:
-        """Yield the rows of the statement *name*, read as they are asked for."""
-        return self._run(self._sql[name], values)
 
     def one(self, name: str, *values: Any) -> Row | None:
         """Return the first row of the statement *name*."""
@@ -97,6 +94,7 @@ class Writing(Reading):
         super().__init__(connection, sql, now_ms, wall_ms)
         self.effects: Final = Effects()
         self.has_advanced = False
+        self._before: Final = connection.total_changes
         self._ticket: int | None = None
         self._fence_base = 0
         self._moved = False
@@ -170,6 +168,10 @@ class Writing(Reading):
         """Keep what must be known beyond this step. To be called before the commit."""
         if self._moved:
             self.do("publish.keep_ticket", self._ticket)
+
+    def pages(self) -> int:
+        """Return about how many pages of the file this step has changed."""
+        return 2 + (self._connection.total_changes - self._before) // 4
 
     def _read_counters(self) -> None:
         counters = self.one("publish.counters")

@@ -18,7 +18,7 @@ __all__ = ["Watcher"]
 _log: Final = logging.getLogger("stem.sqlite")
 
 _BUSY_S: Final = 0.003
-_IDLE_S: Final = 0.005
+_IDLE_S: Final = 0.006
 _BUSY_FOR_S: Final = 1.0
 _LOOK_ANYWAY_S: Final = 1.0
 """The safety net: a change that was missed for whatever reason is seen after this."""
@@ -30,7 +30,7 @@ class Watcher:
     """Looks while somebody waits.
 
     Args:
-        version: returns a number that changes with every commit of another connection.
+        version: returns something that changes with every commit of another connection.
         look: looks what has changed, and wakes whom it concerns.
         is_needed: whether anybody waits.
         leave: is called in the thread when it ends.
@@ -38,7 +38,7 @@ class Watcher:
 
     def __init__(
         self,
-        version: Callable[[], int],
+        version: Callable[[], object],
         look: Callable[[], None],
         is_needed: Callable[[], bool],
         leave: Callable[[], None],
@@ -80,7 +80,8 @@ class Watcher:
     # ── in the thread ────────────────────────────────────────────────────────
 
     def _main(self, told: threading.Event) -> None:
-        known, changed_at, looked_at = -1, 0.0, 0.0
+        known: object = None
+        changed_at = looked_at = 0.0
         while not told.is_set():
             if not self._is_needed():
                 self._rest(told)

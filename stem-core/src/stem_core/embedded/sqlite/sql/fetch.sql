@@ -11,7 +11,7 @@ SELECT
 -- place, now, limit -> seq, queue, due_ms in the order in which they became due
 SELECT seq, queue, due_ms FROM stem_message
 WHERE place = ? AND due_ms IS NOT NULL AND due_ms <= ?
-ORDER BY due_ms, ticket LIMIT ?;
+ORDER BY due_ms, queue, seq LIMIT ?;
 
 -- name: promote
 -- ticket, seq: what was delayed is ready, what was parked shows it until it is leased.

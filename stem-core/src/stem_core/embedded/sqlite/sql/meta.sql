@@ -1,7 +1,9 @@
 -- Who a store is, and how its time runs.
 
 -- name: exists
-SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'stem_meta';
+-- -> the name that is there, and the one that is meant
+SELECT name, 'stem_meta' FROM sqlite_master
+WHERE type = 'table' AND name = 'stem_meta' COLLATE NOCASE;
 
 -- name: version
 SELECT version FROM stem_meta;

@@ -1,0 +1,90 @@
+"""Workers that are killed: what they held starts again in time, and ends once."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from chaos.arena import RECOVERY_MS, Arena
+from chaos.names import KINDS
+from chaos.plan import Plan
+from chaos.report import Row, complaints, too_late
+from chaos.scale import Scale
+from chaos.witness import Fuse
+
+WORKERS = 4
+PAUSES_MS = (0, 20, 100, 200, 400)
+TASKS = 100
+PER_SECOND = 150
+"""A third of what four workers can do: what waits, waits for a lease and not for a slot."""
+
+
+def test_a_task_of_a_killed_worker_starts_again_in_time_and_ends_once(arena_of, scale, prove):
+    with arena_of("A1") as arena:
+        workers = arena.ready_workers(WORKERS)
+        plan = Plan(scale.tasks, pace=PER_SECOND, pauses_ms=PAUSES_MS, seed=str(scale.seed))
+        arena.producer(plan)
+        for trial in range(scale.trials):
+            kill_somebody(arena, workers, trial, scale)
+        arena.wait_until(lambda: len(arena.accepted()) == scale.tasks, "end of the enqueues", 300)
+        arena.wait_for_ends()
+        codes = arena.drain(workers)
+        found = arena.judge()
+    told = complaints(found) + too_late(found.recoveries_ms, RECOVERY_MS * scale.slack, "recovery")
+    told += [f"exit codes {codes}"] if any(codes) else []
+    told += [f"{len(found.overlapping)} overlap"] if found.overlapping else []
+    told += [f"told of {found.troubles[0]}"] if found.troubles else []
+    prove(
+        Row(
+            id="A1",
+            fault=f"SIGKILL of one of {WORKERS} workers at a random moment, and a new one",
+            broker="sqlite",
+            trials=scale.trials,
+            found=found,
+            times_ms=found.recoveries_ms,
+            timed="kill to next start",
+            bound=f"started twice ≤ IN_FLIGHT in flight; next start ≤ {RECOVERY_MS:,.0f} ms",
+            complaints=tuple(told),
+        )
+    )
+
+
+def kill_somebody(arena: Arena, workers: list, trial: int, scale: Scale) -> None:
+    """Kill a worker after a random task of this trial's share, and start another one."""
+    share = scale.tasks // scale.trials
+    count = trial * share + arena.dice.randrange(share // 2, share)
+    arena.wait_until(lambda: len(arena.accepted()) >= count, f"{count} tasks")
+    arena.moment(0.2)
+    place = arena.dice.randrange(len(workers))
+    workers[place].kill()
+    workers[place] = arena.worker()
+
+
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_a_kill_inside_a_settlement_leaves_the_whole_of_it_or_nothing(
+    arena_of, scale, prove, durability
+):
+    with arena_of(f"E3 {durability}", durability=durability) as arena:
+        for _ in range(scale.rounds):
+            arena.enqueue([{"kind": kind} for kind in arena.dice.choices(KINDS, k=TASKS)])
+            count, after_us = arena.dice.randint(1, 10), arena.dice.randint(1, 3_000)
+            fuse = Fuse("settle", count, after_us, signal.SIGKILL)
+            assert arena.worker(concurrency=4, fuse=fuse).wait(60) == -signal.SIGKILL
+        healthy = arena.ready_worker()
+        arena.wait_for_ends()
+        codes = arena.drain([healthy])
+        found = arena.judge()
+    told = complaints(found) + ([f"exit codes {codes}"] if any(codes) else [])
+    prove(
+        Row(
+            id=f"E3-{durability}",
+            fault="SIGKILL of a worker up to 3 ms into a settlement: ends, follow-ups, retries, "
+            "dead letters",
+            broker=f"sqlite, durability={durability}",
+            trials=scale.rounds,
+            found=found,
+            bound="started twice ≤ IN_FLIGHT in flight; "
+            f"{found.unheard} settlements were made and their answers never heard",
+            complaints=tuple(told),
+        )
+    )

@@ -1,0 +1,172 @@
+"""The witness in each process: a plugin that stands around the broker and writes down what passes.
+
+It changes nothing, but for a fuse: it can kill or stop its own process within a verb, at a
+moment that the trial has drawn. That is how a kill hits the inside of a step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Generator, Sequence
+from typing import Any
+
+from attrs import frozen
+from chaos.history import Event, Pen, What, now
+
+from stem_core.contracts.observer import Event as Told
+from stem_core.model.errors import StoreError
+from stem_core.plugin import AppInfo, Broker, Observer, Settlement, hookimpl
+
+_FATES = {signal.SIGKILL: What.KILLED, signal.SIGSTOP: What.FROZEN}
+
+
+@frozen
+class Fuse:
+    """When this process meets its fate: *after_us* into the *count*-th call of *verb*."""
+
+    verb: str
+    count: int
+    after_us: int
+    fate: signal.Signals
+
+    def __str__(self) -> str:
+        return f"{self.verb}:{self.count}:{self.after_us}:{self.fate.name}"
+
+    @classmethod
+    def read(cls, text: str) -> Fuse:
+        """Read what `str` gives."""
+        verb, count, after_us, fate = text.split(":")
+        return cls(verb, int(count), int(after_us), signal.Signals[fate])
+
+
+class Witness:
+    """The plugin, the observer and the fuse of one process."""
+
+    STEM_PLUGIN_API = (1, 0)
+
+    def __init__(self, pen: Pen, fuse: Fuse | None = None, *, is_leaky: bool = False) -> None:
+        self.pen = pen
+        self._fuse = fuse
+        self._kind = Leaky if is_leaky else Watched
+        self._calls: Counter[str] = Counter()
+
+    @hookimpl(wrapper=True)
+    def stem_open_broker(self) -> Generator[None, Awaitable[Broker], Awaitable[Broker]]:
+        """Stand around the broker that is opened."""
+        return self._around((yield))
+
+    async def _around(self, opening: Awaitable[Broker]) -> Broker:
+        return self._kind(await opening, self)
+
+    @hookimpl
+    def stem_observers(self, app: AppInfo) -> Sequence[Observer]:
+        """Be told what the worker itself makes of it."""
+        return [self] if app.role == "worker" else []
+
+    def on_event(self, event: Told, /) -> None:
+        """Note what the broker does not see."""
+        match event.name:
+            case "worker-started":
+                self.pen.note(What.READY)
+            case "broker-lost":
+                self.pen.note(What.AWAY, detail=str(event.detail.get("fault", "")))
+            case "lease-lost" if not event.detail.get("settle"):
+                self.pen.note(What.DROPPED, id=event.task_id)
+
+    def enters(self, verb: str) -> None:
+        """Count a call; light the fuse if it is the one."""
+        self._calls[verb] += 1
+        fuse = self._fuse
+        if fuse is None or (fuse.verb, fuse.count) != (verb, self._calls[verb]):
+            return
+        if fuse.after_us:
+            threading.Thread(target=self._burn, args=(fuse,), daemon=True).start()
+        else:
+            self._burn(fuse)
+
+    def _burn(self, fuse: Fuse) -> None:
+        time.sleep(fuse.after_us / 1_000_000)
+        self.pen.note(_FATES[fuse.fate])
+        os.kill(os.getpid(), fuse.fate)
+
+
+class Watched(Broker):
+    """A broker that does what *inner* does, and tells the witness."""
+
+    def __init__(self, inner: Broker, witness: Witness) -> None:
+        self._inner = inner
+        self._witness = witness
+
+    @property
+    def capabilities(self):
+        return self._inner.capabilities
+
+    @property
+    def store_id(self):
+        return self._inner.store_id
+
+    @property
+    def admin(self):
+        return self._inner.admin
+
+    async def publish(self, messages):
+        return await self._pass("publish", self._inner.publish(messages))
+
+    async def fetch(self, queues, *, limit, wait_ms, worker):
+        asked = self._inner.fetch(queues, limit=limit, wait_ms=wait_ms, worker=worker)
+        deliveries = await self._pass("fetch", asked)
+        self._witness.pen.write(*[_leased(each) for each in deliveries])
+        return deliveries
+
+    async def extend(self, extensions):
+        return await self._pass("extend", self._inner.extend(extensions))
+
+    async def settle(self, settlements):
+        replies = await self._pass("settle", self._inner.settle(settlements))
+        pairs = zip(settlements, replies, strict=True)
+        self._witness.pen.write(*[_settled(each, reply) for each, reply in pairs])
+        return replies
+
+    async def cancel(self, cancellations):
+        return await self._pass("cancel", self._inner.cancel(cancellations))
+
+    async def lookup(self, ids):
+        return await self._pass("lookup", self._inner.lookup(ids))
+
+    def sibling(self):
+        return Watched(self._inner.sibling(), self._witness)
+
+    async def aclose(self):
+        await self._inner.aclose()
+
+    async def _pass(self, verb: str, asked: Awaitable[Any]) -> Any:
+        self._witness.enters(verb)
+        try:
+            return await asked
+        except StoreError as error:
+            self._witness.pen.note(What.TROUBLE, detail=f"{verb}: {error}")
+            raise
+
+
+class Leaky(Watched):
+    """A broker as others make it: what is fetched is acknowledged before it has run."""
+
+    async def fetch(self, queues, *, limit, wait_ms, worker):
+        deliveries = await super().fetch(queues, limit=limit, wait_ms=wait_ms, worker=worker)
+        await self._inner.settle([Settlement(receipt=each.receipt) for each in deliveries])
+        return deliveries
+
+
+def _leased(delivery) -> Event:
+    receipt = delivery.receipt
+    return now(What.LEASED, receipt.id, receipt.fence, delivery.attempt)
+
+
+def _settled(settlement, reply) -> Event:
+    receipt = settlement.receipt
+    detail = f"{reply.status.value} {type(settlement.outcome).__name__.lower()}"
+    return now(What.SETTLED, receipt.id, receipt.fence, detail=detail)
