@@ -50,7 +50,8 @@ class SqliteAdmin(BrokerAdmin):
     async def health(self) -> Health:
         store = self._handle.enter()
         before_ms = store.clock.monotonic_ms()
-        await store.write(_probe)
+        await store.write(_fill)
+        await store.write(_empty)
         return Health(
             ok=True,
             round_trip_ms=float(store.clock.monotonic_ms() - before_ms),
@@ -62,5 +63,9 @@ class SqliteAdmin(BrokerAdmin):
 _IN_MEMORY = ("nothing in it survives this process, and no other process sees it",)
 
 
-def _probe(txn: Writing) -> None:
-    txn.do("admin.probe", txn.now_ms)
+def _fill(txn: Writing) -> None:
+    txn.do("admin.fill")
+
+
+def _empty(txn: Writing) -> None:
+    txn.do("admin.empty")

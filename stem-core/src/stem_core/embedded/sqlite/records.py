@@ -145,9 +145,9 @@ def _load(txn: Reading, ids: Sequence[str]) -> dict[str, Record]:
     return {id: _read(text) for id, due_ms, text in rows if due_ms > txn.now_ms}
 
 
-def _read(text: bytes) -> Record:
+def _read(text: bytes | str) -> Record:
     try:
-        return decode_record(text)
+        return decode_record(text.encode() if isinstance(text, str) else text)
     except ResultCorrupt as error:
         raise StoreError(f"a stored record cannot be read: {error}", fault=Fault.DATA) from error
 

@@ -38,6 +38,12 @@ SET place = 0, due_ms = NULL, ready_ms = ?, ticket = ?, failed = 0, lapses = 0,
     first_parked_ms = NULL, cancel_reason = NULL, reason = NULL, died_at_ms = NULL
 WHERE seq = ?;
 
+-- name: fill
+-- For the health check: is there room for more than a page?
+INSERT OR REPLACE INTO stem_body (seq, body) VALUES (-1, zeroblob(65536));
+
+-- name: empty
+DELETE FROM stem_body WHERE seq = -1;
+
 -- name: probe
--- A write and a read for the health check.
 UPDATE stem_meta SET seen_ms = max(seen_ms, ?);
