@@ -107,7 +107,6 @@ class Desk:
         work: does jobs and notes their outcomes; never raises. Its second argument gives
             what was asked for meanwhile, to be done with them.
         leave: is called in the thread when it ends.
-        after: is called in the thread when outcomes have been handed over.
     """
 
     def __init__(
@@ -115,12 +114,10 @@ class Desk:
         name: str,
         work: Callable[[list[Job], Callable[[], list[Job]]], None],
         leave: Callable[[], None],
-        after: Callable[[], None] | None = None,
     ) -> None:
         self._name: Final = name
         self._work: Final = work
         self._leave: Final = leave
-        self._after: Final = after
         self._jobs: Final[SimpleQueue[Job | None]] = SimpleQueue()
         self._lock: Final = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -176,9 +173,6 @@ class Desk:
                 with self.busy:
                     self._work(jobs, partial(self._gather, jobs))
                 _deliver(jobs)
-                if self._after is not None:
-                    with self.busy:
-                        self._after()
             del jobs  # what is done must not be kept while the desk waits
             if self._is_told and self._has_left():
                 return

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from weakref import WeakSet, WeakValueDictionary
@@ -109,9 +109,7 @@ class SqliteStore:
         self._is_quick = False  # not known yet
         self._in_a_row = 0
         self._log_pages = 0
-        self._writer = Desk(
-            "stem-sqlite-write", self._write, lambda: self._leave("write"), self._tend_log
-        )
+        self._writer = Desk("stem-sqlite-write", self._write, lambda: self._leave("write"))
         self._reader = (
             self._writer
             if self.location.is_memory
@@ -169,7 +167,7 @@ class SqliteStore:
         if self._in_a_row >= _IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        if not self._is_quick or self._log_is_long or not self._session.is_open("write"):
+        if not self._is_quick or not self._session.is_open("write"):
             return False
         if not self._writer.begin_here():
             return False
@@ -195,7 +193,8 @@ class SqliteStore:
         began = time.monotonic()
         is_new = self._session.write_alone(name, row) > 0
         self._is_quick = time.monotonic() - began < _QUICK_S
-        self._log_pages += _PAGES_ALONE
+        # By the writer: while nobody writes the log can begin anew, and need not grow.
+        self._lengthen_log(_PAGES_ALONE, self._writer)
         if is_new and not self.waiters.is_empty:
             effects = Effects()
             tell(effects, row)
@@ -244,7 +243,10 @@ class SqliteStore:
     def _write(self, jobs: list[Job], gather: Gather) -> None:
         """Do *jobs*, and what is asked for meanwhile, in one transaction."""
         try:
-            if not self._is_answered_by_a_glance(jobs):
+            if jobs[0].verb is _write_back:  # no transaction may be open
+                _write_back(self._session.connection("write"))
+                del jobs[0]
+            if jobs and not self._is_answered_by_a_glance(jobs):
                 self._commit(jobs, gather)
         except _VerbFailed as failed:
             self._write_apart(jobs, failed)
@@ -260,16 +262,12 @@ class SqliteStore:
             for job in jobs:
                 self._write([job], list)
 
-    @property
-    def _log_is_long(self) -> bool:
-        return self._log_pages >= _LONG_LOG
-
-    def _tend_log(self) -> None:
-        """Write the log back to the file, when it is long and everybody has their reply."""
-        if self._log_is_long and not self.location.is_memory:
+    def _lengthen_log(self, pages: int, desk: Desk) -> None:
+        """Count what was written to the log; let *desk* write a long one back to the file."""
+        self._log_pages += pages
+        if self._log_pages >= _LONG_LOG and not self.location.is_memory:
             self._log_pages = 0
-            with suppress(sqlite3.Error, StoreError):  # the next time, then
-                self._session.connection("write").execute("PRAGMA wal_checkpoint(PASSIVE)")
+            desk.post(_write_back)
 
     def _is_answered_by_a_glance(self, jobs: Sequence[Job]) -> bool:
         """Look whether there is anything to write; with several jobs there always is."""
@@ -291,10 +289,14 @@ class SqliteStore:
         with self._session.writing() as txn:
             todo = jobs
             while todo:
-                outcomes += [(job, _run(job, txn)) for job in todo if job.is_wanted]
+                outcomes += [
+                    (job, _run(job, txn))
+                    for job in todo
+                    if job.is_wanted and job.verb is not _write_back
+                ]
                 todo = gather()
             self._sweep(txn)
-            self._log_pages += txn.pages()
+        self._lengthen_log(txn.pages(), self._reader)
         self._is_quick = time.monotonic() - began < _QUICK_S
         for job, outcome in outcomes:
             job.made(outcome)
@@ -309,12 +311,14 @@ class SqliteStore:
 
     def _read(self, jobs: Sequence[Job], gather: Gather) -> None:
         for job in jobs:
-            if job.is_wanted:
-                try:
+            try:
+                if job.verb is _write_back:
+                    _write_back(self._session.connection("read"))
+                elif job.is_wanted:
                     with self._session.reading("read") as txn:
                         job.made(job.verb(txn, *job.args))
-                except Exception as error:
-                    job.error = self._say(error, "read")
+            except Exception as error:
+                job.error = self._say(error, "read")
 
     # ── in the watcher's thread ──────────────────────────────────────────────
 
@@ -395,6 +399,11 @@ class SqliteStore:
                 "name a file to share it, such as sqlite:///tasks.db"
             )
         self._is_copy = False
+
+
+def _write_back(connection: sqlite3.Connection) -> None:
+    """Write as much of the log back to the file as nobody reads any more."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _nobody() -> None:
