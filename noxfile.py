@@ -29,7 +29,10 @@ WHEELS = ROOT / ".nox" / "wheels"
 REBUILT = ROOT / ".nox" / "rebuilt"
 DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
-SUITES = ("tests/unit", "tests/conformance", "tests/integration", "tests/packaging", "tests/docs")
+SUITES = (
+    "tests/unit", "tests/conformance", "tests/integration", "tests/chaos", "tests/packaging",
+    "tests/docs",
+)  # fmt: skip
 OLDEST_MINOR, NEWEST_MINOR = 11, 15
 RUNNING = f"3.{sys.version_info.minor}"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -120,17 +123,20 @@ def install_wheels(session: nox.Session, *distributions: str, extras: str = "") 
 
 
 def clean_environment() -> dict[str, str | None]:
-    """Return what to unset: the Stem settings of the shell, but not the names of test servers."""
+    """Return what to unset: the Stem settings of the shell, but not what tests are told by it."""
     settings = [name for name in os.environ if name.startswith("STEM_")]
-    return {name: None for name in settings if not name.startswith("STEM_TEST_")}
+    return {name: None for name in settings if not name.startswith(("STEM_TEST_", "STEM_CHAOS_"))}
 
 
-def pytest(session: nox.Session, *suites: str) -> None:
-    """Run *suites* against the installed wheels; paths given after `--` take their place."""
+def pytest(session: nox.Session, *suites: str, **told: str) -> None:
+    """Run *suites* against the installed wheels; paths given after `--` take their place.
+
+    The tests find *told* in their environment.
+    """
     chosen = any((ROOT / word.split("::")[0]).exists() for word in session.posargs)
     arguments = [*(() if chosen else suites), *session.posargs]
     # Not `python -m pytest`: that puts the working directory on sys.path, before the wheels.
-    session.run("pytest", *arguments, env=clean_environment())
+    session.run("pytest", *arguments, env=clean_environment() | told)
 
 
 # ── sessions ─────────────────────────────────────────────────────────────────
@@ -213,6 +219,16 @@ def docs(session: nox.Session) -> None:
     install_wheels(session, "stem-core", extras="[testing]")
     session.install(*group("test"))
     pytest(session, "tests/docs")
+
+
+@nox.session(requires=["build"])
+def chaos(session: nox.Session) -> None:
+    """Kill, freeze and lock out real processes for some minutes, and write docs/reliability.md."""
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
+    trials = os.environ.get("STEM_CHAOS_TRIALS", "20")
+    page = str(ROOT / "docs" / "reliability.md")
+    pytest(session, "tests/chaos", STEM_CHAOS_TRIALS=trials, STEM_CHAOS_PAGE=page)
 
 
 @nox.session(requires=["build"])
