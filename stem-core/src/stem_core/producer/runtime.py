@@ -165,8 +165,8 @@ def _broker(given: GivenBroker, config: StemConfig) -> Broker | StemURL:
     if url is None:
         raise MissingSetting(
             "there is no broker: STEM_BROKER_URL is not set, and Stem() was given none",
-            way_out='Example: STEM_BROKER_URL=sqlite:///tasks.db, or Stem("sqlite:///tasks.db"), one '
-            "file for all processes of a machine. `stem plugins` lists what else is installed.",
+            way_out='Example: STEM_BROKER_URL=sqlite:///tasks.db, or Stem("sqlite:///tasks.db"): '
+            "one file for all processes of a machine. `stem plugins` lists what else there is.",
         )
     check_tls(url, config.tls, source="broker" if given else "STEM_BROKER_URL")
     return url
