@@ -125,7 +125,11 @@ class Shift:
         self._settler = Settler(lane, Backoff(clock, dice), books, self._settled)
         self._outlet = Outlet(stem, self._board, self._outbox)
         self._keeper = LeaseKeeper(
-            lane.broker.sibling, clock, grace_ms=terms.grace_ms, ended=self._must_end
+            lane.broker.sibling,
+            clock,
+            # Without any grace a task that is told to end still needs its lease to be settled.
+            grace_ms=max(terms.grace_ms, _LAST_SETTLE_MS),
+            ended=self._must_end,
         )
         self._runner = Runner(
             books,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any, Self
 
@@ -17,6 +18,8 @@ from stem_core.model.structure import options_from_query
 from stem_core.model.urls import StemURL
 
 __all__ = ["SqliteHandle"]
+
+_log = logging.getLogger("stem.sqlite")
 
 
 class SqliteHandle(Handle[SqliteStore]):
@@ -78,5 +81,7 @@ def _join(threads: list[threading.Thread]) -> None:
 
 
 def _report(location: Location, context: PluginContext) -> None:
-    if location.note:
+    if location.is_memory:
         context.report(location.note)
+    elif location.note:  # worth a line in the log of a service, and no warning to a person
+        _log.info("%s", location.note)
