@@ -36,9 +36,7 @@ def tables() -> sqlite3.Connection:
 @pytest.mark.parametrize("name", ALL)
 def test_every_statement_is_understood(tables: sqlite3.Connection, name: str):
     sql = Statements("a-b.c").repeated(name, 3)
-    count = max([sql.count("?"), *map(int, re.findall(r"\?(\d+)", sql))])
-    if re.search(r"\?\d", sql):
-        count = max(map(int, re.findall(r"\?(\d+)", sql)))
+    count = sql.count("?")
     tables.execute(f"EXPLAIN {sql}", [None] * count)
 
 

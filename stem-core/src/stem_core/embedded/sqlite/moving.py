@@ -72,7 +72,7 @@ def peek(txn: Reading, queue: str, limit: int, cursor: str | None) -> LocatedPag
 def dead_letters(txn: Reading, queue: str | None, limit: int, cursor: str | None) -> LocatedPage:
     """`BrokerAdmin.dead_letters`; the cursor is the number of the last death of the page before."""
     below = (1 << 63) - 1 if cursor is None else int(cursor)
-    rows = txn.all("lookup.dead", txn.now_ms, queue, below, limit + 1)
+    rows = txn.all("lookup.dead", txn.now_ms, queue, queue, below, limit + 1)
     last = str(rows[limit - 1][21]) if limit and len(rows) > limit else None
     return LocatedPage(items=tuple(_located(txn, row) for row in rows[:limit]), cursor=last)
 

@@ -180,15 +180,14 @@ def list_records(
 
 
 def _page(txn: Reading, where: RecordFilter, cursor: str | None) -> list[Row]:
-    return txn.all(
-        "records.list",
-        txn.now_ms,
+    wishes = (
         cursor,
         _any_of(state.value for state in where.states),
         _any_of(where.tasks),
         _any_of(where.queues),
-        _PAGE,
     )
+    twice = [value for wish in wishes for value in (wish, wish)]
+    return txn.all("records.list", txn.now_ms, *twice, _PAGE)
 
 
 def _legible(row: Row) -> Record | None:

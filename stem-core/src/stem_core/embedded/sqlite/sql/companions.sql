@@ -38,7 +38,7 @@ INSERT INTO stem_control (at_ms, body, key_id, algorithm, signature) VALUES (?, 
 -- name: last_before
 -- instant -> the number of the last message that was sent before it
 SELECT ifnull(
-    (SELECT max(n) FROM stem_control WHERE at_ms < ?1),
+    (SELECT max(n) FROM stem_control WHERE at_ms < ?),
     (SELECT ifnull(min(n), 1) - 1 FROM stem_control)
 );
 

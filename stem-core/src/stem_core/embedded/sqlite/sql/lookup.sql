@@ -18,12 +18,12 @@ SELECT
 FROM stem_message WHERE place < 4 AND queue = ? AND id > ? ORDER BY id LIMIT ?;
 
 -- name: dead
--- now, queue or NULL for all, below this ticket, limit -> the latest first, and the ticket
+-- now, queue or NULL for all (twice), below this ticket, limit -> the latest first, and the ticket
 SELECT
     id, seq, queue, task, rank, lease_ms, dedupe_ms, more, body,
     fence, base, place, due_ms, failed, lapses, releases, worker, cancel_reason,
     reason, died_at_ms, errors, ticket
 FROM stem_message
-WHERE place = 4 AND due_ms IS NOT NULL AND due_ms > ?1 AND (?2 IS NULL OR queue = ?2)
-    AND ticket < ?3
-ORDER BY ticket DESC LIMIT ?4;
+WHERE place = 4 AND due_ms IS NOT NULL AND due_ms > ? AND (? IS NULL OR queue = ?)
+    AND ticket < ?
+ORDER BY ticket DESC LIMIT ?;

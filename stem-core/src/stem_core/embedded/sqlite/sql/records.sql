@@ -15,13 +15,13 @@ WHERE due_ms > ? AND state NOT IN ('queued', 'scheduled', 'parked', 'running')
     AND id IN (? /* each */);
 
 -- name: list
--- now, below this id, states, tasks, queues (JSON lists or NULL for any), limit
+-- now; each twice: below this id, states, tasks, queues (JSON lists, or NULL for any); limit
 SELECT id, due_ms, record FROM stem_record
-WHERE due_ms > ?1 AND (?2 IS NULL OR id < ?2)
-    AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3)))
-    AND (?4 IS NULL OR task IN (SELECT value FROM json_each(?4)))
-    AND (?5 IS NULL OR queue IN (SELECT value FROM json_each(?5)))
-ORDER BY id DESC LIMIT ?6;
+WHERE due_ms > ? AND (? IS NULL OR id < ?)
+    AND (? IS NULL OR state IN (SELECT value FROM json_each(?)))
+    AND (? IS NULL OR task IN (SELECT value FROM json_each(?)))
+    AND (? IS NULL OR queue IN (SELECT value FROM json_each(?)))
+ORDER BY id DESC LIMIT ?;
 
 -- name: progress
 -- ids -> id, fence, due_ms, value
