@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -25,8 +27,9 @@ def migrate(connection: sqlite3.Connection, todo: list[str], namespace: str = "s
 
 
 @pytest.fixture
-def file() -> sqlite3.Connection:
-    return sqlite3.connect(":memory:", isolation_level=None)
+def file() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        yield connection
 
 
 def version(file: sqlite3.Connection) -> int:

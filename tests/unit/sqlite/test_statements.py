@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,10 +29,10 @@ ALL = [name for path in FILES for name in names_in(path)]
 
 
 @pytest.fixture(scope="module")
-def tables() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    bring_up_to_date(connection, Statements("a-b.c"), "a-b.c", steps(), ":memory:")
-    return connection
+def tables() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        bring_up_to_date(connection, Statements("a-b.c"), "a-b.c", steps(), ":memory:")
+        yield connection
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,11 +41,11 @@ def machine(monkeypatch) -> Machine:
 
 
 @pytest.fixture
-def txn() -> Writing:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+def txn() -> Iterator[Writing]:
     sql = Statements("stem")
-    bring_up_to_date(connection, sql, "stem", steps(), ":memory:")
-    return Writing(connection, sql, 0, 0)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        bring_up_to_date(connection, sql, "stem", steps(), ":memory:")
+        yield Writing(connection, sql, 0, 0)
 
 
 def test_a_clock_that_is_set_moves_nothing(machine, txn):

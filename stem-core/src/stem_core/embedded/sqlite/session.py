@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -61,7 +62,8 @@ class Session:
         self._clock: Final = clock
         self._lock = threading.RLock()
         self._facts: Facts | None = None
-        self._open: dict[str, tuple[sqlite3.Connection, Place | None]] = {}
+        self._open: Final[dict[str, tuple[sqlite3.Connection, Place | None]]] = {}
+        weakref.finalize(self, _close_all, self._open)  # a store in memory ends unannounced
         self._turn: Final = Turn(location.path) if not location.is_memory else NoTurn()
 
     @property
@@ -192,7 +194,8 @@ class Session:
         """Start anew in a forked child, where nothing is open any more."""
         self._lock = threading.RLock()
         if self.location.is_memory:
-            self._open, self._facts = {}, None
+            _close_all(self._open)
+            self._facts = None
 
     def _connect(self, purpose: str) -> sqlite3.Connection:
         with self._lock:
@@ -237,3 +240,10 @@ class Session:
             row = txn.one("meta.identity")
             identity = str(row[0]) if row is not None else ""
             return Facts(identity, place, anchored(txn, self._clock, BOOT))
+
+
+def _close_all(connections: dict[str, tuple[sqlite3.Connection, Place | None]]) -> None:
+    while connections:
+        _, (connection, _) = connections.popitem()
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
