@@ -15,7 +15,7 @@ from stem_core.contracts.backend import (
     ScheduleStore,
 )
 from stem_core.contracts.capabilities import BackendCapabilities, Durability, Support
-from stem_core.embedded.sqlite import records
+from stem_core.embedded.sqlite import records as book
 from stem_core.embedded.sqlite.companions import SqliteHeartbeats, SqliteLocks, SqliteSchedules
 from stem_core.embedded.sqlite.handle import SqliteHandle
 from stem_core.embedded.sqlite.records import MAX_VALUE, Written
@@ -50,14 +50,14 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
             return _MEMORY
         return BACKEND_CAPABILITIES if self.store.durability == "full" else _NORMAL
 
-    async def save(self, records_: Sequence[Record]) -> Sequence[bool]:
+    async def save(self, records: Sequence[Record]) -> Sequence[bool]:
         store = self.enter()
-        kept = [_written(record) for record in records_]
-        return await store.write(records.save, kept) if kept else []
+        kept = [_written(record) for record in records]
+        return await store.write(book.save, kept) if kept else []
 
     async def load(self, ids: Sequence[str]) -> Sequence[Record | None]:
         store = self.enter()
-        return await store.read(records.load, ids) if ids else []
+        return await store.read(book.load, ids) if ids else []
 
     async def wait(self, id: str, *, timeout_ms: int) -> Record | None:
         store = self.enter()
@@ -67,7 +67,7 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
             while not self.is_closed:
                 # Noted before the look: what is saved after the look ends the nap.
                 store.waiters.wait_for_result(nap, id)
-                (record,) = await store.read(records.load, [id])
+                (record,) = await store.read(book.load, [id])
                 if record is not None and record.state.is_terminal:
                     return record
                 if clock.monotonic_ms() >= until_ms:
@@ -85,24 +85,24 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
         cursor: str | None = None,
     ) -> RecordPage:
         store = self.enter()
-        return await store.read(records.list_records, where, limit, cursor)
+        return await store.read(book.list_records, where, limit, cursor)
 
     async def progress(self, updates: Sequence[Progress]) -> None:
         store = self.enter()
         if updates:
-            await store.write(records.note_progress, updates)
+            await store.write(book.note_progress, updates)
 
     async def progress_of(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         store = self.enter()
-        return await store.read(records.progress_of, ids) if ids else []
+        return await store.read(book.progress_of, ids) if ids else []
 
     async def reopen(self, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
         store = self.enter()
-        return await store.write(records.reopen, replayed) if replayed else []
+        return await store.write(book.reopen, replayed) if replayed else []
 
     async def expire(self, ids: Sequence[str], *, ttl_ms: int) -> Sequence[bool]:
         store = self.enter()
-        return await store.write(records.expire, ids, ttl_ms) if ids else []
+        return await store.write(book.expire, ids, ttl_ms) if ids else []
 
     @property
     def heartbeats(self) -> HeartbeatStore:
@@ -121,7 +121,7 @@ class SqliteResultBackend(SqliteHandle, ResultBackend):
 
 
 def _written(record: Record) -> Written:
-    written, objection = records.write(record, record.id)
+    written, objection = book.write(record, record.id)
     if written is None:
         raise StoreError(f"record {record.id}: {objection}", fault=Fault.DATA)
     return written

@@ -213,7 +213,7 @@ def locate(
         lapses=lapses,
         releases=releases,
         run_at_ms=wall_ms + (now_ms if due_ms is None else due_ms) - now_ms if waits else 0,
-        lease_ms=max(0, due_ms - now_ms) if is_leased else 0,
+        lease_ms=max(0, (due_ms or 0) - now_ms) if is_leased else 0,
         worker=(worker or "") if is_leased else "",
         cancel_requested=cancel_reason is not None,
         cancel_reason=cancel_reason or "",

@@ -14,14 +14,21 @@ import contextlib
 import os
 import threading
 from queue import SimpleQueue
-from typing import Final
-
-try:
-    import fcntl
-except ImportError:  # Windows: SQLite's own waiting has to do
-    fcntl = None  # type: ignore[assignment]
+from typing import Any, Final
 
 __all__ = ["NoTurn", "Turn"]
+
+
+def _locks() -> Any:
+    """Return the kernel's locks; None on Windows, where SQLite's own waiting has to do."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    return fcntl
+
+
+fcntl: Final[Any] = _locks()
 
 _LONGEST_S: Final = 1.0
 """Whoever holds the turn for longer is stopped or strange: go on without it."""
