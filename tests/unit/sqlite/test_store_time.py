@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from stem_core.contracts.clock import SystemClock
 from stem_core.embedded.sqlite import store_time
 from stem_core.embedded.sqlite.schema import bring_up_to_date, steps
 from stem_core.embedded.sqlite.statements import Statements
-from stem_core.embedded.sqlite.store_time import anchored, boot_of
+from stem_core.embedded.sqlite.store_time import Tickets, anchored, boot_of
 from stem_core.embedded.sqlite.transaction import Writing
 from stem_core.testing.clock import FakeClock
 
@@ -45,7 +46,7 @@ def txn() -> Iterator[Writing]:
     sql = Statements("stem")
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         bring_up_to_date(connection, sql, "stem", steps(), ":memory:")
-        yield Writing(connection, sql, 0, 0)
+        yield Writing(connection, sql, 0, 0, Tickets().next)
 
 
 def test_a_clock_that_is_set_moves_nothing(machine, txn):
@@ -87,3 +88,18 @@ def test_the_name_of_this_start_is_read_or_empty(tmp_path: Path):
     assert boot_of(tmp_path / "missing") == ""
     (tmp_path / "id").write_text("abc\n")
     assert boot_of(tmp_path / "id") == "abc"
+
+
+@pytest.mark.parametrize("offset_ms", [None, 0, 5 * HOUR_MS], ids=["wall", "machine", "shifted"])
+def test_tickets_grow_even_within_one_tick_of_the_clock(offset_ms, monkeypatch):
+    monkeypatch.setattr(time, "time_ns", lambda: 7)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 7)
+    tickets = Tickets(offset_ms)
+    first = tickets.next()
+    assert [tickets.next() for _ in range(3)] == [first + 1, first + 2, first + 3]
+
+
+def test_tickets_of_two_processes_follow_each_other():
+    ours, theirs = Tickets(3), Tickets(3)
+    taken = [each.next() for _ in range(200) for each in (ours, theirs)]
+    assert taken == sorted(taken)

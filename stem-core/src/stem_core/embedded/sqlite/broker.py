@@ -94,7 +94,7 @@ class SqliteBroker(SqliteHandle, Broker):
         if len(messages) == 1:  # one that is too large is refused by itself
             message = messages[0]
             if fits_in_row(message.body) and await store.write_here(
-                "publish.insert_next",
+                "publish.insert_one",
                 partial(publishing.row_of, message),
                 partial(publishing.announce, message),
             ):

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from typing import Final, Literal
-
-from attrs import frozen
+from typing import Final, Literal, NamedTuple
 
 from stem_core.embedded.sqlite.errors import LOCKED, code_of
 from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
@@ -32,8 +30,7 @@ _CACHE_KIB: Final = 16_384
 _CACHED_STATEMENTS: Final = 256
 
 
-@frozen
-class Place:
+class Place(NamedTuple):
     """Which file a path named when it was opened: its device and inode."""
 
     device: int

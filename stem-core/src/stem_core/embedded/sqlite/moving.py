@@ -178,7 +178,7 @@ def _replay(txn: Writing, id: str) -> Replayed:
     (located,) = lookup(txn, [id])
     if located is not None and not _takes_its_key(txn, located.message):
         return Replayed(ReplayStatus.UNIQUE)
-    txn.do("admin.revive", txn.now_ms, txn.ticket(comes_back=True), held.seq)
+    txn.do("admin.revive", txn.now_ms, txn.ticket(), held.seq)
     txn.effects.ready.add(held.queue)
     reopen(txn, [(id, held.fence)])
     return Replayed(ReplayStatus.DONE, held.fence)

@@ -39,8 +39,8 @@ _CREATED: Final = PublishStatus.CREATED
 
 
 def row_of(message: Message, now_ms: int, wall_ms: int) -> Row | None:
-    """Return the values of `publish.insert_next` for *message*; None if it takes more to publish
-    it, or to say why not."""
+    """Return the values of `publish.insert_one` for *message* but for its ticket; None if it takes
+    more to publish it, or to say why not."""
     delay_ms = delay_of(message, wall_ms)
     if message.unique is not None or objection_to(message, delay_ms):
         return None
@@ -79,11 +79,11 @@ class Admission:
 
     def __init__(self, txn: Writing, expected: Sequence[Message] = ()) -> None:
         self._txn: Final = txn
-        self._known: Final[dict[str, tuple[int, int | None, int, int, int]]] = {
+        self._known: Final[dict[str, tuple[int, int | None, int, int]]] = {
             row[0]: row[1:] for row in txn.among("publish.known", [each.id for each in expected])
         }
         self._rows: Final[list[Row]] = []
-        self._bodies: Final[list[tuple[int, bytes]]] = []
+        self._bodies: Final[list[tuple[bytes, str]]] = []
 
     def admit(self, message: Message) -> Published:
         """Accept *message*, or say why not."""
@@ -105,10 +105,10 @@ class Admission:
         known = self._known.get(message.id)
         if known is None:
             return None
-        place, due_ms, digest, fence, seq = known
+        place, due_ms, digest, fence = known
         if place == ENDED and due_ms is not None and due_ms <= self._txn.now_ms:
             self._txn.raise_fence_base(fence + 1)
-            self._txn.do("publish.lift", seq)
+            self._txn.do("publish.lift", message.id)
             del self._known[message.id]
             return None
         same = digest == digest_of(message.body)
@@ -117,7 +117,7 @@ class Admission:
     def write(self) -> bool:
         """Let what was accepted be there; False, and nothing is, when an id was known."""
         if self._txn.insert("publish.insert", self._rows) < len(self._rows):
-            self._txn.do("publish.take_back", self._rows[0][0], self._rows[-1][0])
+            self._txn.do_all("publish.take_back", [row[_MARK] for row in self._rows])
             return False
         if self._bodies:
             self._txn.do_all("publish.insert_body", self._bodies)
@@ -132,16 +132,16 @@ class Admission:
     def _add(self, message: Message, delay_ms: int) -> None:
         txn = self._txn
         columns = _columns(message, txn.now_ms, delay_ms)
-        ticket, base = txn.ticket(), txn.fence_base
-        self._rows.append((ticket, ticket, base, base, base, *columns))
+        base = txn.fence_base
+        self._rows.append((base, base, base, txn.ticket(), *columns))
         if not fits_in_row(message.body):
-            self._bodies.append((ticket, message.body))
-        known = (columns[_PLACE], columns[_DUE], columns[_DIGEST], base, ticket)
-        self._known[message.id] = known
+            self._bodies.append((message.body, message.id))
+        self._known[message.id] = (columns[_PLACE], columns[_DUE], columns[_DIGEST], base)
         announce(message, txn.effects, columns)
 
 
 _PLACE, _DUE, _DIGEST = 4, 5, 9
+_MARK: Final = slice(3, 5)  # ticket and id, after what fences are counted from
 
 
 def _columns(message: Message, now_ms: int, delay_ms: int) -> Row:

@@ -22,7 +22,7 @@ from stem_core.embedded.sqlite.connection import NotNow, Place, begin, connect, 
 from stem_core.embedded.sqlite.location import Location
 from stem_core.embedded.sqlite.schema import bring_up_to_date, refuse_old_sqlite, steps
 from stem_core.embedded.sqlite.statements import Statements
-from stem_core.embedded.sqlite.store_time import BOOT, StoreTime, anchored
+from stem_core.embedded.sqlite.store_time import BOOT, StoreTime, Tickets, anchored
 from stem_core.embedded.sqlite.transaction import Reading, Row, Writing
 from stem_core.embedded.sqlite.turns import NoTurn, Turn
 from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
@@ -38,11 +38,13 @@ class Facts:
         identity: made once at random, with the tables.
         place: which file it is; None in memory.
         time: its clock.
+        tickets: its order.
     """
 
     identity: str
     place: Place | None
     time: StoreTime
+    tickets: Tickets
 
 
 class Session:
@@ -100,13 +102,12 @@ class Session:
         """
         self._check("write")
         connection = self.connection("write")
-        time = self.facts.time
+        time, tickets = self.facts.time, self.facts.tickets
         self._turn.take()
         try:
             self._begin(connection)
-            txn = Writing(connection, self.sql, time.now_ms(), time.wall_ms())
+            txn = Writing(connection, self.sql, time.now_ms(), time.wall_ms(), tickets.next)
             yield txn
-            txn.finish()
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -130,7 +131,8 @@ class Session:
     def write_alone(self, name: str, values: Row) -> int:
         """Run the statement *name* as a whole transaction; return how many rows it changed.
 
-        `writing` in few words, for the one write that comes alone and often.
+        `writing` in few words, for the one write that comes alone and often. Its first value
+        is a ticket, before *values*.
 
         Raises:
             NotNow: somebody else writes.
@@ -142,7 +144,8 @@ class Session:
             raise NotNow
         try:
             begin(connection, wait=False)
-            count = connection.execute(self.sql[name], values).rowcount
+            ticket = self.facts.tickets.next()
+            count = connection.execute(self.sql[name], (ticket, *values)).rowcount
             connection.execute("COMMIT")
             return count
         except BaseException:
@@ -236,10 +239,11 @@ class Session:
         begin(connection)
         with connection:
             bring_up_to_date(connection, self.sql, self.namespace, steps(), path)
-            txn = Writing(connection, self.sql, 0, 0)
+            txn = Writing(connection, self.sql, 0, 0, Tickets().next)
             row = txn.one("meta.identity")
             identity = str(row[0]) if row is not None else ""
-            return Facts(identity, place, anchored(txn, self._clock, BOOT))
+            time = anchored(txn, self._clock, BOOT)
+            return Facts(identity, place, time, Tickets(time.offset_ms))
 
 
 def _close_all(connections: dict[str, tuple[sqlite3.Connection, Place | None]]) -> None:

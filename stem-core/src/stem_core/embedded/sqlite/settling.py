@@ -226,7 +226,7 @@ class _Turn:
 
     def _retry(self, held: Held, after_ms: int, error: TaskError | None) -> None:
         errors = self._note(held, error)
-        ticket = self._txn.ticket(comes_back=True)
+        ticket = self._txn.ticket()
         place, due_ms = self._when(held, DELAYED, READY, after_ms)
         self._back.append(
             (place, due_ms, self._txn.now_ms, ticket, held.failed + 1, errors, 0, None, held.seq)
@@ -239,7 +239,7 @@ class _Turn:
         else:
             place, due_ms = self._when(held, DELAYED, READY, after_ms)
         # At once means at its old turn: before all that is younger.
-        turn = (None, None) if due_ms is None else (due_ms, self._txn.ticket(comes_back=True))
+        turn = (None, None) if due_ms is None else (due_ms, self._txn.ticket())
         parked_ms = held.first_parked_ms
         if why is ReleaseWhy.SNOOZE:  # it ran: whoever parks it next starts anew
             parked_ms = None
@@ -266,7 +266,7 @@ class _Turn:
         self._txn.do(
             "settle.bury",
             self._txn.now_ms + outcome.keep_ms,
-            self._txn.ticket(comes_back=True),
+            self._txn.ticket(),
             failed,
             errors,
             outcome.reason.value,

@@ -49,7 +49,7 @@ _FAREWELL_S: Final = 2.0
 _QUICK_S: Final = 0.002
 """A commit that takes longer than this is none that an event loop should make by itself."""
 
-_IN_A_ROW: Final = 4
+_IN_A_ROW: Final = 8
 
 _PAGES_ALONE: Final = 3
 _LONG_LOG: Final = 1_000

@@ -8,6 +8,7 @@ once for each start of the machine.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -19,7 +20,7 @@ from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.embedded.sqlite.rows import DELAYED, LEASED, PARKED
 from stem_core.embedded.sqlite.transaction import Reading, Writing
 
-__all__ = ["BOOT", "StoreTime", "advance", "anchored", "boot_of", "next_due_ms"]
+__all__ = ["BOOT", "StoreTime", "Tickets", "advance", "anchored", "boot_of", "next_due_ms"]
 
 _AT_ONCE: Final = 2_000
 """How many due messages one step takes up: the next step takes the next."""
@@ -55,6 +56,29 @@ class StoreTime:
     def wall_ms(self) -> int:
         """The wall clock's now."""
         return self.clock.wall_ms()
+
+
+class Tickets:
+    """Numbers that only grow, in all processes together: turns among messages of one instant.
+
+    They are read from the clock that processes of one machine share, and are taken while one
+    holds the store's lock: a counter that nobody has to look up and nobody has to keep.
+
+    Args:
+        offset_ms: as that of the `StoreTime`.
+    """
+
+    def __init__(self, offset_ms: int | None = None) -> None:
+        self._offset_ns: Final = None if offset_ms is None else offset_ms * 1_000_000
+        self._last = 0
+
+    def next(self) -> int:
+        """Return the next one: nanoseconds, or one more than the last."""
+        now_ns = (
+            time.time_ns() if self._offset_ns is None else time.monotonic_ns() + self._offset_ns
+        )
+        self._last = max(self._last + 1, now_ns)
+        return self._last
 
 
 def anchored(txn: Writing, clock: Clock, boot: str) -> StoreTime:
@@ -111,7 +135,7 @@ def _bring_up(txn: Writing, places: Sequence[int]) -> None:
     lapsed: list[tuple[int, int]] = []
     promoted: list[tuple[int, int]] = []
     for _, place, seq, _ in rows:
-        (lapsed if place == LEASED else promoted).append((txn.ticket(comes_back=True), seq))
+        (lapsed if place == LEASED else promoted).append((txn.ticket(), seq))
     txn.do_all("fetch.lapse", lapsed)
     txn.do_all("fetch.promote", promoted)
     txn.effects.ready.update(queue for _, _, _, queue in rows)

@@ -23,13 +23,13 @@ class Taken:
 
     Attributes:
         deliveries: for the worker.
-        seats: sequence number, fence and former place of each, and its unique key if this
+        seats: fence and former place of each, and its unique key if this
             lease has freed it: to undo it.
         next_due_ms: with nothing taken, when something may be ready by itself.
     """
 
     deliveries: Sequence[Delivery] = ()
-    seats: Sequence[tuple[int, int, int, str | None]] = ()
+    seats: Sequence[tuple[int, int, str | None]] = ()
     next_due_ms: int | None = None
 
 
@@ -69,7 +69,7 @@ def _lease(txn: Writing, rows: Sequence[Row], worker: str) -> Taken:
         key = row[_KEY] if row[_UNTIL] == "started" else None
         if key is not None and not txn.do("fetch.let_go", key, id):
             key = None  # an earlier lease had freed it
-        seats.append((seq, fence + 1, row[_PLACE], key))
+        seats.append((fence + 1, row[_PLACE], key))
         txn.effects.due(now_ms + delivery.lease_ms)
     txn.do_for("fetch.lease", [row[0] for row in rows], now_ms, worker)
     return Taken(deliveries, seats)
@@ -77,8 +77,8 @@ def _lease(txn: Writing, rows: Sequence[Row], worker: str) -> Taken:
 
 def hand_back(txn: Writing, taken: Taken) -> None:
     """Undo the leases of *taken*, which nobody has received: only the fences tell of them."""
-    for delivery, (seq, fence, place, key) in zip(taken.deliveries, taken.seats, strict=True):
-        if not txn.do("fetch.undo", place, seq, fence):
+    for delivery, (fence, place, key) in zip(taken.deliveries, taken.seats, strict=True):
+        if not txn.do("fetch.undo", place, delivery.message.id, fence):
             continue
         if key is not None:
             txn.do("fetch.claim_again", key, delivery.message.id)

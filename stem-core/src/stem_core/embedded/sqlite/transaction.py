@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from stem_core.embedded.sqlite.statements import Statements, pieces
@@ -86,18 +86,23 @@ class Writing(Reading):
     Attributes:
         effects: to be told when it is committed.
         has_advanced: time was let pass in it already.
+        ticket: returns one that is above all that were given.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, sql: Statements, now_ms: int, wall_ms: int
+        self,
+        connection: sqlite3.Connection,
+        sql: Statements,
+        now_ms: int,
+        wall_ms: int,
+        ticket: Callable[[], int],
     ) -> None:
         super().__init__(connection, sql, now_ms, wall_ms)
         self.effects: Final = Effects()
         self.has_advanced = False
         self._before: Final = connection.total_changes
-        self._ticket: int | None = None
-        self._fence_base = 0
-        self._moved = False
+        self.ticket: Final = ticket
+        self._fence_base: int | None = None
 
     def do(self, name: str, *values: Any) -> int:
         """Run the statement *name* and return how many rows it changed."""
@@ -137,26 +142,15 @@ class Writing(Reading):
         if seqs:
             self._run(self._sql[name], (*before, json.dumps(seqs)))
 
-    # ── counters ─────────────────────────────────────────────────────────────
-
-    def ticket(self, *, comes_back: bool = False) -> int:
-        """Return a ticket above all that were given.
-
-        That of a new message is its `seq` and so remembers itself; one for a message that
-        *comes back* must be kept.
-        """
-        if self._ticket is None:
-            self._read_counters()
-        assert self._ticket is not None
-        self._ticket += 1
-        self._moved = self._moved or comes_back
-        return self._ticket
+    # ── the counter ──────────────────────────────────────────────────────────
 
     @property
     def fence_base(self) -> int:
         """Above every fence of an id that is forgotten."""
-        if self._ticket is None:
-            self._read_counters()
+        if self._fence_base is None:
+            row = self.one("publish.base")
+            assert row is not None
+            self._fence_base = int(row[0])
         return self._fence_base
 
     def raise_fence_base(self, fence: int) -> None:
@@ -164,16 +158,6 @@ class Writing(Reading):
         self.do("publish.raise_base", fence)
         self._fence_base = max(self.fence_base, fence)
 
-    def finish(self) -> None:
-        """Keep what must be known beyond this step. To be called before the commit."""
-        if self._moved:
-            self.do("publish.keep_ticket", self._ticket)
-
     def pages(self) -> int:
         """Return about how many pages of the file this step has changed."""
         return 2 + (self._connection.total_changes - self._before) // 4
-
-    def _read_counters(self) -> None:
-        counters = self.one("publish.counters")
-        assert counters is not None
-        self._ticket, self._fence_base = counters

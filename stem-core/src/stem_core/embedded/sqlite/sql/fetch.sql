@@ -60,7 +60,7 @@ SELECT error FROM stem_error WHERE seq = ? ORDER BY n;
 INSERT OR IGNORE INTO stem_unique (key, id) VALUES (?, ?);
 
 -- name: undo
--- place, seq, fence: a lease that nobody received goes back to its turn.
+-- place, id, fence: a lease that nobody received goes back to its turn.
 UPDATE stem_message
 SET place = ?, due_ms = NULL, settled = fence
-WHERE seq = ? AND fence = ? AND settled < fence AND place = 3;
+WHERE id = ? AND fence = ? AND settled < fence AND place = 3;

@@ -4,7 +4,7 @@
 -- end in _ms hold whole milliseconds: instants of the store's own time (see store_time.py),
 -- but for died_at_ms, which is wall time, for people.
 
--- One row: who this store is, how its time runs, and two counters that only grow.
+-- One row: who this store is, how its time runs, and a counter that only grows.
 CREATE TABLE stem_meta (
     one        INTEGER PRIMARY KEY CHECK (one = 1),
     version    INTEGER NOT NULL,
@@ -12,7 +12,6 @@ CREATE TABLE stem_meta (
     boot       TEXT    NOT NULL DEFAULT '', -- the start of the machine that offset_ms belongs to
     offset_ms  INTEGER NOT NULL DEFAULT 0,  -- store time minus monotonic time
     seen_ms    INTEGER NOT NULL DEFAULT 0,  -- the latest store time that is sure to have been
-    ticket     INTEGER NOT NULL DEFAULT 0,  -- no ticket given to a message that came back is above
     fence_base INTEGER NOT NULL DEFAULT 0   -- above every fence of an id that is forgotten
 );
 
