@@ -7,6 +7,8 @@ import fcntl
 import gc
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -321,3 +323,38 @@ def test_a_listener_that_is_torn_away_at_once_leaves_nothing_behind(scene: Scene
         assert scene.store.waiters.is_empty
 
     scene.run(body)
+
+
+FORGETS_TO_CLOSE = """
+import asyncio, sys
+from stem_core.embedded.sqlite.broker import SqliteBroker
+from stem_core.embedded.sqlite.location import MEMORY, Location
+from stem_core.embedded.sqlite.store import SqliteStore
+
+where = [MEMORY, *(f"{n}.db" for n in range(24))]
+brokers = [SqliteBroker(SqliteStore(Location(path))) for path in where]
+
+async def main():
+    waiting = [
+        asyncio.ensure_future(broker.fetch(["q"], limit=1, wait_ms=60_000, worker="w"))
+        for broker in brokers
+    ]
+    await asyncio.sleep(0.1)
+    for wait in waiting:
+        wait.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_closes_nothing_ends_well_while_its_stores_are_in_use(tmp_path: Path):
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", FORGETS_TO_CLOSE],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")

@@ -65,7 +65,9 @@ class Session:
         self._lock = threading.RLock()
         self._facts: Facts | None = None
         self._open: Final[dict[str, tuple[sqlite3.Connection, Place | None]]] = {}
-        weakref.finalize(self, _close_all, self._open)  # a store in memory ends unannounced
+        # A store in memory ends unannounced. Not at exit, where threads may still be in use of
+        # what would be closed: whoever lets them end calls `end`.
+        weakref.finalize(self, _close_all, self._open).atexit = False
         self._turn: Final = Turn(location.path) if not location.is_memory else NoTurn()
 
     @property
@@ -192,6 +194,11 @@ class Session:
         if not self.location.is_memory:
             for purpose in list(self._open):
                 self.close(purpose)
+
+    def end(self) -> None:
+        """Close every connection for good, a store in memory with them. No thread may be using
+        one: closing it under a statement crashes the process."""
+        _close_all(self._open)
 
     def forget(self) -> None:
         """Start anew in a forked child, where nothing is open any more."""

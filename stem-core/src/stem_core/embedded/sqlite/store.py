@@ -228,6 +228,10 @@ class SqliteStore:
         threads = {part.stop() for part in (self._watcher, self._writer, self._reader)}
         return [thread for thread in threads if thread is not None]
 
+    def end(self) -> None:
+        """Close what `stop` leaves open, which is the memory. Its threads must have ended."""
+        self._session.end()
+
     # ── time ─────────────────────────────────────────────────────────────────
 
     def monotonic_ms(self, due_ms: int) -> int:
@@ -440,6 +444,10 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
 @atexit.register
 def _farewell() -> None:
     """Do what was asked for and close the files: a program may end without closing anything."""
-    threads = [thread for store in list(_stores) for thread in store.stop()]
-    for thread in threads:
-        thread.join(_FAREWELL_S)
+    ending = [(store, store.stop()) for store in list(_stores)]
+    until = time.monotonic() + _FAREWELL_S
+    for store, threads in ending:
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
+            store.end()
