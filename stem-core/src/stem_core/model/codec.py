@@ -64,8 +64,16 @@ _read_any: Final = msgspec.json.Decoder().decode
 # ── envelopes ────────────────────────────────────────────────────────────────
 
 
-def encode(envelope: Envelope, *, max_bytes: int = MAX_BODY) -> bytes:
+def encode(
+    envelope: Envelope,
+    *,
+    max_bytes: int = MAX_BODY,
+    checked: dict[str, object] | None = None,
+) -> bytes:
     """Return the body of *envelope*: compact JSON, fields in a fixed order, defaults left out.
+
+    *checked* are options that were encoded before and that nobody changes; they are not
+    looked at again when they are those of *envelope*.
 
     Raises:
         EnqueueError: `NotEncodable` with the path of the value, `PayloadTooLarge`,
@@ -78,7 +86,7 @@ def encode(envelope: Envelope, *, max_bytes: int = MAX_BODY) -> bytes:
     check_object(envelope.args, "args", max_bytes)
     if meta or type(meta) is not dict:
         check_object(meta, "meta", max_bytes)
-    if options or type(options) is not dict:
+    if options is not checked and (options or type(options) is not dict):
         _check_options(options, max_bytes)
     if continuations or type(continuations) is not tuple:
         _check_continuations(continuations, max_bytes)

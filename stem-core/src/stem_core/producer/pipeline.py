@@ -155,7 +155,7 @@ class Pipeline:
             options=shared.options,
         )
         if how is PLAINLY and task_id is None and plan.is_plain:
-            return self._seal(envelope, plan.message)
+            return self._seal(envelope, plan.message, plan)
         envelope = replace(
             envelope,
             headers={**(headers or {}), **(how.headers or {})},
@@ -169,7 +169,7 @@ class Pipeline:
         envelope, plan = self._through_middleware(envelope, plan)
         is_chosen = chosen_id is not None
         self._check_this_call(envelope, plan.effective, is_chosen)
-        return self._seal(envelope, self._routing(envelope, plan, is_chosen=is_chosen))
+        return self._seal(envelope, self._routing(envelope, plan, is_chosen=is_chosen), plan)
 
     def plan(self, name: str, given: TaskOptions) -> Plan:
         """Return what all calls of task *name* with these options have in common."""
@@ -241,8 +241,9 @@ class Pipeline:
             check_unique(unique, tuple(envelope.args), label=f"this call of {envelope.task}")
         return unique_key(unique, envelope)
 
-    def _seal(self, envelope: Envelope, routing: dict[str, Any]) -> Message:
-        body = encode(envelope, max_bytes=self._max_body)
+    def _seal(self, envelope: Envelope, routing: dict[str, Any], plan: Plan) -> Message:
+        # What a plan says was given as TaskOptions, which are checked where they are made.
+        body = encode(envelope, max_bytes=self._max_body, checked=plan.envelope.options)
         if self.signer is None:
             return Message(id=envelope.id, body=body, **routing)
         seal = self.signer.sign(TASK, body)

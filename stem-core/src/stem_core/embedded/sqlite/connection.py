@@ -26,6 +26,10 @@ _OPEN_S: Final = 5.0
 _CHECKPOINT_PAGES: Final = 8_000
 """The store writes the log back long before this; large bodies may be quicker."""
 
+_PAGE_BYTES: Final = 2_048
+"""Of a new file. A publish writes a few pages to the log whatever is in them: half of SQLite's
+usual page makes half of what the disk has to take before a commit returns."""
+
 _CACHE_KIB: Final = 16_384
 _CACHED_STATEMENTS: Final = 256
 
@@ -65,6 +69,7 @@ def connect(
     try:
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # that of a file that is stays
         if not is_memory:
             _set_up_log(connection, path, durability)
     except BaseException:

@@ -40,7 +40,7 @@ READY, DELAYED, PARKED, LEASED, DEAD, ENDED = range(6)
 PLACES: Final = (Place.READY, Place.DELAYED, Place.PARKED, Place.LEASED, Place.DEAD)
 MAX_ERRORS: Final = 20
 
-_IN_ROW: Final = 2048
+_IN_ROW: Final = 1024
 """The largest body that stands in the row of its message: half a page."""
 
 
