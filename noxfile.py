@@ -163,13 +163,15 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the installed wheels of all distributions, on every interpreter that is here.
 
-    Killing processes takes a minute and tells nothing of an interpreter: one is enough.
+    Killing processes takes a minute and tells nothing of an interpreter: one is enough, and
+    with arguments after `--` none, but for suites that they name.
     """
     session.log(f"interpreters found: {', '.join(HERE)}; left out: {', '.join(LEFT_OUT) or 'none'}")
     install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
     session.install(*group("test"))
-    skipped = () if session.python == RUNNING else ("tests/chaos",)
-    pytest(session, *(suite for suite in SUITES if suite not in skipped))
+    if session.python == RUNNING and not session.posargs:
+        pytest(session, "tests/chaos")  # alone: it measures how long a recovery takes
+    pytest(session, *(suite for suite in SUITES if suite != "tests/chaos"), "--numprocesses=auto")
 
 
 @nox.session(python=OLDEST, requires=["build"])
