@@ -1,8 +1,16 @@
-"""One profile for Hypothesis: a slow machine is no bug, and a failure says how to see it again."""
+"""What holds for all suites: how Hypothesis runs, and which signals the tests hear."""
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
+# A slow machine is no bug, and a failure says how to see it again.
 settings.register_profile("stem", deadline=None, print_blob=True)
 settings.load_profile("stem")
+
+# Whoever runs the tests in the background of a script has SIGINT ignored, and so would
+# everything that they start, where Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
