@@ -30,8 +30,8 @@ REBUILT = ROOT / ".nox" / "rebuilt"
 DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
 SUITES = (
-    "tests/unit", "tests/conformance", "tests/integration", "tests/chaos", "tests/packaging",
-    "tests/docs",
+    "tests/unit", "tests/conformance", "tests/leaky", "tests/integration", "tests/chaos",
+    "tests/packaging", "tests/docs",
 )  # fmt: skip
 OLDEST_MINOR, NEWEST_MINOR = 11, 15
 RUNNING = f"3.{sys.version_info.minor}"
@@ -235,6 +235,14 @@ def chaos(session: nox.Session) -> None:
     trials = os.environ.get("STEM_CHAOS_TRIALS", "20")
     page = str(ROOT / "docs" / "reliability.md")
     pytest(session, "tests/chaos", STEM_CHAOS_TRIALS=trials, STEM_CHAOS_PAGE=page)
+
+
+@nox.session(requires=["build"])
+def mutants(session: nox.Session) -> None:
+    """Break the brokers in one line each and see the kit turn red; `-- NAME` for some."""
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
+    session.run("python", "tests/mutants/run.py", *session.posargs, env=clean_environment())
 
 
 @nox.session(requires=["build"])

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conformance.backend_contract import BackendContract, CompanionContract
-from conformance.broker_contract import BrokerContract
-from conformance.operator_contract import AdminContract, ControlContract, LimitContract
-from conformance.stage import BrokerFactory, Stage
 
 from stem_core.embedded.sqlite.backend import SqliteResultBackend
 from stem_core.embedded.sqlite.broker import SqliteBroker
 from stem_core.embedded.sqlite.location import MEMORY, Location
 from stem_core.embedded.sqlite.store import SqliteStore
-from stem_core.testing.clock import FakeClock
+from stem_core.testing import BrokerContract, FakeClock, ResultBackendContract, Stage
 
 _names = itertools.count()
+
+EVERYTHING = frozenset({
+    "delay", "priority", "uniqueness", "dedupe", "cancel", "pause", "dead_letters",
+    "atomic_results", "broadcast", "limits",
+})  # fmt: skip
+
+KEPT = ("message", "body", "error", "unique", "record", "progress")
+"""Tables of what must go when its time is over."""
 
 
 def a_store(path: Path, clock: FakeClock) -> SqliteStore:
@@ -27,21 +32,29 @@ def a_store(path: Path, clock: FakeClock) -> SqliteStore:
     return SqliteStore(Location(str(path)), clock=clock)
 
 
-@pytest.fixture(params=["one process", "two processes", "memory"])
-def broker_factory(request: pytest.FixtureRequest, tmp_path: Path) -> BrokerFactory:
-    """A fresh store; with two processes every sibling reaches the file by its own connections."""
+def factory(kind: str, folder: Path) -> Callable[[], Awaitable[Stage]]:
+    """Open fresh stores; with two processes every sibling has its own connections to the file."""
 
     async def open_stage() -> Stage:
         clock = FakeClock()
-        path = Path(MEMORY) if request.param == "memory" else tmp_path / f"{next(_names)}.db"
+        path = Path(MEMORY) if kind == "memory" else folder / f"{next(_names)}.db"
 
         async def let_pass(duration_ms: int) -> None:
             clock.advance(timedelta(milliseconds=duration_ms))
             await stage.breathe()
 
+        async def leftovers() -> Sequence[str]:
+            return kept_in(path)
+
         store = a_store(path, clock)
-        stage = Stage(SqliteBroker(store), SqliteResultBackend(store), let_pass, clock.wall_ms)
-        if request.param == "two processes":
+        stage = Stage(
+            SqliteBroker(store),
+            SqliteResultBackend(store),
+            let_pass=let_pass,
+            wall_ms=clock.wall_ms,
+            leftovers=None if kind == "memory" else leftovers,
+        )
+        if kind == "two processes":
             apart(stage, lambda: SqliteBroker(a_store(path, clock)))
         return stage
 
@@ -53,25 +66,32 @@ def apart(stage: Stage, make: Callable[[], SqliteBroker]) -> None:
     stage.broker.sibling = make  # type: ignore[method-assign]
 
 
-class TestBroker(BrokerContract):
-    pass
+def kept_in(path: Path) -> list[str]:
+    """Count what the file at *path* holds, by table; what holds nothing is left out."""
+    connection = sqlite3.connect(path)
+    try:
+        counts = {
+            name: connection.execute(f"SELECT count(*) FROM stem_{name}").fetchone()[0]
+            for name in KEPT
+        }
+    finally:
+        connection.close()
+    return [f"{count} × {name}" for name, count in counts.items() if count]
 
 
-class TestAdmin(AdminContract):
-    pass
+class OnSqlite:
+    @pytest.fixture(params=["one process", "two processes", "memory"])
+    def stem_broker(self, request: pytest.FixtureRequest, tmp_path: Path) -> object:
+        return factory(request.param, tmp_path)
+
+    @pytest.fixture(params=["a file", "memory"])
+    def stem_backend(self, request: pytest.FixtureRequest, tmp_path: Path) -> object:
+        return factory(request.param, tmp_path)
 
 
-class TestControl(ControlContract):
-    pass
+class TestBroker(OnSqlite, BrokerContract):
+    claims = EVERYTHING
 
 
-class TestLimits(LimitContract):
-    pass
-
-
-class TestBackend(BackendContract):
-    pass
-
-
-class TestCompanions(CompanionContract):
-    pass
+class TestBackend(OnSqlite, ResultBackendContract):
+    claims = frozenset({"push", "listing", "progress"})

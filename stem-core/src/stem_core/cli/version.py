@@ -13,7 +13,7 @@ import click
 from stem_core.cli.parameters import json_option
 from stem_core.contracts.hookspecs import PLUGIN_API
 
-__all__ = ["version"]
+__all__ = ["version", "versions"]
 
 _GROUPS: Final = ("stem.brokers", "stem.backends", "stem.signers", "stem.plugins", "stem.commands")
 _LIBRARIES: Final = ("pluggy", "attrs", "cattrs", "msgspec", "click")
@@ -23,7 +23,7 @@ _LIBRARIES: Final = ("pluggy", "attrs", "cattrs", "msgspec", "click")
 @json_option("VERSION")
 def version(as_json: bool) -> None:
     """Show the versions of Stem, of the plugins that are installed, and of Python."""
-    facts = _facts()
+    facts = versions()
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
@@ -35,7 +35,8 @@ def version(as_json: bool) -> None:
     click.echo(", ".join(f"{name} {number}" for name, number in facts["libraries"].items()))
 
 
-def _facts() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
+    """Return all that is worth knowing of what is installed, for programs."""
     return {
         "stem-core": version_of("stem-core"),
         "plugin_api": ".".join(map(str, PLUGIN_API)),

@@ -1,7 +1,60 @@
-"""Tools for tests, of your own tasks and of brokers of your own. No room imports this one."""
+"""Tools for tests, of your own tasks and of brokers of your own. No room imports this one.
+
+Importing it imports nothing of weight: each name is fetched when it is asked for. The
+contracts need pytest, which ``pip install "stem-core[testing]"`` brings.
+"""
 
 from __future__ import annotations
 
-from stem_core.testing.clock import FakeClock, LoadedDice
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["FakeClock", "LoadedDice"]
+if TYPE_CHECKING:
+    from stem_core.testing.clock import FakeClock, LoadedDice
+    from stem_core.testing.contract.admin import AdminContract
+    from stem_core.testing.contract.broker import BrokerContract
+    from stem_core.testing.contract.companions import CompanionContract
+    from stem_core.testing.contract.control import ControlContract
+    from stem_core.testing.contract.limits import LimitContract
+    from stem_core.testing.contract.results import ResultBackendContract
+    from stem_core.testing.contract.signer import SignerContract
+    from stem_core.testing.contract.stage import Stage
+
+__all__ = [
+    "AdminContract",
+    "BrokerContract",
+    "CompanionContract",
+    "ControlContract",
+    "FakeClock",
+    "LimitContract",
+    "LoadedDice",
+    "ResultBackendContract",
+    "SignerContract",
+    "Stage",
+]
+
+_WHERE: Final = {
+    "AdminContract": "contract.admin",
+    "BrokerContract": "contract.broker",
+    "CompanionContract": "contract.companions",
+    "ControlContract": "contract.control",
+    "FakeClock": "clock",
+    "LimitContract": "contract.limits",
+    "LoadedDice": "clock",
+    "ResultBackendContract": "contract.results",
+    "SignerContract": "contract.signer",
+    "Stage": "contract.stage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch *name* from its module on first use."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,7 @@
+"""The contracts, for stores that a URL names::
+
+    pytest --pyargs stem_core.testing.conformance --stem-broker-url=redis://localhost:6379/0
+
+`--stem-backend-url` and `--stem-signer-url` prove the other two. Whatever is given is
+proven, and a backend at the broker's own URL with it. `stem certify` runs this package.
+"""

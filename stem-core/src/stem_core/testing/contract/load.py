@@ -1,0 +1,121 @@
+"""What a broker promises under load: many takers, many priorities, and replies that are lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from stem_core.contracts.broker import Broker
+from stem_core.contracts.messages import ACK, Place, RetryLater, SettleOutcome, SettleStatus
+from stem_core.testing.contract.promise import promise
+from stem_core.testing.contract.stage import Stage
+from stem_core.testing.contract.staging import OnBroker
+from stem_core.testing.contract.values import DEAD, end, message
+
+__all__ = ["LoadContract"]
+
+_MANY = 300
+_TAKERS = 6
+_CUTS = 12
+
+
+class LoadContract(OnBroker):
+    """Much at once changes nothing of what is promised of one."""
+
+    @promise("FETCH-1")
+    async def test_of_many_takers_each_message_reaches_one(self, stage: Stage) -> None:
+        await publish_many(stage)
+        handles = [stage.broker, *(stage.sibling() for _ in range(_TAKERS - 1))]
+        taken = await asyncio.gather(
+            *(take_all(handle, f"w{n}") for n, handle in enumerate(handles))
+        )
+        assert_each_once(taken)
+
+    @promise("FETCH-1", "SIBLING-1")
+    async def test_of_many_takers_in_threads_each_message_reaches_one(self, stage: Stage) -> None:
+        await publish_many(stage)
+
+        def work(handle: Broker, worker: str) -> list[str]:
+            async def all_of_it() -> list[str]:
+                try:
+                    return await take_all(handle, worker)
+                finally:
+                    await handle.aclose()
+
+            return asyncio.run(all_of_it())
+
+        handles = [stage.broker.sibling() for _ in range(_TAKERS)]
+        taken = await asyncio.gather(
+            *(asyncio.to_thread(work, handle, f"w{n}") for n, handle in enumerate(handles))
+        )
+        assert_each_once(taken)
+
+    @promise("FETCH-2", level="priority")
+    async def test_priority_order_holds_under_load(self, stage: Stage) -> None:
+        priority_of = {f"m{n}": (n * 7) % 10 for n in range(200)}
+        await stage.publish(*(message(id, priority=given) for id, given in priority_of.items()))
+        seen: list[str] = []
+        while taken := await stage.fetch(limit=7):
+            seen += [delivery.message.id for delivery in taken]
+            await stage.broker.settle([end(delivery) for delivery in taken])
+        assert seen == sorted(priority_of, key=lambda id: -priority_of[id])  # a stable sort
+
+    @promise("PUBLISH-3", "PUBLISH-8", level="dedupe")
+    async def test_a_publish_whose_reply_was_lost_makes_no_second_message(
+        self, stage: Stage
+    ) -> None:
+        for turns in range(_CUTS):
+            batch = [message(f"m{turns}-{n}") for n in range(5)]
+            call = asyncio.ensure_future(stage.broker.publish(batch))
+            await cut(call, turns)
+            replies = await stage.broker.publish(batch)
+            assert [reply.id for reply in replies] == [sent.id for sent in batch]
+            assert {reply.status.value for reply in replies} in ({"created"}, {"duplicate"})
+            assert await stage.drain() == [sent.id for sent in batch]
+
+    @promise("SETTLE-3", level="dedupe")
+    async def test_a_settlement_whose_reply_was_lost_happens_once(self, stage: Stage) -> None:
+        outcomes: Sequence[SettleOutcome] = (ACK, RetryLater(0), DEAD)
+        for turns in range(_CUTS):
+            id, queue, outcome = f"m{turns}", f"q{turns}", outcomes[turns % 3]
+            await stage.publish(message(id, queue))
+            delivery = await stage.take(queue)
+            sent = end(delivery, outcome, follow_ups=(message(f"f{turns}", "f"),))
+            call = asyncio.ensure_future(stage.broker.settle([sent]))
+            await cut(call, turns)
+            assert await stage.settle(sent) in (SettleStatus.DONE, SettleStatus.ALREADY)
+            assert await stage.settle(sent) is SettleStatus.ALREADY
+            places = {ACK: None, DEAD: Place.DEAD}
+            assert await stage.places(id) == [places.get(outcome, Place.READY)]
+            assert await stage.drain("f") == [f"f{turns}"]
+
+
+async def publish_many(stage: Stage) -> None:
+    """Publish `_MANY` messages."""
+    most = min(100, stage.broker.capabilities.max_batch)
+    for start in range(0, _MANY, most):
+        await stage.publish(*(message(f"m{n}") for n in range(start, min(_MANY, start + most))))
+
+
+async def take_all(broker: Broker, worker: str) -> list[str]:
+    """Take and ack until nothing is ready; return the ids."""
+    ids: list[str] = []
+    while taken := await broker.fetch(["q"], limit=7, wait_ms=0, worker=worker):
+        ids += [delivery.message.id for delivery in taken]
+        settled = await broker.settle([end(delivery) for delivery in taken])
+        assert {reply.status for reply in settled} == {SettleStatus.DONE}
+    return ids
+
+
+def assert_each_once(taken: Sequence[Sequence[str]]) -> None:
+    """Insist that the takers have got every message, and none of them twice."""
+    ids = sorted(id for batch in taken for id in batch)
+    assert ids == sorted(f"m{n}" for n in range(_MANY))
+
+
+async def cut(call: asyncio.Task[object], turns: int) -> None:
+    """Cancel *call* after that many turns of the loop, as if its reply were lost."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait([call])
