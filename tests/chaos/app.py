@@ -7,7 +7,6 @@ import os
 import threading
 from pathlib import Path
 
-from chaos.history import Pen, What
 from chaos.names import FAILING, FOLLOWED, FUSE, HISTORY, LEAK, PLAIN, REJECTED
 from chaos.witness import Fuse, Witness
 
@@ -15,10 +14,11 @@ from stem_core.model.errors import Reject
 from stem_core.model.retry import RetryPolicy
 from stem_core.producer.client import Stem
 from stem_core.producer.context import TaskContext
+from stem_core.testing.faults.history import Recorder, What
 
 _LOOK_EVERY_S = 0.02
 
-pen = Pen(os.environ[HISTORY])
+pen = Recorder(os.environ[HISTORY])
 fuse = Fuse.read(os.environ[FUSE]) if os.environ.get(FUSE) else None
 stem = Stem()
 stem.plugins.register(Witness(pen, fuse, is_leaky=bool(os.environ.get(LEAK))))

@@ -11,13 +11,15 @@ from types import TracebackType
 from typing import Self
 
 from chaos import ledger
-from chaos.checker import Findings, Truth, judge
-from chaos.history import Event, History, Pen, Tail, What, now
 from chaos.ledger import Ledger
 from chaos.names import FUSE, HISTORY, LEAK
 from chaos.party import Party
 from chaos.plan import Plan
 from chaos.witness import Fuse
+
+from stem_core.testing.faults.checker import Findings, judge
+from stem_core.testing.faults.history import Event, History, Recorder, Tail, What, now
+from stem_core.testing.faults.truth import Truth
 
 LEASE_S, SWEEP_S, POLL_S = 2.0, 1.0, 1.0
 """The profile of these tests: a lease, and how often at the latest somebody looks."""
@@ -52,7 +54,7 @@ class Arena:
         self.file = folder / "tasks.db"
         self.url = f"sqlite:///{self.file}?durability={durability}"
         self.ledger = Ledger(self.file)
-        self.pen = Pen(folder / "history")
+        self.pen = Recorder(folder / "history")
         self.tail = Tail(folder / "history")
         self.parties: list[Party] = []
 

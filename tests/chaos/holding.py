@@ -7,11 +7,12 @@ import sqlite3
 import sys
 import time
 
-from chaos.history import Pen, What
 from chaos.names import HISTORY
 
+from stem_core.testing.faults.history import Recorder, What
 
-def hold(file: str, seconds: float, pen: Pen) -> None:
+
+def hold(file: str, seconds: float, pen: Recorder) -> None:
     """Lock *file* against every writer for *seconds*, and write down from when to when."""
     connection = sqlite3.connect(file, timeout=30, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
@@ -23,4 +24,4 @@ def hold(file: str, seconds: float, pen: Pen) -> None:
 
 
 if __name__ == "__main__":
-    hold(sys.argv[1], float(sys.argv[2]), Pen(os.environ[HISTORY]))
+    hold(sys.argv[1], float(sys.argv[2]), Recorder(os.environ[HISTORY]))

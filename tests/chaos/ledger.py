@@ -14,13 +14,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from chaos.checker import Commit, Truth
-
 from stem_core.model.options import TaskOptions
 from stem_core.producer.client import Stem
+from stem_core.testing.faults.truth import Commit, Truth, truth_of
 
 _DEAD_OR_ENDED = (4, 5)
-_AT_ONCE = 500
 
 _TABLES = """
 CREATE TABLE chaos_ledger (n INTEGER PRIMARY KEY, id TEXT, fence INTEGER, place INTEGER);
@@ -113,21 +111,11 @@ async def enqueue(url: str, args: Sequence[Mapping[str, object]], lease_s: float
         return [job.id for job in await stem.enqueue_many(calls)]
 
 
-async def truth(url: str, commits: Collection[Commit], ids: Collection[str]) -> Truth:
+async def truth(url: str, commits: Sequence[Commit], ids: Collection[str]) -> Truth:
     """Ask the store at *url*, through its contracts, what it holds of *ids*."""
-    wanted = sorted(ids)
-    records: dict[str, tuple[str, int]] = {}
-    located: set[str] = set()
     async with Stem(url) as stem:
         lane = await stem.lane()
-        for start in range(0, len(wanted), _AT_ONCE):
-            chunk = wanted[start : start + _AT_ONCE]
-            for record in await lane.load(chunk):
-                if record is not None:
-                    records[record.id] = (record.state.value, record.fence)
-            found = await lane.lookup(chunk)
-            located |= {id for id, where in zip(chunk, found, strict=True) if where is not None}
-    return Truth(commits=tuple(commits), records=records, located=frozenset(located))
+        return await truth_of(ids, lookup=lane.lookup, load=lane.load, commits=commits)
 
 
 async def waiting(url: str, queue: str = "default") -> int:

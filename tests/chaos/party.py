@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos.history import Pen, What
+from stem_core.testing.faults.history import Recorder, What
 
 _TESTS = Path(__file__).parents[1]
 _NOTED = {
@@ -28,7 +28,7 @@ class Party:
     """A process that has been started. Its log is the file at *log*."""
 
     def __init__(
-        self, words: Sequence[str], settings: Mapping[str, str], pen: Pen, log: Path
+        self, words: Sequence[str], settings: Mapping[str, str], pen: Recorder, log: Path
     ) -> None:
         self._pen = pen
         self.log = log

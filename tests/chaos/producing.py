@@ -11,10 +11,10 @@ import sys
 import time
 
 from chaos.app import pen, stem, work
-from chaos.history import What, now
 from chaos.plan import Plan
 
 from stem_core.model.errors import StoreError
+from stem_core.testing.faults.history import What, now
 
 
 async def produce(plan: Plan) -> None:

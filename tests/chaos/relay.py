@@ -7,8 +7,9 @@ from pathlib import Path
 
 from attrs import frozen
 from chaos.arena import Arena
-from chaos.history import What
 from chaos.party import Party
+
+from stem_core.testing.faults.history import What
 
 TASKS = 4
 _FREE_WITHIN_S = 0.5

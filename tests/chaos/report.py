@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from attrs import frozen
-from chaos.checker import Findings
+
+from stem_core.testing.faults.checker import Findings
 
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 
@@ -48,36 +49,6 @@ class Row:
     timed: str = ""
     bound: str = ""
     complaints: tuple[str, ...] = ()
-
-
-def complaints(found: Findings, *, unconfirmed: int = 0) -> list[str]:
-    """Say what no fault may ever do.
-
-    *unconfirmed* enqueues may have been made whose producer was killed before they returned.
-    """
-    never = {
-        "lost": found.lost,
-        "committed twice": found.committed_twice,
-        "recorded otherwise than committed": found.misrecorded,
-        "said to be settled, and were not": found.betrayed,
-        "started again without a reason": found.unexplained,
-        "leased under a fence that did not grow": found.backwards,
-        "never taken up again": found.never,
-    }
-    told = [f"{len(ids)} {what}: {', '.join(ids[:3])}" for what, ids in never.items() if ids]
-    if len(found.strangers) > unconfirmed:
-        told.append(f"{len(found.strangers)} ran that nobody has enqueued")
-    if len(found.started_twice) > found.in_flight:
-        told.append(f"{len(found.started_twice)} started twice, {found.in_flight} were in flight")
-    return told
-
-
-def too_late(times_ms: Sequence[float], bound_ms: float, what: str) -> list[str]:
-    """Say how many of *times_ms* are above the bound, if any."""
-    late = [time for time in times_ms if time > bound_ms]
-    if not late:
-        return []
-    return [f"{what}: {len(late)} of {len(times_ms)} above {bound_ms:g} ms, {max(late):.0f} ms"]
 
 
 # ── the page ─────────────────────────────────────────────────────────────────

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from chaos.plan import Plan
-from chaos.report import Row, complaints
+from chaos.report import Row
+
+from stem_core.testing.faults.checker import complaints
 
 PER_TRIAL = 2_000
 FEW = 600

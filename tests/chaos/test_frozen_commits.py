@@ -9,12 +9,13 @@ from __future__ import annotations
 import signal
 
 from chaos.arena import RESUME_MS, Arena
-from chaos.checker import resumptions_ms
-from chaos.history import What
 from chaos.party import Party
 from chaos.plan import ENDLESS, Plan
-from chaos.report import Row, complaints, too_late
+from chaos.report import Row
 from chaos.witness import Fuse
+
+from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
+from stem_core.testing.faults.history import What
 
 
 def test_a_worker_that_stands_still_within_a_commit_holds_up_the_others_no_longer_than_itself(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 
 from chaos.arena import LEASE_S, Arena
-from chaos.checker import Truth
-from chaos.history import History, What
 from chaos.party import Party
 from chaos.relay import TASKS, freeze, legs
-from chaos.report import Row, complaints
-from chaos.runs import Run, runs_of
+from chaos.report import Row
 from chaos.witness import Fuse
+
+from stem_core.testing.faults.checker import complaints
+from stem_core.testing.faults.history import History, What
+from stem_core.testing.faults.runs import Run, runs_of
+from stem_core.testing.faults.truth import Truth
 
 
 def test_a_worker_that_stood_still_settles_nothing_that_another_one_has_taken_over(

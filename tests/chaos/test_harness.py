@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from chaos.history import What
 from chaos.plan import ENDLESS, Plan
 from chaos.relay import wait_for_starts
-from chaos.report import complaints
+
+from stem_core.testing.faults.checker import complaints
+from stem_core.testing.faults.history import What
 
 
 def test_a_broker_that_acknowledges_before_the_run_is_found_out(arena_of) -> None:

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 from chaos.arena import Arena
-from chaos.checker import Findings
 from chaos.plan import ENDLESS, Plan
-from chaos.report import Row, complaints
+from chaos.report import Row
 from chaos.witness import Fuse
+
+from stem_core.testing.faults.checker import Findings, complaints
 
 TOGETHER = 50
 

@@ -8,9 +8,11 @@ import pytest
 from chaos.arena import RECOVERY_MS, Arena
 from chaos.names import KINDS
 from chaos.plan import Plan
-from chaos.report import Row, complaints, too_late
+from chaos.report import Row
 from chaos.scale import Scale
 from chaos.witness import Fuse
+
+from stem_core.testing.faults.checker import complaints, too_late
 
 WORKERS = 4
 PAUSES_MS = (0, 20, 100, 200, 400)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chaos.checker import Findings
-from chaos.report import BEGIN, END, Row, quantiles, rendered, replaced, too_late
+from chaos.report import BEGIN, END, Row, quantiles, rendered, replaced
 from chaos.scale import SEED, TRIALS, Scale
+
+from stem_core.testing.faults.checker import Findings, too_late
 
 
 def row(**facts) -> Row:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaos.arena import RECOVERY_MS, Arena
-from chaos.checker import HandOver, hand_overs, late_claims
-from chaos.history import What
 from chaos.party import Party
 from chaos.plan import ENDLESS, Plan
 from chaos.relay import TASKS, legs
-from chaos.report import Row, complaints, too_late
+from chaos.report import Row
+
+from stem_core.testing.faults.checker import HandOver, complaints, hand_overs, late_claims, too_late
+from stem_core.testing.faults.history import What
 
 CLAIMS_MS = 100
 HAND_OVER_MS = 1_000

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from chaos.arena import RESUME_MS, Arena
-from chaos.checker import resumptions_ms
-from chaos.history import What
 from chaos.plan import ENDLESS, Plan
-from chaos.report import Row, complaints, too_late
+from chaos.report import Row
+
+from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
+from stem_core.testing.faults.history import What
 
 WORKERS = 2
 

@@ -12,14 +12,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Generator, Sequence
-from typing import Any
 
 from attrs import frozen
-from chaos.history import Event, Pen, What, now
 
 from stem_core.contracts.observer import Event as Told
-from stem_core.model.errors import StoreError
 from stem_core.plugin import AppInfo, Broker, Observer, Settlement, hookimpl
+from stem_core.testing.faults.history import Recorder, What
+from stem_core.testing.faults.recording import RecordingBroker
 
 _FATES = {signal.SIGKILL: What.KILLED, signal.SIGSTOP: What.FROZEN}
 
@@ -48,7 +47,7 @@ class Witness:
 
     STEM_PLUGIN_API = (1, 0)
 
-    def __init__(self, pen: Pen, fuse: Fuse | None = None, *, is_leaky: bool = False) -> None:
+    def __init__(self, pen: Recorder, fuse: Fuse | None = None, *, is_leaky: bool = False) -> None:
         self.pen = pen
         self._fuse = fuse
         self._kind = Leaky if is_leaky else Watched
@@ -94,62 +93,19 @@ class Witness:
         os.kill(os.getpid(), fuse.fate)
 
 
-class Watched(Broker):
-    """A broker that does what *inner* does, and tells the witness."""
+class Watched(RecordingBroker):
+    """A broker that does what *inner* does, writes it down, and lights the witness's fuse."""
 
     def __init__(self, inner: Broker, witness: Witness) -> None:
-        self._inner = inner
+        super().__init__(inner, witness.pen)
         self._witness = witness
 
-    @property
-    def capabilities(self):
-        return self._inner.capabilities
-
-    @property
-    def store_id(self):
-        return self._inner.store_id
-
-    @property
-    def admin(self):
-        return self._inner.admin
-
-    async def publish(self, messages):
-        return await self._pass("publish", self._inner.publish(messages))
-
-    async def fetch(self, queues, *, limit, wait_ms, worker):
-        asked = self._inner.fetch(queues, limit=limit, wait_ms=wait_ms, worker=worker)
-        deliveries = await self._pass("fetch", asked)
-        self._witness.pen.write(*[_leased(each) for each in deliveries])
-        return deliveries
-
-    async def extend(self, extensions):
-        return await self._pass("extend", self._inner.extend(extensions))
-
-    async def settle(self, settlements):
-        replies = await self._pass("settle", self._inner.settle(settlements))
-        pairs = zip(settlements, replies, strict=True)
-        self._witness.pen.write(*[_settled(each, reply) for each, reply in pairs])
-        return replies
-
-    async def cancel(self, cancellations):
-        return await self._pass("cancel", self._inner.cancel(cancellations))
-
-    async def lookup(self, ids):
-        return await self._pass("lookup", self._inner.lookup(ids))
-
-    def sibling(self):
-        return Watched(self._inner.sibling(), self._witness)
-
-    async def aclose(self):
-        await self._inner.aclose()
-
-    async def _pass(self, verb: str, asked: Awaitable[Any]) -> Any:
+    async def around(self, verb, ask):
         self._witness.enters(verb)
-        try:
-            return await asked
-        except StoreError as error:
-            self._witness.pen.note(What.TROUBLE, detail=f"{verb}: {error}")
-            raise
+        return await super().around(verb, ask)
+
+    def sibling_of(self, inner):
+        return type(self)(inner, self._witness)
 
 
 class Leaky(Watched):
@@ -157,16 +113,5 @@ class Leaky(Watched):
 
     async def fetch(self, queues, *, limit, wait_ms, worker):
         deliveries = await super().fetch(queues, limit=limit, wait_ms=wait_ms, worker=worker)
-        await self._inner.settle([Settlement(receipt=each.receipt) for each in deliveries])
+        await self.inner.settle([Settlement(receipt=each.receipt) for each in deliveries])
         return deliveries
-
-
-def _leased(delivery) -> Event:
-    receipt = delivery.receipt
-    return now(What.LEASED, receipt.id, receipt.fence, delivery.attempt)
-
-
-def _settled(settlement, reply) -> Event:
-    receipt = settlement.receipt
-    detail = f"{reply.status.value} {type(settlement.outcome).__name__.lower()}"
-    return now(What.SETTLED, receipt.id, receipt.fence, detail=detail)

@@ -96,6 +96,6 @@ def test_certify_names_the_promise_that_a_plugin_breaks(url: str, code: int):
         timeout=120,
     )
     assert done.returncode == code, done.stderr
-    (lease,) = (l for l in json.loads(done.stdout)["levels"] if l["level"] == "lease")
+    (lease,) = (each for each in json.loads(done.stdout)["levels"] if each["level"] == "lease")
     broken = {each["id"] for each in lease["promises"] if each["verdict"] == "broken"}
     assert broken == ({"SETTLE-2"} if code else set())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stem_core.testing.contract.results import ResultBackendContract
     from stem_core.testing.contract.signer import SignerContract
     from stem_core.testing.contract.stage import Stage
+    from stem_core.testing.faults import FaultProxy, FaultyBroker, History
 
 __all__ = [
     "AdminContract",
@@ -26,6 +27,9 @@ __all__ = [
     "CompanionContract",
     "ControlContract",
     "FakeClock",
+    "FaultProxy",
+    "FaultyBroker",
+    "History",
     "LimitContract",
     "LoadedDice",
     "ResultBackendContract",
@@ -39,6 +43,9 @@ _WHERE: Final = {
     "CompanionContract": "contract.companions",
     "ControlContract": "contract.control",
     "FakeClock": "clock",
+    "FaultProxy": "faults",
+    "FaultyBroker": "faults",
+    "History": "faults",
     "LimitContract": "contract.limits",
     "LoadedDice": "clock",
     "ResultBackendContract": "contract.results",

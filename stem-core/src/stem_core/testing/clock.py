@@ -13,9 +13,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from stem_core.contracts.clock import SystemDice
 from stem_core.model.duration import Duration, to_ms
 
-__all__ = ["FakeClock", "LoadedDice"]
+__all__ = ["FakeClock", "LoadedDice", "LongestWaits"]
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -111,3 +112,11 @@ class LoadedDice:
     def bytes(self, count: int, /) -> bytes:
         """*count* bytes that no earlier call gave, as long as there are enough of them."""
         return next(self._count).to_bytes(max(count, 8), "big")[-count:] if count else b""
+
+
+class LongestWaits(SystemDice):
+    """Dice of the system but for the rolls: always the highest, so that jitter spares no wait."""
+
+    def roll(self) -> float:
+        """The last number before 1."""
+        return math.nextafter(1.0, 0.0)

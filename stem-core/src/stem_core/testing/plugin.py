@@ -64,7 +64,8 @@ def stem_original(pytestconfig: pytest.Config) -> Stem:
     try:
         return app_named(pytestconfig.getini("stem_app"))
     except ConfigError as error:
-        pytest.fail(str(error), pytrace=False)
+        complaint = str(error)
+    pytest.fail(complaint, pytrace=False)  # not above: it would be shown with what caused it
 
 
 @pytest.fixture

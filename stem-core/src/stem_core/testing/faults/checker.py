@@ -1,49 +1,25 @@
 """What a history and the store behind it prove, or disprove. Pure.
 
-A commit is what the store says of itself, in the step that settles (see `ledger`). What
-workers say is checked against it, never believed instead of it: one that is killed between
-the commit and its own line would hide the commit.
+What workers say is checked against what the store says (`Truth`), never believed instead
+of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from attrs import field, frozen
-from chaos.history import KEPT, History, What
-from chaos.runs import Fault, Instant, Run, faults_of, runs_of
+from attrs import frozen
 
-SUCCEEDED = "succeeded"
+from stem_core.testing.faults.history import KEPT, History, What
+from stem_core.testing.faults.runs import Fault, Instant, Run, faults_of, runs_of
+from stem_core.testing.faults.truth import SUCCEEDED, Truth
+
 _MS = 1_000_000
 _HARMS = (What.KILLED, What.FROZEN, What.GONE)
 """Faults after which a task may start again although nobody has handed it back."""
-
-
-@frozen
-class Commit:
-    """A settlement that the store has accepted; *is_final* unless it goes on from there."""
-
-    id: str
-    fence: int
-    is_final: bool = True
-
-
-@frozen(kw_only=True)
-class Truth:
-    """What the store holds once all is quiet.
-
-    Attributes:
-        commits: in the order in which they were made.
-        records: state and fence of each id that has a record.
-        located: ids that a lookup finds, wherever they are.
-    """
-
-    commits: Sequence[Commit] = ()
-    records: Mapping[str, tuple[str, int]] = field(factory=dict)
-    located: frozenset[str] = frozenset()
 
 
 @frozen(kw_only=True)
@@ -54,6 +30,8 @@ class Findings:
         accepted: how many enqueues have returned, with the follow-ups of successes.
         lost: accepted, without success and nowhere to be found.
         started_twice: their function was called more than once in one attempt.
+        handed_back: those of them whose worker gave the task back by itself: a snooze, say,
+            and no fault.
         unexplained: called again although no fault and no hand-back asks for it, or
             although an end had been committed.
         committed_twice: more than one end was accepted.
@@ -65,6 +43,8 @@ class Findings:
         unheard: how many settlements were accepted whose worker died before it could say so.
         never: a killed worker held it, and nobody took it up again.
         recoveries_ms: from each kill to the next start of each id that it orphaned.
+        never_started: accepted, and the function was never called. No complaint by itself: a
+            task may be cancelled, expire, or wait still.
         in_flight: leases that were in flight on the party that a fault has hit.
         troubles: store errors that somebody was told of.
         torn: lines that a killed process left unfinished.
@@ -73,6 +53,7 @@ class Findings:
     accepted: int = 0
     lost: tuple[str, ...] = ()
     started_twice: tuple[str, ...] = ()
+    handed_back: tuple[str, ...] = ()
     unexplained: tuple[str, ...] = ()
     committed_twice: tuple[str, ...] = ()
     misrecorded: tuple[str, ...] = ()
@@ -83,13 +64,19 @@ class Findings:
     unheard: int = 0
     never: tuple[str, ...] = ()
     recoveries_ms: tuple[float, ...] = ()
+    never_started: tuple[str, ...] = ()
     in_flight: int = 0
     troubles: tuple[str, ...] = ()
     torn: int = 0
 
 
-def judge(history: History, truth: Truth) -> Findings:
-    """Return what *history* and *truth* prove together."""
+def judge(history: History, truth: Truth | None = None) -> Findings:
+    """Return what *history* and *truth* prove together.
+
+    Without *truth*, what the workers were told of their settlements stands for it: see
+    `Truth.told`, and what that cannot know.
+    """
+    truth = Truth.told(history) if truth is None else truth
     runs, faults = runs_of(history), faults_of(history)
     accepted = _accepted(history, truth)
     times, never = _recoveries(runs, faults, truth)
@@ -97,6 +84,7 @@ def judge(history: History, truth: Truth) -> Findings:
         accepted=len(accepted),
         lost=_sorted(id for id in accepted if _is_lost(id, truth)),
         started_twice=_sorted(id for id, each in runs.items() if _is_called_again(each)),
+        handed_back=_handed_back(runs, faults, truth),
         unexplained=_unexplained(runs, faults, truth),
         committed_twice=_committed_twice(truth),
         misrecorded=_misrecorded(truth),
@@ -106,6 +94,7 @@ def judge(history: History, truth: Truth) -> Findings:
         strangers=_sorted(set(runs) - accepted),
         unheard=_unheard(runs, truth),
         never=never,
+        never_started=_sorted(id for id in accepted if not _calls(runs.get(id, ()))),
         recoveries_ms=times,
         in_flight=_in_flight(runs, faults),
         troubles=tuple(event.detail for event in history.only(What.TROUBLE)),
@@ -113,7 +102,7 @@ def judge(history: History, truth: Truth) -> Findings:
     )
 
 
-def _sorted(ids) -> tuple[str, ...]:
+def _sorted(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(ids)))
 
 
@@ -131,6 +120,36 @@ def _is_called_again(runs: Sequence[Run]) -> bool:
 
 def _calls(runs: Sequence[Run]) -> list[Run]:
     return sorted((run for run in runs if run.has_started), key=lambda run: run.started_ns)
+
+
+def complaints(found: Findings, *, unconfirmed: int = 0) -> list[str]:
+    """Say what no fault may ever do.
+
+    *unconfirmed* enqueues may have been made whose producer was killed before they returned.
+    """
+    never = {
+        "lost": found.lost,
+        "committed twice": found.committed_twice,
+        "recorded otherwise than committed": found.misrecorded,
+        "said to be settled, and were not": found.betrayed,
+        "started again without a reason": found.unexplained,
+        "leased under a fence that did not grow": found.backwards,
+        "never taken up again": found.never,
+    }
+    told = [f"{len(ids)} {what}: {', '.join(ids[:3])}" for what, ids in never.items() if ids]
+    if len(found.strangers) > unconfirmed:
+        told.append(f"{len(found.strangers)} ran that nobody has enqueued")
+    if len(found.started_twice) - len(found.handed_back) > found.in_flight:
+        told.append(f"{len(found.started_twice)} started twice, {found.in_flight} were in flight")
+    return told
+
+
+def too_late(times_ms: Sequence[float], bound_ms: float, what: str) -> list[str]:
+    """Say how many of *times_ms* are above the bound, if any."""
+    late = [time for time in times_ms if time > bound_ms]
+    if not late:
+        return []
+    return [f"{what}: {len(late)} of {len(times_ms)} above {bound_ms:g} ms, {max(late):.0f} ms"]
 
 
 # ── what the store says ──────────────────────────────────────────────────────
@@ -177,6 +196,20 @@ def _unexplained(
         for run, after in _pairs(_calls(each))
         if (run.id, run.fence) in ended
         or ((run.id, run.fence) not in back and not _is_harmed(run, after, harms))
+    )
+
+
+def _handed_back(
+    runs: Mapping[str, Sequence[Run]], faults: Sequence[Fault], truth: Truth
+) -> tuple[str, ...]:
+    back = {(commit.id, commit.fence) for commit in truth.commits if not commit.is_final}
+    return _sorted(
+        run.id
+        for each in runs.values()
+        for run, after in _pairs(_calls(each))
+        if run.attempt == after.attempt
+        and (run.id, run.fence) in back
+        and not any(fault.meets(run) for fault in faults)
     )
 
 

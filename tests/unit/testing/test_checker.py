@@ -1,13 +1,26 @@
-"""The checker finds each kind of broken promise in a history that somebody wrote by hand."""
+"""The checker finds each kind of broken promise, in histories by hand and in any other one."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from chaos.checker import Commit, Truth, hand_overs, judge, late_claims, resumptions_ms
-from chaos.history import Event, History, What
-from chaos.report import complaints
+from attrs import evolve, frozen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stem_core.testing.faults.checker import (
+    complaints,
+    hand_overs,
+    judge,
+    late_claims,
+    resumptions_ms,
+)
+from stem_core.testing.faults.history import Event, History, What
+from stem_core.testing.faults.truth import Commit, Truth
 
 ONE, TWO, PRODUCER = 1, 2, 9
 
@@ -259,3 +272,115 @@ def test_a_hand_over_is_timed_from_the_signal_and_from_the_hand_back() -> None:
 def test_resumption_is_timed_for_each_worker() -> None:
     lines = history(line(What.BACK, 100, PRODUCER), line(What.LEASED, 130, ONE, 1))
     assert resumptions_ms(lines, (ONE, TWO)) == [30, math.inf]
+
+
+# ── any history ──────────────────────────────────────────────────────────────
+
+
+def test_what_was_accepted_and_never_called_is_named_and_is_no_complaint() -> None:
+    found = judge(history(ACCEPTED), truth(record=None, located="a"))
+    assert found.never_started == ("a",)
+    assert not complaints(found)
+    assert judge(history(*GOOD), truth(Commit("a", 1))).never_started == ()
+
+
+@frozen
+class Story:
+    """What a sound platform did with some tasks: its lines, and what its store says."""
+
+    lines: tuple[Event, ...]
+    truth: Truth
+
+
+ENDS_OF_A_RUN = ("ack", "deadletter", "release", "retrylater", "killed")
+
+
+@st.composite
+def stories(draw: st.DrawFn, ends: Sequence[str] = ENDS_OF_A_RUN) -> Story:
+    """Tasks that run again after retries, hand-backs and kills, and then end, all mixed up."""
+    lines: list[Event] = []
+    commits: list[Commit] = []
+    records: dict[str, tuple[str, int]] = {}
+    located: set[str] = set()
+    pids = itertools.count(100)
+    for id in "abcd"[: draw(st.integers(1, 4))]:
+        at_ms, attempt = draw(st.integers(0, 50)), 1
+        lines.append(line(What.ACCEPTED, at_ms, PRODUCER, id=id))
+        again = draw(st.lists(st.sampled_from([each for each in ends if each not in FINAL])))
+        last = draw(st.sampled_from([each for each in ends if each in FINAL]))
+        for fence, end in enumerate([*again, last], 1):
+            pid = next(pids)
+            about: dict[str, Any] = {"id": id, "attempt": attempt}
+            at_ms += draw(st.integers(1, 50))
+            lines += [
+                line(what, at_ms, pid, fence, **about) for what in (What.LEASED, What.STARTED)
+            ]
+            at_ms += draw(st.integers(1, 50))
+            if end == "killed":
+                lines.append(line(What.KILLED, at_ms, pid))
+                continue
+            lines.append(line(What.ENDED, at_ms, pid, fence, **about))
+            lines.append(line(What.SETTLED, at_ms, pid, fence, f"done {end}", id=id))
+            commits.append(Commit(id, fence, end in FINAL))
+            attempt += end == "retrylater"
+        located |= {id} if last == "deadletter" else set()
+        records[id] = ("succeeded" if last == "ack" else "dead", fence)
+    in_time = tuple(sorted(lines, key=lambda event: event.at_ns))
+    return Story(in_time, Truth(commits=commits, records=records, located=frozenset(located)))
+
+
+FINAL = ("ack", "deadletter")
+
+
+def mine(story: Story, id: str) -> list[Commit]:
+    return [commit for commit in story.truth.commits if commit.id == id]
+
+
+@given(stories())
+def test_a_sound_history_is_no_cause_for_complaint(story: Story) -> None:
+    found = judge(History(story.lines), story.truth)
+    assert not complaints(found)
+    assert (found.overlapping, found.never_started) == ((), ())
+
+
+@given(stories())
+def test_each_task_of_a_killed_worker_has_a_time_of_recovery(story: Story) -> None:
+    found = judge(History(story.lines), story.truth)
+    assert len(found.recoveries_ms) == sum(event.what is What.KILLED for event in story.lines)
+    assert all(0 < time <= 50 for time in found.recoveries_ms)
+
+
+@given(stories([end for end in ENDS_OF_A_RUN if end != "killed"]))
+def test_where_nobody_was_killed_what_workers_were_told_is_the_truth(story: Story) -> None:
+    assert judge(History(story.lines)) == judge(History(story.lines), story.truth)
+
+
+@given(stories())
+def test_a_task_that_the_store_forgets_is_lost(story: Story) -> None:
+    forgotten = Truth(commits=[each for each in story.truth.commits if each.id != "a"])
+    forgotten = evolve(
+        forgotten,
+        records={id: kept for id, kept in story.truth.records.items() if id != "a"},
+        located=story.truth.located - {"a"},
+    )
+    assert judge(History(story.lines), forgotten).lost == ("a",)
+
+
+@given(stories())
+def test_a_second_end_is_a_double_commit(story: Story) -> None:
+    last = mine(story, "a")[-1]
+    doubled = evolve(story.truth, commits=[*story.truth.commits, last])
+    assert judge(History(story.lines), doubled).committed_twice == ("a",)
+
+
+@given(stories())
+def test_a_start_after_the_end_has_no_reason(story: Story) -> None:
+    fence = mine(story, "a")[-1].fence + 1
+    late = [line(what, 100_000, ONE, fence) for what in (What.LEASED, What.STARTED)]
+    assert judge(History((*story.lines, *late)), story.truth).unexplained == ("a",)
+
+
+@given(stories())
+def test_a_task_whose_starts_are_not_there_has_never_started(story: Story) -> None:
+    lines = tuple(each for each in story.lines if (each.what, each.id) != (What.STARTED, "a"))
+    assert judge(History(lines), story.truth).never_started == ("a",)

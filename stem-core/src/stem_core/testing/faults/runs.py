@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
-from chaos.history import Event, History, What
+
+from stem_core.testing.faults.history import Event, History, What
 
 Instant = float
 """Nanoseconds of the monotonic clock; infinite for what has not happened."""

@@ -1,4 +1,4 @@
-"""What happened, as the processes of a trial wrote it down: one line for each event.
+"""What happened in a trial, as its processes wrote it down: one line for each event.
 
 A line goes out in one write to a file that is open for appending: the lines of many
 processes do not mix, and what was written outlives any kill. It begins with its newline,
@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import msgspec
 from attrs import frozen
@@ -73,8 +75,8 @@ def now(
     return Event(what, time.monotonic_ns(), wall_ms, pid or os.getpid(), id, fence, attempt, detail)
 
 
-class Pen:
-    """Appends events to a history. Safe to use from any thread."""
+class Recorder:
+    """Appends events to a history. Safe to use from any thread; ``with`` closes it."""
 
     def __init__(self, path: str | Path) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -88,15 +90,35 @@ class Pen:
             if os.write(self._file, lines) != len(lines):
                 raise OSError("the history has no room left: nothing of this trial counts")
 
-    def note(self, what: What, **facts) -> Event:
-        """Append one event of this moment and return it."""
-        event = now(what, **facts)
+    def note(
+        self,
+        what: What,
+        *,
+        id: str = "",
+        fence: int = 0,
+        attempt: int = 0,
+        detail: str = "",
+        pid: int = 0,
+    ) -> Event:
+        """Append one event of this moment, about this process unless *pid* is given; return it."""
+        event = now(what, id, fence, attempt, detail, pid)
         self.write(event)
         return event
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 @frozen
