@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from attrs import define, frozen
 
+from stem_core import failpoints
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.capabilities import Capabilities
@@ -143,6 +144,18 @@ async def _failed(error: StoreError) -> NoReturn:
     raise error
 
 
+def _failing(publish: Callable[[A], Asked[T]]) -> Callable[[A], Asked[T]]:
+    """Return *publish* between two failpoints."""
+
+    async def between(messages: A) -> T:
+        failpoints.reach("producer.publish.before")
+        replies = await publish(messages)
+        failpoints.reach("producer.publish.after")
+        return replies
+
+    return between
+
+
 @define(eq=False)
 class _Waiting:
     message: Message
@@ -177,6 +190,7 @@ class Lane:
             and bool(broker.capabilities.atomic_results)
         )
         self.at: Final = at
+        self._publish = _failing(broker.publish) if failpoints.ARMED else broker.publish
         self._patience = patience or Patience()
         self._is_busy = False
         self._waiting: list[_Waiting] = []
@@ -195,7 +209,7 @@ class Lane:
             return await self._queued(message, until)
         self._is_busy = True
         try:
-            asked = self._patience.insist(self.broker.publish, [message], at=self.at, until=until)
+            asked = self._patience.insist(self._publish, [message], at=self.at, until=until)
             return (await asked)[0]
         finally:
             self._is_busy = False
@@ -261,7 +275,7 @@ class Lane:
             await self.backend.aclose()
 
     async def _send(self, messages: Sequence[Message], until: float | None) -> Sequence[Published]:
-        return await self._patience.insist(self.broker.publish, messages, at=self.at, until=until)
+        return await self._patience.insist(self._publish, messages, at=self.at, until=until)
 
     # ── sharing calls ──
 

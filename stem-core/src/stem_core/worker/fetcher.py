@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.clock import Dice
 from stem_core.contracts.messages import Delivery
@@ -65,6 +66,8 @@ class Fetcher:
             deliveries = await self._broker.fetch(
                 queues, limit=limit, wait_ms=_WAIT_MS, worker=self._worker
             )
+            if failpoints.ARMED and deliveries:
+                failpoints.reach("worker.claim.before_start")
         except StoreError as error:
             if self._backoff.failures == 0:
                 self._lost(error)

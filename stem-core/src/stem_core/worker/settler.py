@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from stem_core import failpoints
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.messages import (
@@ -167,7 +168,12 @@ class Settler:
                 await self._publish_follow_ups(run)
         if not self._store.atomic:
             await self._save_first(batch)
-        return await self._store.broker.settle([_settlement(run) for run in batch])
+        if failpoints.ARMED:
+            failpoints.reach("worker.settle.before")
+        replies = await self._store.broker.settle([_settlement(run) for run in batch])
+        if failpoints.ARMED:
+            failpoints.reach("worker.settle.after")
+        return replies
 
     async def _publish_follow_ups(self, run: Run) -> None:
         """Publish the follow-ups of *run* by themselves, because its settlement was invalid.

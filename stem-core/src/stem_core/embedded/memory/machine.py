@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.messages import (
     Ack,
     Cancellation,
@@ -136,6 +137,8 @@ class Machine(Places):
     ) -> Sequence[Delivery]:
         """Lease what `Broker.fetch` would return at once."""
         self._advance(now_ms)
+        if failpoints.ARMED:
+            failpoints.reach("memory.claim.before_write")
         taken: list[Entry] = []
         for name in queues:
             queue = self.queues.get(name)
@@ -143,7 +146,12 @@ class Machine(Places):
                 queue.take(limit - len(taken), taken)
                 if len(taken) >= limit:
                     break
-        return self._lease(taken, worker, now_ms) if taken else []
+        if not taken:
+            return []
+        deliveries = self._lease(taken, worker, now_ms)
+        if failpoints.ARMED:
+            failpoints.reach("memory.claim.after_write")
+        return deliveries
 
     def _lease(self, entries: Sequence[Entry], worker: str, now_ms: int) -> Sequence[Delivery]:
         page_ms, page = -1, {}
@@ -211,13 +219,18 @@ class Machine(Places):
             objection := self._objection_to(settlement.follow_ups, now_ms)
         ):
             return Settled(SettleStatus.INVALID, objection)
+        if failpoints.ARMED:
+            failpoints.reach("memory.settle.before_write")
         # The record decides, and is the first write: nothing after it can fail.
         if record is not None and not self._records.offer(record, now_ms):
             return _STALE
+        self._advance(now_ms)  # what was due before goes before what gets ready in this step
         self._leave(entry)
         self._conclude(entry, settlement.outcome, now_ms)
         for message in settlement.follow_ups:
             self._admit(message, now_ms)
+        if failpoints.ARMED:
+            failpoints.reach("memory.settle.after_write")
         return _DONE
 
     def _refusal(self, receipt: Receipt, now_ms: int) -> Settled:
@@ -346,6 +359,7 @@ class Machine(Places):
 
     def revive(self, entry: Entry, now_ms: int) -> None:
         """Send a dead letter back to ready. Nobody else holds its unique key."""
+        self._advance(now_ms)
         unique = entry.message.unique
         if unique is not None and unique.until != "window":
             self._unique.claim(unique, entry.message.id, now_ms)

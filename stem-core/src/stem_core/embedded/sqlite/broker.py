@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.admin import BrokerAdmin
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.capabilities import Capabilities, Durability, Support
@@ -88,6 +89,12 @@ class SqliteBroker(SqliteHandle, Broker):
         return CAPABILITIES if self.store.durability == "full" else _NORMAL
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        replies = await self._publish(messages)
+        if failpoints.ARMED:
+            failpoints.reach("sqlite.publish.after_commit")
+        return replies
+
+    async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         store = self.enter()
         if not messages:
             return []
@@ -122,7 +129,7 @@ class SqliteBroker(SqliteHandle, Broker):
                 store.post(taking.hand_back, taken)
 
         try:
-            return await store.write(
+            taken = await store.write(
                 taking.take,
                 tuple(filter(is_text, queues)),
                 limit,
@@ -138,6 +145,9 @@ class SqliteBroker(SqliteHandle, Broker):
                     await store.write(taking.nothing)
                     await store.write(taking.nothing)
             raise
+        if failpoints.ARMED and taken.deliveries:
+            failpoints.reach("sqlite.claim.after_commit")
+        return taken
 
     async def _wait(
         self, queues: Sequence[str], limit: int, wait_ms: int, worker: str
@@ -168,7 +178,10 @@ class SqliteBroker(SqliteHandle, Broker):
         store = self.enter()
         if not settlements:
             return []
-        return await store.write(settling.settle, [_order(each) for each in settlements])
+        replies = await store.write(settling.settle, [_order(each) for each in settlements])
+        if failpoints.ARMED:
+            failpoints.reach("sqlite.settle.after_commit")
+        return replies
 
     async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
         store = self.enter()

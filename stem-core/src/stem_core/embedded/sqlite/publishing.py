@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.messages import Message, Published, PublishStatus
 from stem_core.embedded.sqlite.rows import (
     DELAYED,
@@ -44,6 +45,8 @@ def row_of(message: Message, now_ms: int, wall_ms: int) -> Row | None:
     delay_ms = delay_of(message, wall_ms)
     if message.unique is not None or objection_to(message, delay_ms):
         return None
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.publish_alone.before_commit")
     return _columns(message, now_ms, delay_ms)
 
 
@@ -58,6 +61,13 @@ def announce(message: Message, effects: Effects, row: Row) -> None:
 
 def publish(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
     """`Broker.publish`."""
+    replies = _published(txn, messages)
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.publish.before_commit")
+    return replies
+
+
+def _published(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
     if all(message.unique is None for message in messages):
         # Hardly ever is an id known: find out by writing, without a look before.
         admission = Admission(txn)

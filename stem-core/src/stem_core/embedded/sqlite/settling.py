@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.messages import (
     ACK,
     Ack,
@@ -89,6 +90,8 @@ def settle(txn: Writing, orders: Sequence[Order]) -> Sequence[Settled]:
         replies += [
             _DONE if order[0].receipt.id in acknowledged else next(others) for order in turn
         ]
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.settle.before_commit")
     return replies
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from stem_core import failpoints
 from stem_core.contracts.messages import Delivery
 from stem_core.embedded.sqlite.rows import delivery_of, read_error
 from stem_core.embedded.sqlite.store_time import advance, next_due_ms
@@ -72,6 +73,8 @@ def _lease(txn: Writing, rows: Sequence[Row], worker: str) -> Taken:
         seats.append((fence + 1, row[_PLACE], key))
         txn.effects.due(now_ms + delivery.lease_ms)
     txn.do_for("fetch.lease", [row[0] for row in rows], now_ms, worker)
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.claim.before_commit")
     return Taken(deliveries, seats)
 
 
