@@ -6,6 +6,9 @@ import signal
 
 from hypothesis import settings
 
+# Fixtures that start real servers, for the tests that name them.
+pytest_plugins = ["services.fixtures"]
+
 # A slow machine is no bug, and a failure says how to see it again.
 settings.register_profile("stem", deadline=None, print_blob=True)
 settings.load_profile("stem")
