@@ -75,7 +75,7 @@ class _Disguise(Bug):
         self.sent.update((message.id, message) for message in messages)
         return await super().publish([self.disguised(message) for message in messages])
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         taken = await super().fetch(queues, **how)
         return [replace(d, message=self.sent.get(d.message.id, d.message)) for d in taken]
 
@@ -102,7 +102,7 @@ class DedupeMissing(Bug):
                 replies[place] = Published(PublishStatus.CREATED, message.id)
         return replies
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         taken = await super().fetch(queues, **how)
         return [replace(d, message=self.sent.get(d.message.id, d.message)) for d in taken]
 
@@ -191,7 +191,7 @@ class CrossQueueLeak(Bug):
 
     breaks = "FETCH-2"
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         known = [stats.queue for stats in await self.admin.stats()]
         return await super().fetch([*queues, *(q for q in known if q not in queues)], **how)
 
@@ -201,7 +201,7 @@ class TwoTakers(Bug):
 
     breaks = "FETCH-1"
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         taken = await super().fetch(queues, **(how | {"wait_ms": 0}))
         if not taken:
             held = [d for d in self.given.values() if d.message.queue in queues]
@@ -216,7 +216,7 @@ class MissedWakeUp(Bug):
 
     breaks = "FETCH-7"
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         taken = await super().fetch(queues, **(how | {"wait_ms": 0}))
         if taken or how["wait_ms"] <= 0:
             return taken
@@ -229,7 +229,7 @@ class ExpiredDropped(Bug):
 
     breaks = "FETCH-10"
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         taken = await super().fetch(queues, **how)
         gone = [d for d in taken if 0 < d.message.expires_at_ms < self.store.clock.wall_ms()]
         await super().settle([Settlement(receipt=d.receipt) for d in gone])

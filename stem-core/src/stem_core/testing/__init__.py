@@ -13,19 +13,24 @@ if TYPE_CHECKING:
     from stem_core.testing.clock import FakeClock, LoadedDice
     from stem_core.testing.contract.admin import AdminContract
     from stem_core.testing.contract.broker import BrokerContract
+    from stem_core.testing.contract.chaos import ChaosContract
     from stem_core.testing.contract.companions import CompanionContract
     from stem_core.testing.contract.control import ControlContract
     from stem_core.testing.contract.limits import LimitContract
     from stem_core.testing.contract.results import ResultBackendContract
     from stem_core.testing.contract.signer import SignerContract
     from stem_core.testing.contract.stage import Stage
+    from stem_core.testing.drain import Drain, StemWorker
     from stem_core.testing.faults import FaultProxy, FaultyBroker, History
+    from stem_core.testing.outbox import StemOutbox
 
 __all__ = [
     "AdminContract",
     "BrokerContract",
+    "ChaosContract",
     "CompanionContract",
     "ControlContract",
+    "Drain",
     "FakeClock",
     "FaultProxy",
     "FaultyBroker",
@@ -35,13 +40,17 @@ __all__ = [
     "ResultBackendContract",
     "SignerContract",
     "Stage",
+    "StemOutbox",
+    "StemWorker",
 ]
 
 _WHERE: Final = {
     "AdminContract": "contract.admin",
     "BrokerContract": "contract.broker",
+    "ChaosContract": "contract.chaos",
     "CompanionContract": "contract.companions",
     "ControlContract": "contract.control",
+    "Drain": "drain",
     "FakeClock": "clock",
     "FaultProxy": "faults",
     "FaultyBroker": "faults",
@@ -51,6 +60,8 @@ _WHERE: Final = {
     "ResultBackendContract": "contract.results",
     "SignerContract": "contract.signer",
     "Stage": "contract.stage",
+    "StemOutbox": "outbox",
+    "StemWorker": "drain",
 }
 
 

@@ -32,6 +32,7 @@ _FATES: Final[Mapping[str, Fate]] = {
     "task-succeeded": "succeeded",
     "task-retried": "retried",
     "task-failed": "dead",
+    "message-refused": "dead",
     "task-cancelled": "cancelled",
     "task-released": "released",
     "lease-lost": "lost",
@@ -43,7 +44,7 @@ class Ran:
     """One delivery that a drain ended.
 
     Attributes:
-        task, queue, id: whose.
+        task, queue, id: whose, or, with a signature that is refused, whose it says it is.
         attempt: 1-based; the next one comes after a retry.
         fate: what came of it.
         why: the error as text, or the reason of a fate that has one; empty otherwise.

@@ -47,6 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             default="",
             help=f"Prove the {kind} that URL opens; with --pyargs stem_core.testing.conformance.",
         )
+    group.addoption(
+        "--stem-seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="Let the kit draw from this seed, as a failure has named it; 0 takes a new one.",
+    )
 
 
 # ── fixtures ─────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stem_core.contracts.broker import Broker
+from stem_core.contracts.observer import Observer
 from stem_core.producer.client import Stem
 from stem_core.worker.shift import Shift
 from stem_core.worker.worker import Worker
@@ -12,17 +13,22 @@ from stem_core.worker.worker import Worker
 __all__ = ["burst"]
 
 
-async def burst(stem: Stem, queues: str | Sequence[str] | Mapping[str, int] | None = None) -> int:
+async def burst(
+    stem: Stem,
+    queues: str | Sequence[str] | Mapping[str, int] | None = None,
+    *,
+    observers: Sequence[Observer] = (),
+) -> int:
     """Run what is ready, and what that enqueues in turn; return how many deliveries were taken.
 
     Without *queues* it serves every queue that the broker knows of. What is delayed,
-    waits for a retry or is parked stays where it is.
+    waits for a retry or is parked stays where it is. *observers* are told what happens.
 
     Raises:
         StoreError: the broker cannot be reached.
     """
     lane = await stem.lane()
-    worker = Worker(stem, queues=queues)
+    worker = Worker(stem, queues=queues, observers=observers)
     known = dict(worker.weights)
 
     async def served() -> Mapping[str, int]:

@@ -24,6 +24,7 @@ LEVEL_NEEDS: Final = {
     "priority": "priority",
     "dedupe": "dedupe",
     "transactional": "transactional",
+    "chaos": "multiprocess",
 }
 """Levels that are a capability."""
 

@@ -1,0 +1,41 @@
+"""The kit finds the bugs that only a kill or a freeze brings to light."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stem_core.testing import ChaosContract
+
+TESTS = str(Path(__file__).parents[1])
+
+FOUND = {
+    "two-steps": (
+        "test_a_kill_inside_a_settlement_leaves_the_whole_of_it_or_nothing",
+        "never taken up again",
+    ),
+    "one-by-one": (
+        "test_what_a_killed_producer_was_told_is_there_and_each_call_is_whole",
+        "messages of one call are there",
+    ),
+    "no-fence": (
+        "test_a_consumer_frozen_beyond_its_leases_can_do_nothing_to_them",
+        "its settlements: {",
+    ),
+}
+"""By bug: the test that has to fail, and what it has to say."""
+
+
+@pytest.mark.parametrize("bug", FOUND)
+def test_the_kit_finds_a_bug_that_takes_a_second_process(
+    bug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEM_PLUGINS", "leaky.shared")
+    monkeypatch.setenv("PYTHONPATH", TESTS)
+    case, (test, told) = ChaosContract(), FOUND[bug]
+    case.seed = 7
+    case.backend_url = f"sqlite:///{tmp_path}/tasks.db"
+    with pytest.raises(AssertionError, match=told) as caught:
+        getattr(case, test)(f"leakyfile:///{tmp_path}/tasks.db?bug={bug}")
+    assert f"(seed {case.seed})" in str(caught.value)
