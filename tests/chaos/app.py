@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from pathlib import Path
 
+from chaos.leash import on_a_leash
 from chaos.names import FAILING, FOLLOWED, FUSE, HISTORY, LEAK, PLAIN, REJECTED
 from chaos.witness import Fuse, Witness
 
@@ -55,17 +55,6 @@ def end(ctx: TaskContext, kind: str) -> None:
         raise RuntimeError("on purpose")
     elif kind == REJECTED:
         raise Reject("on purpose")
-
-
-def on_a_leash() -> None:
-    """End this process when whoever started it is gone, however it went."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 on_a_leash()

@@ -36,7 +36,7 @@ class Party:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *words],
                 cwd=log.parent,
-                env={**_clean_environment(), **settings},
+                env={**clean_environment(), **settings},
                 stdin=subprocess.PIPE,  # its leash: it ends when this end is closed
                 stdout=output,
                 stderr=output,
@@ -97,7 +97,7 @@ class Party:
         self._process.stdin.close()
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Return the environment without settings of Stem, and with the tests to import."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STEM_")}
     path = [str(_TESTS), *filter(None, [kept.get("PYTHONPATH")])]

@@ -40,6 +40,8 @@ def test_what_is_written_is_read(wanted):
         (f"{POINT}=kill@0", "kill@0"),
         (f"{POINT}=kill;{POINT}=stop", "named twice"),
         ("sqlite.settle.before_comit=kill", "sqlite.settle.before_comit"),
+        ("sqlte.settle.before_commit=kill", "sqlte.settle.before_commit"),
+        (f"{POINT}=stop, worker.settle.after=kill", "stop, worker"),
     ],
 )
 def test_nonsense_is_one_error_that_names_the_part(text, says):

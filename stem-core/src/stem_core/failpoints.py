@@ -51,6 +51,7 @@ NAMES: Final = frozenset(
         "sqlite.settle.before_commit",
         "sqlite.settle.after_commit",
         "worker.claim.before_start",
+        "worker.save.after",
         "worker.settle.before",
         "worker.settle.after",
     }
@@ -120,7 +121,9 @@ def parse(text: str) -> Mapping[str, Plan]:
 
 
 def _known(name: str) -> str:
-    if name in NAMES or name.partition(".")[0] not in _OURS:
+    room = name.partition(".")[0]
+    # A plugin has not said which points it has; but a room almost like ours is a misspelt one.
+    if name in NAMES or not get_close_matches(room, _OURS, n=1, cutoff=0.8):
         return name
     close = get_close_matches(name, NAMES, n=1)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(NAMES))}."

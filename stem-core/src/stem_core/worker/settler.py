@@ -224,6 +224,8 @@ class Settler:
         ]
         records = [_settlement(run).record for run in mine]
         await self._store.backend.save([record for record in records if record is not None])
+        if failpoints.ARMED:
+            failpoints.reach("worker.save.after")
         for run in mine:
             run.is_saved = True
         for run in with_record:
