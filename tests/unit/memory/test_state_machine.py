@@ -264,6 +264,7 @@ class StoreMachine(RuleBasedStateMachine):
         if expected is not SettleStatus.DONE:
             assert self.world() == before
             return
+        self.let_lapse()
         self.conclude(receipt, outcome)
         if record is not None and state.is_terminal:
             self.terminal[receipt.id] = record
@@ -338,6 +339,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert reply is ReplayStatus.UNIQUE
         else:
             assert reply is ReplayStatus.DONE
+            self.let_lapse()
             known.dies_at_ms, known.waits_until_ms = -1, self.now_ms
             known.failed = known.lapses = 0
             known.cancel_requested = False
