@@ -31,7 +31,7 @@ DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
 SUITES = (
     "tests/unit", "tests/conformance", "tests/leaky", "tests/integration", "tests/chaos",
-    "tests/packaging", "tests/docs",
+    "tests/promises", "tests/packaging", "tests/docs",
 )  # fmt: skip
 OLDEST_MINOR, NEWEST_MINOR = 11, 15
 RUNNING = f"3.{sys.version_info.minor}"
@@ -235,6 +235,18 @@ def chaos(session: nox.Session) -> None:
     trials = os.environ.get("STEM_CHAOS_TRIALS", "20")
     page = str(ROOT / "docs" / "reliability.md")
     pytest(session, "tests/chaos", STEM_CHAOS_TRIALS=trials, STEM_CHAOS_PAGE=page)
+
+
+@nox.session(requires=["build"])
+def promises(session: nox.Session) -> None:
+    """Prove each store that is here, and write docs/reliability.md: who keeps which promise.
+
+    STEM_TEST_REDIS_URL and STEM_TEST_POSTGRES_URL add the servers that they name.
+    """
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    told = {"PYTHONPATH": str(ROOT / "tests")}
+    page = str(ROOT / "docs" / "reliability.md")
+    session.run("python", "-m", "promises.write", page, env=clean_environment() | told)
 
 
 @nox.session(requires=["build"])

@@ -101,8 +101,8 @@ def _three(trials: int) -> str:
     return f"1 in {trials // 3:,}"
 
 
-def replaced(page: str, part: str) -> str:
-    """Return *page* with its generated part replaced by *part*."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
+def replaced(page: str, part: str, begin: str = BEGIN, end: str = END) -> str:
+    """Return *page* with what is between its marks, and the marks, replaced by *part*."""
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
     return f"{before}{part}{after}"

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from stem_core.cli import verdicts
-from stem_core.testing import BrokerContract, ResultBackendContract, SignerContract
+from stem_core.testing import (
+    BrokerContract,
+    ChaosContract,
+    ResultBackendContract,
+    SignerContract,
+)
 from stem_core.testing.contract.claims import LEVELS
 from stem_core.testing.contract.promise import promises_of, sentences, terms_of
 
@@ -25,15 +30,19 @@ def test_every_promise_of_the_contracts_has_a_test_of_its_id() -> None:
     assert promises_of(*CONTRACTS) == set(sentences())
 
 
+def test_the_promises_that_hold_under_kills_are_those_of_the_contracts() -> None:
+    assert promises_of(ChaosContract) < set(sentences())
+
+
 def test_a_promise_is_read_from_its_docstring_as_a_sentence() -> None:
     assert sentences()["FETCH-9"] == "A paused queue gives nothing; the others go on."
     assert sentences()["TXN-1"].endswith("waiting workers are woken by the commit.")
 
 
-def test_every_level_that_can_run_has_a_test_and_the_program_knows_all_levels() -> None:
-    tests = (getattr(kind, name) for kind in CONTRACTS for name in dir(kind))
+def test_every_level_has_a_test_and_the_program_knows_all_levels() -> None:
+    tests = (getattr(kind, name) for kind in (*CONTRACTS, ChaosContract) for name in dir(kind))
     levels = {terms.level for test in tests if (terms := terms_of(test))}
-    assert levels == set(LEVELS) - {"chaos"}
+    assert levels == set(LEVELS)
     assert verdicts.LEVELS == LEVELS
 
 

@@ -89,7 +89,21 @@ def test_a_level_that_was_asked_for_and_is_not_claimed_is_not_certified(tmp_path
     assert "transactional  not claimed" in run.stdout
     run = certify(tmp_path, "memory://", "--level", "chaos")
     assert run.returncode == 1
-    assert "chaos          not run" in run.stdout
+    assert "chaos          not claimed" in run.stdout
+    assert "SETTLE-8      multiprocess" in run.stdout
+
+
+def test_a_file_keeps_its_promises_to_processes_that_are_killed_and_frozen(tmp_path: Path) -> None:
+    given = ("sqlite:///tasks.db?durability=normal", "--level", "chaos", "--seed", "7", "--json")
+    run = certify(tmp_path, *given)
+    assert run.returncode == 0, run.stdout + run.stderr
+    verdict = json.loads(run.stdout)
+    assert verdict["seed"] == 7
+    (level,) = verdict["levels"]
+    assert {each["verdict"] for each in level["promises"]} == {"kept"}
+    assert {"FETCH-4", "PUBLISH-8", "SETTLE-1", "SETTLE-2", "SETTLE-8"} <= {
+        each["id"] for each in level["promises"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ _GAP_S: Final = 0.05
 class AckAtFetch(SqliteBroker):
     """What is taken is ended at once: a worker that dies takes it along."""
 
-    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:  # type: ignore[override]
+    async def fetch(self, queues: Sequence[str], **how: Any) -> Sequence[Delivery]:
         taken = await super().fetch(queues, **how)
         await super().settle([Settlement(receipt=each.receipt) for each in taken])
         return taken

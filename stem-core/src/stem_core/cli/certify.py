@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -50,13 +51,23 @@ _SHADES: Final[dict[Kept, Shade]] = {
     metavar="LEVEL",
     help=f"Prove this level only: {', '.join(LEVELS)}; can be given several times.",
 )
+@option(
+    "--seed",
+    variable="STEM_CERTIFY_SEED",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw the moments of kills from this seed, to see a failure again.",
+)
 @json_option("CERTIFY")
-def certify(url: str, backend: str, levels: Sequence[str], as_json: bool) -> ExitCode:
+def certify(
+    url: str, backend: str, levels: Sequence[str], seed: int | None, as_json: bool
+) -> ExitCode:
     """Prove that the broker at URL keeps what its contract promises.
 
-    Runs the conformance kit against it, in real time: it takes about a minute. What the
+    Runs the conformance kit against it, in real time: it takes one or two minutes. What the
     broker does not declare is listed as not claimed. Each test works in a namespace of its
-    own, made up at random; still, take a store that nothing depends on.
+    own, made up at random; still, take a store that nothing depends on. The level chaos
+    starts processes of its own that use the broker, and kills and freezes them.
 
     URL can also be given as STEM_BROKER_URL. Needs pip install "stem-core[testing]".
 
@@ -66,13 +77,16 @@ def certify(url: str, backend: str, levels: Sequence[str], as_json: bool) -> Exi
     refuse_without_kit()
     broker, results = StemURL.parse(url), StemURL.parse(backend) if backend else None
     asyncio.run(_try_to_open(broker, results))
-    verdicts = _proven(Kit(urls={"broker": url, "backend": backend}, levels=levels), levels)
+    seed = seed or random.SystemRandom().randrange(1, 1 << 32)
+    kit = Kit(urls={"broker": url, "backend": backend}, levels=levels, seed=seed)
+    verdicts = _proven(kit, levels)
     is_certified = _is_certified(verdicts, levels)
     if as_json:
         facts = {
             "url": broker.redacted(),
             "backend": results.redacted() if results else "",
             "certified": is_certified,
+            "seed": seed,
             "versions": versions(),
             "levels": [verdict.to_json() for verdict in verdicts],
         }

@@ -38,10 +38,12 @@ def refuse_without_kit() -> None:
 
 @frozen(kw_only=True)
 class Kit:
-    """One run of the kit: the URLs to prove, empty for none, and the levels, empty for all."""
+    """One run of the kit: the URLs to prove, empty for none, the levels, empty for all, and
+    the seed of what is drawn, 0 for a new one in each test."""
 
     urls: Mapping[str, str]
     levels: Sequence[str] = ()
+    seed: int = 0
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Run, and yield what is reported as it comes.
@@ -88,6 +90,7 @@ class Kit:
         """Tell the URLs by the environment: a command line is for every user to read."""
         told = [f"--stem-{kind}-url={url}" for kind, url in self.urls.items() if url]
         told += [f"--stem-report=/dev/fd/{report}", f"--stem-level={','.join(self.levels)}"]
+        told.append(f"--stem-seed={self.seed}")
         return {
             **os.environ,
             "PYTEST_ADDOPTS": shlex.join(told),

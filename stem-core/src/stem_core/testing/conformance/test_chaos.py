@@ -15,5 +15,5 @@ class TestChaos(ChaosContract):
     def stem_broker(self, request: pytest.FixtureRequest) -> object:
         """The URL that was given."""
         self.backend_url = str(request.config.getoption("--stem-backend-url"))
-        self.seed = int(request.config.getoption("--stem-seed"))
+        self.seed = request.config.getoption("--stem-seed") or 0
         return Targets.of(request.config).broker

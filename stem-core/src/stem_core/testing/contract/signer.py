@@ -60,6 +60,32 @@ class SignerContract(OnSigner):
                 refuse(signer, TASK, _BODY, replace(seal, signature=changed))
 
     @signer_promise("VERIFY-1")
+    def test_a_part_of_a_signature_is_invalid(self, signer: Signer) -> None:
+        seal = signer.sign(TASK, _BODY)
+        for length in range(1, len(seal.signature)):
+            refuse(signer, TASK, _BODY, replace(seal, signature=seal.signature[:length]))
+        refuse(signer, TASK, _BODY, replace(seal, signature=seal.signature * 2))
+
+    @signer_promise("SIGN-1", "VERIFY-1")
+    def test_the_signature_of_another_body_is_invalid(self, signer: Signer) -> None:
+        other = b'{"task":"mail.delete"}'
+        one, two = signer.sign(TASK, _BODY), signer.sign(TASK, other)
+        refuse(signer, TASK, _BODY, two)
+        refuse(signer, TASK, other, one)
+        # What was refused does not harm what is good.
+        signer.verify(TASK, _BODY, one)
+        signer.verify(TASK, other, two)
+
+    @signer_promise("VERIFY-1")
+    def test_names_that_no_store_should_hold_are_invalid_and_nothing_worse(
+        self, signer: Signer
+    ) -> None:
+        seal = signer.sign(TASK, _BODY)
+        for text in ("\ud800", "\0", "ü", "x" * 100_000, f" {seal.key_id}"):
+            refuse(signer, TASK, _BODY, replace(seal, key_id=text))
+            refuse(signer, TASK, _BODY, replace(seal, algorithm=text))
+
+    @signer_promise("VERIFY-1")
     def test_an_empty_seal_is_missing(self, signer: Signer) -> None:
         seal = signer.sign(TASK, _BODY)
         for empty in (UNSIGNED, replace(seal, signature=b"")):
@@ -95,8 +121,9 @@ def refuse(signer: Signer, purpose: str, body: bytes, seal: Seal) -> SignatureIn
 
 
 def damaged(data: bytes) -> Iterator[bytes]:
-    """Yield *data* with one bit changed in each byte, shortened and lengthened."""
+    """Yield *data* with each single bit changed, shortened and lengthened."""
     for place in range(len(data)):
-        yield data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        for bit in range(8):
+            yield data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
     yield data[:-1]
     yield data + b"\0"

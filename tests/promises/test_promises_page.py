@@ -1,0 +1,120 @@
+"""The page of promises: whole, current, and shown as it was proven."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from promises.page import BEGIN, END, rendered, written
+from promises.stores import STORES
+
+from stem_core.cli.verdicts import LEVELS
+from stem_core.testing.contract.promise import sentences
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+PART = PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+ROWS = [cells_of(line) for line in PART.splitlines() if line.startswith("| ")]
+[COLUMNS] = [others for first, *others in ROWS if first == "promise"]
+VERDICTS = {
+    id: dict(zip(COLUMNS, others, strict=True)) for id, *others in ROWS if re.search(r"-\d", id)
+}
+REASONS = re.findall(r"^- \*\*(\w+)\*\*, .*: ([A-Z0-9, -]+)$", PART, re.MULTILINE)
+
+
+# ── the page as it is ────────────────────────────────────────────────────────
+
+
+def test_the_page_has_a_row_for_each_promise_of_the_contracts() -> None:
+    assert set(VERDICTS) == set(sentences())
+
+
+def test_no_promise_is_broken_and_what_was_not_run_has_a_reason() -> None:
+    reasons = {(store, id) for store, ids in REASONS for id in ids.split(", ")}
+    for id, verdicts in VERDICTS.items():
+        for store in COLUMNS[1:]:
+            is_told = {(store, id), ("signers", id)} & reasons
+            assert verdicts[store].startswith("kept, ") or is_told, f"{id} of {store}"
+
+
+def test_the_page_says_of_each_store_what_became_of_it() -> None:
+    for store in STORES:
+        assert f"| {store.name} |" in PART or f"- **{store.name}**: not run" in PART
+
+
+# ── how it is made ───────────────────────────────────────────────────────────
+
+WORDS = {"A-1": "First.", "A-2": "This | that.", "A-10": "Last.", "SIGN-1": "Signed."}
+
+
+def promise(id: str, verdict: str, trials: int = 0, why: str = "") -> dict[str, Any]:
+    return {"id": id, "verdict": verdict, "trials": trials, "why": why}
+
+
+def certificate(**levels: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What `stem certify` says; a level that is not named was not run."""
+    told = {level: levels.get(level, ("not run", [])) for level in LEVELS}
+    return {
+        "levels": [
+            {"level": level, "verdict": verdict, "promises": promises}
+            for level, (verdict, promises) in told.items()
+        ]
+    }
+
+
+GOOD = certificate(
+    core=("kept", [promise("A-1", "kept", 2), promise("DECLARED", "kept", 1)]),
+    lease=("kept", [promise("A-1", "kept", 1), promise("A-10", "kept", 1)]),
+    chaos=("not claimed", [promise("A-2", "not claimed", why="multiprocess")]),
+)
+BAD = certificate(
+    core=("broken", [promise("A-1", "broken", 2), promise("A-2", "kept", 1)]),
+    lease=("kept", [promise("A-1", "kept", 1)]),
+    delay=("not run", [promise("A-10", "not run", why="it needs time")]),
+)
+
+
+def lines_of(absent: dict[str, str] | None = None) -> list[str]:
+    told = rendered({"good": GOOD, "bad": BAD}, WORDS, absent or {}, {"seed": "7"})
+    return told.splitlines()
+
+
+def test_a_promise_is_told_over_all_its_levels_and_a_broken_one_stays_broken() -> None:
+    lines = lines_of()
+    assert "| A-1 | First. | kept, 3 | broken, 3 |" in lines
+    assert "| A-2 | This \\| that. | not claimed | kept, 1 |" in lines
+    assert "| A-10 | Last. | kept, 1 | not run |" in lines
+    assert "| SIGN-1 | Signed. | not run | not run |" in lines
+
+
+def test_a_level_counts_its_promises_or_names_those_that_are_broken() -> None:
+    lines = lines_of()
+    assert "| core | kept: 1 | broken: A-1 |" in lines
+    assert "| chaos | not claimed | not run |" in lines
+
+
+def test_what_was_left_out_is_told_with_its_reason() -> None:
+    lines = lines_of({"far": "NOBODY names no server."})
+    assert "- **far**: not run. NOBODY names no server." in lines
+    assert "- **good**, chaos, not claimed, multiprocess: A-2" in lines
+    assert "- **bad**, delay, not run, it needs time: A-10" in lines
+    assert lines[-2].startswith("- **signers**, not run, ")
+    assert lines[-2].endswith(": SIGN-1")
+
+
+def test_only_the_generated_part_is_replaced() -> None:
+    page = f"a\n{BEGIN}\nold\n{END}\nz\n"
+    assert written(page, f"{BEGIN}new{END}") == f"a\n{BEGIN}new{END}\nz\n"
+
+
+def test_a_store_is_where_its_variable_says_or_not_there() -> None:
+    memory, redis = STORES[0], STORES[2]
+    assert memory.found({}) == "memory://"
+    assert redis.found({}) == ""
+    assert redis.found({redis.variable: "redis://here"}) == "redis://here"
