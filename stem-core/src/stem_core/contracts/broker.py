@@ -76,7 +76,8 @@ class Broker(ABC):
     def store_id(self) -> str:
         """The identity of the store and namespace behind this handle.
 
-        Taken from the store (its run id), never from a URL. A result backend with
+        Taken from the store (its run id), never from a URL; it is asked for without
+        `await`, once `open` has returned. A result backend with
         an equal one is the same store: then records are saved by `settle`.
         """
 
@@ -114,7 +115,8 @@ class Broker(ABC):
         ready, and waits only when nothing is.
         [FETCH-4] What is due is promoted, and what has lapsed is made ready again, in
         the same step; a lapse adds one to `lapses`.
-        [FETCH-5] The fence is one more than at any earlier lease of this id.
+        [FETCH-5] The fence is one more than at any earlier lease of this id, and above
+        them all when the id was forgotten in between and is published again.
         [FETCH-6] The lease lasts the message's `lease_ms` from the broker's now.
         [FETCH-7] Waiting holds no lease, and a message that becomes ready while
         waiting ends the wait: no wake-up is missed.

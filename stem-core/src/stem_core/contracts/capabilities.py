@@ -1,7 +1,8 @@
 """What a broker or a backend declares that it can do, and how sure one can be of it.
 
 An option that asks for an absent capability is refused at start or at enqueue,
-never ignored.
+never ignored. Stem does that before it publishes, so a broker need not look at the
+fields of a message that are about what it does not declare.
 """
 
 from __future__ import annotations

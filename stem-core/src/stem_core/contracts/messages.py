@@ -173,7 +173,8 @@ class PublishStatus(Enum):
 
 class Published(Value, frozen=True, gc=False):
     """The reply for one message. *id* is the message that exists now: the
-    published one, or for `UNIQUE` the holder of the key."""
+    published one, or for `UNIQUE` the holder of the key. *reason* says why, with
+    `REFUSED`; else it is empty."""
 
     status: PublishStatus
     id: str
@@ -261,7 +262,8 @@ class Settlement(Value, frozen=True, gc=False, kw_only=True):
         receipt: of the delivery.
         outcome: what becomes of the message.
         record: saved in the same step; None for nothing to save, or when the
-            backend is another store (then the worker has saved it before).
+            backend is another store (then the worker has saved it before). A broker
+            without `atomic_results` pays it no heed.
         follow_ups: published in the same step.
     """
 
