@@ -106,12 +106,15 @@ from stem_core.model.errors import (
     StoreFull,
     StoreMisconfigured,
     StoreUnavailable,
+    UsageError,
     WrongLoop,
 )
-from stem_core.model.outcome import Reason, Record, State, TaskError
+from stem_core.model.ids import check_name
+from stem_core.model.outcome import Reason, Record, State, TaskError, storable
 from stem_core.model.seal import CONTROL, RESULT, SCHEDULE, TASK, Seal, pae
 from stem_core.model.secrets import Secret
 from stem_core.model.settings import TlsConfig
+from stem_core.model.structure import options_from_query
 from stem_core.model.urls import Host, StemURL
 from stem_core.model.value import replace
 
@@ -219,11 +222,15 @@ __all__ = [
     "TlsConfig",
     "TransactionalBroker",
     "UniqueKey",
+    "UsageError",
     "WrongLoop",
+    "check_name",
     "decode_record",
     "encode_record",
     "hookimpl",
+    "options_from_query",
     "pae",
     "replace",
+    "storable",
     "to_ms",
 ]

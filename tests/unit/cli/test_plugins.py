@@ -137,7 +137,7 @@ def test_a_scheme_is_shown_with_what_its_plugin_says(
 
 
 @pytest.mark.parametrize(
-    ("scheme", "answer"), [("memroy", "'memory'"), ("nats", "installed"), ("redis", "stem-redis")]
+    ("scheme", "answer"), [("memroy", "'memory'"), ("nats", "installed"), ("redsi", "'redis'")]
 )
 def test_a_scheme_that_nobody_opens_is_answered_with_a_way_out(
     scheme: str, answer: str, capsys: pytest.CaptureFixture[str]

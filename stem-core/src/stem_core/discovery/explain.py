@@ -67,9 +67,9 @@ class FirstParty:
     is_built: bool
 
 
-_REDIS: Final = FirstParty("stem-redis", is_built=False)
+_REDIS: Final = FirstParty("stem-redis", is_built=True)
 _POSTGRES: Final = FirstParty("stem-postgres", is_built=False)
-_SIGNING: Final = FirstParty("stem-signing", is_built=False)
+_SIGNING: Final = FirstParty("stem-signing", is_built=True)
 _SQLITE: Final = FirstParty("", is_built=False)
 
 FIRST_PARTY: Final[Mapping[tuple[Kind, str], FirstParty]] = MappingProxyType(

@@ -1,0 +1,166 @@
+"""`RedisResultBackend`: the result backend contract over Redis or Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from stem_core.plugin import (
+    BackendCapabilities,
+    Durability,
+    Fault,
+    HeartbeatStore,
+    LockStore,
+    Progress,
+    Record,
+    RecordFilter,
+    RecordPage,
+    ResultBackend,
+    ScheduleStore,
+    StoreError,
+    Support,
+    replace,
+)
+from stem_redis.companions import RedisHeartbeats, RedisLocks, RedisSchedules
+from stem_redis.connection import Arg
+from stem_redis.handle import RedisHandle, Store
+from stem_redis.objections import MAX_PAYLOAD
+from stem_redis.packing import read_record
+from stem_redis.pushes import Pushes
+from stem_redis.settling import record_arguments
+from stem_redis.waiting import Nap
+
+__all__ = ["BACKEND_CAPABILITIES", "RedisResultBackend"]
+
+BACKEND_CAPABILITIES: Final = BackendCapabilities(
+    durability=Durability.CACHED,
+    push=Support.NATIVE,
+    listing=Support.NATIVE,
+    progress=Support.NATIVE,
+    multiprocess=True,
+    max_payload=MAX_PAYLOAD,
+)
+_LOOK_EVERY_MS: Final = 5_000
+"""The safety net below the pushes, which a broken connection can lose."""
+
+_STRETCH: Final = 200
+
+
+class RedisResultBackend(RedisHandle, ResultBackend):
+    """Results for many machines. With a `RedisStreamsBroker` of the same server and
+    namespace it is one store, if that knows its logical database (``results_db``)."""
+
+    keeps_messages: ClassVar[bool] = False
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._pushes = Pushes(store.prefix)
+
+    @property
+    def capabilities(self) -> BackendCapabilities:
+        """What this backend can do, and how durable its server is."""
+        return replace(BACKEND_CAPABILITIES, durability=self.store.facts.durability)
+
+    async def save(self, records: Sequence[Record]) -> Sequence[bool]:
+        self.enter()
+        args: list[Arg] = []
+        for record in records:
+            more, objection = record_arguments(record)
+            if objection:
+                raise StoreError(f"record {record.id}: {objection}", fault=Fault.DATA)
+            args += (record.id, *more)
+        return list(map(bool, await self.run("save", *args))) if args else []
+
+    async def load(self, ids: Sequence[str]) -> Sequence[Record | None]:
+        self.enter()
+        return [_read(data) for data in await self.run("load", *ids)] if ids else []
+
+    async def wait(self, id: str, *, timeout_ms: int) -> Record | None:
+        server, clock = self.enter(), self.store.clock
+        until_ms = clock.monotonic_ms() + timeout_ms
+        record = await self._ended(id)
+        if record is not None or timeout_ms <= 0:
+            return record
+        nap = Nap()
+        try:
+            while not self.is_closed:
+                await self._pushes.follow(server, nap, id)
+                record = await self._ended(id)
+                now_ms = clock.monotonic_ms()
+                if record is not None or now_ms >= until_ms:
+                    return record
+                await nap.sleep(clock, min(until_ms, now_ms + _LOOK_EVERY_MS))
+        finally:
+            await self._pushes.leave(nap, id)
+        return None
+
+    async def _ended(self, id: str) -> Record | None:
+        (record,) = await self.load([id])
+        return record if record is not None and record.state.is_terminal else None
+
+    async def list(
+        self,
+        where: RecordFilter | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> RecordPage:
+        found: list[Record] = []
+        below = cursor or ""
+        while len(found) <= limit:
+            reply = await self.run("list", below, max(_STRETCH, limit + 1))
+            records = [record for data in reply[1::2] if (record := _read(data)) is not None]
+            found += [each for each in records if where is None or where.matches(each)]
+            if len(reply) < 2 * max(_STRETCH, limit + 1):
+                break
+            below = reply[-2].decode()
+        page = tuple(found[:limit])
+        return RecordPage(records=page, cursor=page[-1].id if page and len(found) > limit else None)
+
+    async def progress(self, updates: Sequence[Progress]) -> None:
+        self.enter()
+        args: list[Arg] = []
+        for update in updates:
+            args += (update.id, update.fence, update.ttl_ms, update.value)
+        if args:
+            await self.run("progress", *args)
+
+    async def progress_of(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        self.enter()
+        kept: Sequence[bytes | None] = await self.run("progress_of", *ids) if ids else []
+        return kept
+
+    async def reopen(self, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
+        self.enter()
+        args: list[Arg] = [part for pair in replayed for part in pair]
+        return list(map(bool, await self.run("reopen", *args))) if args else []
+
+    async def expire(self, ids: Sequence[str], *, ttl_ms: int) -> Sequence[bool]:
+        self.enter()
+        return list(map(bool, await self.run("expire", ttl_ms, *ids))) if ids else []
+
+    @property
+    def heartbeats(self) -> HeartbeatStore:
+        """Where live workers are listed."""
+        return RedisHeartbeats(self)
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """Where schedules keep their state."""
+        return RedisSchedules(self)
+
+    @property
+    def locks(self) -> LockStore:
+        """Named locks with fences."""
+        return RedisLocks(self)
+
+    async def aclose(self) -> None:
+        """Free the connections. Idempotent."""
+        if self._server is not None and self._loop is asyncio.get_running_loop():
+            await self._pushes.stop()
+        await super().aclose()
+
+
+def _read(data: Any) -> Record | None:
+    return None if data is None else read_record(data)

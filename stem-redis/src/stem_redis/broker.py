@@ -1,0 +1,264 @@
+"""`RedisStreamsBroker`: the broker contract over Redis or Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, Final
+
+from stem_core.plugin import (
+    Broker,
+    BrokerAdmin,
+    Cancellation,
+    Cancelled,
+    CancelStatus,
+    Capabilities,
+    ControlChannel,
+    Delivery,
+    Durability,
+    Extended,
+    Extension,
+    LimitStore,
+    Located,
+    Message,
+    Published,
+    Settled,
+    Settlement,
+    StoreError,
+    Support,
+    replace,
+    storable,
+)
+from stem_redis import publishing, settling
+from stem_redis.admin import RedisAdmin
+from stem_redis.connection import Arg
+from stem_redis.control import RedisControl
+from stem_redis.handle import RedisHandle, Store
+from stem_redis.limits import RedisLimits
+from stem_redis.objections import (
+    MAX_BATCH,
+    MAX_BATCH_BYTES,
+    MAX_DELAY_MS,
+    MAX_PAYLOAD,
+    record_bytes,
+    refuse_too_much,
+)
+from stem_redis.packing import locate, read_message
+from stem_redis.taking import Taken, read_taken
+from stem_redis.waiting import Nap
+from stem_redis.wakes import Wakes
+
+__all__ = ["CAPABILITIES", "RedisStreamsBroker", "cancel_arguments", "read_cancelled"]
+
+_log: Final = logging.getLogger("stem.redis")
+
+CAPABILITIES: Final = Capabilities(
+    durability=Durability.CACHED,
+    delay=Support.NATIVE,
+    priority=Support.NATIVE,
+    uniqueness=Support.NATIVE,
+    dedupe=Support.NATIVE,
+    cancel=Support.NATIVE,
+    pause=Support.NATIVE,
+    dead_letters=Support.NATIVE,
+    atomic_results=Support.NATIVE,
+    broadcast=Support.NATIVE,
+    limits=Support.NATIVE,
+    multiprocess=True,
+    max_batch=MAX_BATCH,
+    max_batch_bytes=MAX_BATCH_BYTES,
+    max_payload=MAX_PAYLOAD,
+    max_delay_ms=MAX_DELAY_MS,
+)
+_SWEEP_EVERY_MS: Final = 1_000
+_FAREWELL_S: Final = 2.0
+"""How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
+
+_CANCELLED: Final = (
+    CancelStatus.CANCELLED,
+    CancelStatus.REQUESTED,
+    CancelStatus.FINISHED,
+    CancelStatus.UNKNOWN,
+)
+
+
+class RedisStreamsBroker(RedisHandle, Broker):
+    """A broker for many machines: every step is one script, fenced and by the server's clock.
+
+    What an accepted message survives is what the server is set up for: see `capabilities`.
+    """
+
+    keeps_messages: ClassVar[bool] = True
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._wakes = Wakes(store.prefix)
+        self._sweep_at_ms = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this broker can do, and how durable its server is."""
+        return replace(CAPABILITIES, durability=self.store.facts.durability)
+
+    # ── the verbs ────────────────────────────────────────────────────────────
+
+    async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        self.enter()
+        sent, refused = publishing.judged(messages)
+        refuse_too_much(messages, sent)
+        return publishing.merged(len(messages), refused, await self._publish(sent))
+
+    async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        if not messages:
+            return []
+        if (
+            len(messages) == 1
+            and publishing.is_plain(messages[0])
+            and await self.run("publish_one", *publishing.arguments_of_one(messages[0])) == 0
+        ):
+            return publishing.replies(messages, 0)
+        reply = await self.run("publish", *publishing.arguments(messages))
+        return publishing.replies(messages, reply)
+
+    async def fetch(
+        self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str
+    ) -> Sequence[Delivery]:
+        self.enter()
+        names = [queue for queue in dict.fromkeys(queues) if _is_text(queue)]
+        if limit <= 0 or not names:
+            return []
+        until_ms = self.store.clock.monotonic_ms() + wait_ms
+        await self._sweep()
+        nap = Nap()
+        self._wakes.note(nap, names)  # before the look: what comes after it ends the nap
+        try:
+            return await self._wait(nap, names, limit, until_ms, storable(worker))
+        finally:
+            self._wakes.forget(nap)
+
+    async def _wait(
+        self, nap: Nap, queues: Sequence[str], limit: int, until_ms: int, worker: str
+    ) -> Sequence[Delivery]:
+        clock = self.store.clock
+        while True:
+            asked_ms = clock.monotonic_ms()
+            left_ms = max(0, until_ms - asked_ms)
+            taken = await self._take(queues, limit, left_ms, worker)
+            if taken.vanished:
+                self._mourn(taken.vanished)
+            if taken.deliveries or left_ms <= 0 or self.is_closed:
+                return taken.deliveries
+            if taken.cursors:
+                await self._wakes.follow(self.enter(), taken.cursors)
+                await nap.sleep(clock, asked_ms + min(left_ms, taken.look_again_ms))
+
+    async def _take(self, queues: Sequence[str], limit: int, wait_ms: int, worker: str) -> Taken:
+        """Look once. What is leased for a caller who has gone is handed back."""
+        call = asyncio.ensure_future(self.run("fetch", limit, wait_ms, worker, *queues))
+        try:
+            return read_taken(queues, await asyncio.shield(call))
+        except asyncio.CancelledError:
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await self._hand_back(read_taken(queues, await call).deliveries)
+            raise
+
+    async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            await self.run("settle", *self.homes, *settling.hand_back_arguments(deliveries))
+
+    async def _sweep(self) -> None:
+        now_ms = self.store.clock.monotonic_ms()
+        if now_ms >= self._sweep_at_ms:
+            self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
+            await self.run("sweep", *self.homes)
+
+    def _mourn(self, vanished: Sequence[str]) -> None:
+        _log.error(
+            "%s: %d messages stood in a queue and are gone, deleted by somebody else: %s",
+            self.store.location.shown,
+            len(vanished),
+            ", ".join(vanished[:10]),
+        )
+
+    async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
+        self.enter()
+        if not extensions:
+            return []
+        reply = await self.run("extend", *settling.extend_arguments(extensions))
+        return settling.extend_replies(extensions, reply)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
+        self.enter()
+        if not settlements:
+            return []
+        args, objections = settling.settle_arguments(settlements)
+        reply = await self.run("settle", *self.homes, *args)
+        return settling.settle_replies(reply, objections)
+
+    async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
+        self.enter()
+        if not cancellations:
+            return []
+        reply = await self.run("cancel", *self.homes, 0, *cancel_arguments(cancellations))
+        return read_cancelled(reply)
+
+    async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
+        self.enter()
+        if not ids:
+            return []
+        # An id that is no text cannot be here, and still has its place in the reply.
+        now_ms, *found = await self.run("lookup", *(id if _is_text(id) else "" for id in ids))
+        return [None if kept is None else locate(now_ms, kept) for kept in found]
+
+    # ── companions ───────────────────────────────────────────────────────────
+
+    @property
+    def admin(self) -> BrokerAdmin:
+        """What operators do with this store."""
+        return RedisAdmin(self)
+
+    @property
+    def control(self) -> ControlChannel:
+        """Fan-out to whoever listens at this server."""
+        return RedisControl(self)
+
+    @property
+    def limits(self) -> LimitStore:
+        """Limits shared by all who use the namespace."""
+        return RedisLimits(self)
+
+    async def aclose(self) -> None:
+        """Free the connections. Idempotent; leases are left to lapse."""
+        if self._server is not None and self._loop is asyncio.get_running_loop():
+            await self._wakes.stop()
+        await super().aclose()
+
+
+def cancel_arguments(cancellations: Sequence[Cancellation]) -> list[Arg]:
+    """Return the four arguments of each of *cancellations*."""
+    args: list[Arg] = []
+    for each in cancellations:
+        data, ttl_ms = b"", 0
+        if each.record is not None:
+            data, ttl_ms = record_bytes(each.record)[0], each.record.ttl_ms
+        args += (each.id, storable(each.reason), data, ttl_ms)
+    return args
+
+
+def read_cancelled(reply: Sequence[Any]) -> list[Cancelled]:
+    """Read the reply of the script."""
+    return [
+        Cancelled(_CANCELLED[status], read_message(data) if status == 0 else None, int(fence or 0))
+        for status, data, fence in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+    ]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,303 @@
+"""Calls to one server, over the driver. The only module that knows its classes.
+
+A `Server` keeps a few connections for calls, one call at a time on each, and opens others
+for whoever listens. The driver sends nothing a second time by itself, and every call has a
+deadline of its own. Whatever goes wrong is raised as one of our errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import hiredis
+from attrs import define, field
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from stem_core.plugin import Host, StoreError, StoreUnavailable
+from stem_redis.errors import translated
+from stem_redis.location import Location
+from stem_redis.scripts import Script
+
+__all__ = ["Arg", "Line", "Server"]
+
+Arg = str | bytes | int
+"""What a command is made of."""
+
+_pack: Final[Callable[[tuple[Arg, ...]], bytes] | None] = getattr(hiredis, "pack_command", None)
+"""Many times as fast as the driver's own way; an old hiredis lacks it."""
+
+_KEEPALIVE: Final[Mapping[str, int]] = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_WAYS_TO_FAIL: Final = (RedisError, OSError, EOFError)
+
+
+class Line:
+    """One connection, for one user at a time.
+
+    Attributes:
+        is_alive: False once it failed, was closed by either side, or was left in the middle.
+    """
+
+    def __init__(self, connection: AbstractConnection, location: Location) -> None:
+        self._connection = connection
+        self._location = location
+
+    @property
+    def shown(self) -> str:
+        """Where it leads, without secrets."""
+        return self._location.shown
+
+    @property
+    def is_alive(self) -> bool:
+        if not self._connection.is_connected:
+            return False
+        reader: asyncio.StreamReader | None = getattr(self._connection, "_reader", None)
+        return reader is None or not reader.at_eof()
+
+    async def call(self, *args: Arg, within_ms: int) -> Any:
+        """Return the reply to one command.
+
+        Raises:
+            StoreError: see `translated`. An error of the server leaves the line alive.
+        """
+        try:
+            async with asyncio.timeout(within_ms / 1000):
+                await self._connection.send_packed_command(self._packed(args), False)
+                return await self._connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    async def send(self, *args: Arg) -> None:
+        """Send a command whose reply `read` returns some time."""
+        try:
+            await self._connection.send_packed_command(self._packed(args), False)
+        except _WAYS_TO_FAIL as error:
+            self.close()
+            raise translated(error, self._location.shown) from None
+
+    async def read(self) -> Any:
+        """Return the next reply or pushed message. A cancelled read loses none."""
+        try:
+            return await self._connection.read_response(
+                disable_decoding=True, disconnect_on_error=False
+            )
+        except _WAYS_TO_FAIL as error:
+            self.close()
+            raise translated(error, self._location.shown) from None
+
+    def _packed(self, args: tuple[Arg, ...]) -> Any:
+        if _pack is None:
+            return self._connection.pack_command(*args)
+        return _pack(args)
+
+    def close(self) -> None:
+        """Close, at once and without a word; in any state, in any loop."""
+        writer: asyncio.StreamWriter | None = getattr(self._connection, "_writer", None)
+        with contextlib.suppress(RuntimeError, OSError):  # its loop may be closed
+            if writer is not None:
+                writer.close()
+        self._connection._reader = self._connection._writer = None
+
+
+@define(eq=False)
+class Server:
+    """Calls to the server at *location*, in one event loop.
+
+    Attributes:
+        calls: how many were made; round trips are counted by it.
+    """
+
+    location: Location
+    calls: int = field(default=0, init=False)
+    _idle: list[Line] = field(factory=list, init=False)
+    _lent: set[Line] = field(factory=set, init=False)
+    _room: asyncio.Semaphore = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._room = asyncio.Semaphore(self.location.options.max_connections)
+
+    # ── calls ────────────────────────────────────────────────────────────────
+
+    async def run(self, script: Script, *args: Arg) -> Any:
+        """Return what *script* returns; *args* are its prefix of keys and its arguments."""
+        prefix, rest = args[0], args[1:]
+        try:
+            return await self._exchange("EVALSHA", script.sha, 1, prefix, *rest)
+        except NoScriptError:
+            pass
+        except _WAYS_TO_FAIL as error:
+            raise self._failed(error) from None
+        # The server was restarted or has flushed its scripts: with the text it keeps it anew.
+        return await self.command("EVAL", script.text, 1, prefix, *rest)
+
+    async def command(self, *args: Arg) -> Any:
+        """Return the reply to one command."""
+        try:
+            return await self._exchange(*args)
+        except _WAYS_TO_FAIL as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: BaseException) -> StoreError:
+        mine = translated(error, self.location.shown)
+        if isinstance(mine, StoreUnavailable):
+            self.drop_idle()  # who answered so is not to be asked again, whoever is there now
+        return mine
+
+    async def _exchange(self, *args: Arg) -> Any:
+        async with self._room:
+            line = await self._checked_out()
+            self.calls += 1
+            try:
+                return await line.call(*args, within_ms=self.location.options.timeout)
+            finally:
+                if line.is_alive:
+                    self._idle.append(line)
+
+    async def _checked_out(self) -> Line:
+        while self._idle:
+            line = self._idle.pop()
+            if line.is_alive:
+                return line
+            line.close()
+        return await self._opened()
+
+    # ── connections ──────────────────────────────────────────────────────────
+
+    async def lend(self) -> Line:
+        """Return a line of its own to whoever listens; closed with the server at the latest."""
+        try:
+            line = await self._opened()
+        except _WAYS_TO_FAIL as error:
+            raise self._failed(error) from None
+        self._lent = {lent for lent in self._lent if lent.is_alive}
+        self._lent.add(line)
+        return line
+
+    async def _opened(self) -> Line:
+        async with asyncio.timeout(self.location.options.connect_timeout / 1000):
+            connection = await self._connection()
+            line = Line(connection, self.location)
+            try:
+                await _connected(connection)
+            except BaseException:
+                line.close()
+                raise
+        _keep_alive(connection)
+        return line
+
+    async def _connection(self) -> AbstractConnection:
+        location = self.location
+        settings = _settings(location)
+        if location.socket:
+            return UnixDomainSocketConnection(path=location.socket, **settings)
+        host = location.hosts[0] if not location.service else await self._master()
+        kind = Connection if location.tls is None else SSLConnection
+        return kind(host=host.name, port=host.port or 0, **settings, **_tls_settings(location))
+
+    async def _master(self) -> Host:
+        """Ask the sentinels, one after the other, where the master is now."""
+        for host in self.location.hosts:
+            connection = Connection(
+                host=host.name, port=host.port or 0, **_sentinel_settings(self.location)
+            )
+            line = Line(connection, self.location)
+            with contextlib.suppress(*_WAYS_TO_FAIL):
+                await _connected(connection)
+                found = await line.call(
+                    "SENTINEL", "get-master-addr-by-name", self.location.service,
+                    within_ms=1000,
+                )  # fmt: skip
+                if found:
+                    line.close()
+                    return Host(found[0].decode(), int(found[1]))
+            line.close()
+        raise StoreUnavailable(
+            f"{self.location.shown}: no sentinel knows a master {self.location.service!r}",
+            way_out="Are they running, and is the name right?",
+        )
+
+    def drop_idle(self) -> None:
+        """Close the connections that wait for calls."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def aclose(self) -> None:
+        """Close everything. Idempotent."""
+        lines = [*self._idle, *self._lent]
+        self._idle.clear()
+        self._lent.clear()
+        for line in lines:
+            line.close()
+        await asyncio.sleep(0)  # let the transports end
+
+
+async def _connected(connection: Any) -> None:
+    # The driver has not typed this method.
+    await connection.connect()
+
+
+def _settings(location: Location) -> dict[str, Any]:
+    return {
+        "db": location.db,
+        "username": location.username or None,
+        "password": location.password.reveal() if location.password else None,
+        "socket_timeout": None,  # each call has a deadline of its own
+        "socket_connect_timeout": location.options.connect_timeout / 1000,
+        "retry": Retry(NoBackoff(), 0),  # the driver would run a script a second time
+        "protocol": 2,  # one shape of replies in every release of the driver
+        "client_name": "stem",
+        "health_check_interval": 0,
+    }
+
+
+def _sentinel_settings(location: Location) -> dict[str, Any]:
+    password = location.options.sentinel_password
+    return {
+        **_settings(location),
+        "db": 0,
+        "username": location.options.sentinel_username or None,
+        "password": password.reveal() if password else None,
+        "socket_connect_timeout": 1.0,
+    }
+
+
+def _tls_settings(location: Location) -> dict[str, Any]:
+    tls = location.tls
+    if tls is None:
+        return {}
+    return {
+        "ssl_ca_certs": tls.ca_certificate_file,
+        "ssl_certfile": tls.client_certificate_file,
+        "ssl_keyfile": tls.client_key_file,
+        "ssl_cert_reqs": "none" if tls.allow_insecure else "required",
+        "ssl_check_hostname": not tls.allow_insecure,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+    }
+
+
+def _keep_alive(connection: AbstractConnection) -> None:
+    """Let the operating system notice that the other side is gone."""
+    writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
+    sock = writer.get_extra_info("socket") if writer is not None else None
+    if sock is None or sock.family == getattr(socket, "AF_UNIX", None):
+        return
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,79 @@
+"""The control channel over publish and subscribe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from stem_core.plugin import ControlChannel, ControlMessage, Fault, StoreError
+from stem_redis.connection import Line
+
+if TYPE_CHECKING:
+    from stem_redis.broker import RedisStreamsBroker
+
+__all__ = ["MAX_CONTROL_BODY", "RedisControl"]
+
+MAX_CONTROL_BODY: Final = 64 * 1024
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+
+_write: Final = msgspec.msgpack.Encoder().encode
+_read: Final = msgspec.msgpack.Decoder(tuple[bytes, str, str, bytes]).decode
+
+
+class RedisControl(ControlChannel):
+    """Fan-out to whoever listens in one namespace."""
+
+    def __init__(self, broker: RedisStreamsBroker) -> None:
+        self._broker = broker
+        store = broker.store
+        # Channels know no logical databases, and another one is another store.
+        self._channel = f"{store.prefix}control:{store.location.db}"
+
+    async def send(self, message: ControlMessage) -> None:
+        if len(message.body) > MAX_CONTROL_BODY:
+            raise ValueError(
+                f"a control message of {len(message.body)} bytes, more than {MAX_CONTROL_BODY}"
+            )
+        data = _write((message.body, message.key_id, message.algorithm, message.signature))
+        await self._broker.enter().command("PUBLISH", self._channel, data)
+
+    async def listen(self) -> AsyncIterator[ControlMessage]:
+        line: Line | None = None
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while True:
+                try:
+                    if line is None:
+                        line = await self._subscribed()
+                    pushed = await line.read()
+                    pause_s = _FIRST_PAUSE_S
+                except StoreError as error:
+                    if error.fault in (Fault.FATAL_CONFIG, Fault.DATA):
+                        raise
+                    line = None
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                    continue
+                if pushed[0] == b"message":
+                    yield _read_message(pushed[2])
+        finally:
+            if line is not None:
+                line.close()
+
+    async def _subscribed(self) -> Line:
+        line = await self._broker.enter().lend()
+        await line.send("SUBSCRIBE", self._channel)
+        return line
+
+
+def _read_message(data: bytes) -> ControlMessage:
+    try:
+        body, key_id, algorithm, signature = _read(data)
+    except msgspec.DecodeError:
+        # Somebody else wrote to the channel: without a signature it convinces nobody.
+        return ControlMessage(body=data)
+    return ControlMessage(body=body, key_id=key_id, algorithm=algorithm, signature=signature)

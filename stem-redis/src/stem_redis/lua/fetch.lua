@@ -1,0 +1,148 @@
+-- uses: prelude state places
+-- Broker.fetch: promote what is due, make ready again what has lapsed, lease what is first.
+--
+-- ARGV     instant, limit, milliseconds to wait, worker, then the queues in order
+-- returns  1, instant, ids of messages that have vanished (joined by spaces), then five for
+--          each delivery: id, row, bytes, errors, why it shall be cancelled
+--      or  0, instant, when to look again, then for each queue where its wakes stand
+local limit, wait, worker = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local FEWEST = 200  -- moved in one step at least, however few are wanted
+
+local vanished = {}
+local function vanish(set, queue, id)
+    call('ZREM', P .. set .. queue, id)
+    vanished[#vanished + 1] = id
+end
+
+-- Ready time is the turn: what is promoted late stands where it would have stood in time.
+local function make_ready(s)
+    s.turn = s.due * PER_MS + s.base % PER_MS
+    move(s, s.place == PARKED and PARKED or READY, 0)
+    write(s)
+end
+
+local function promote(queue, most)
+    local due = call('ZRANGEBYSCORE', P .. 'd:' .. queue, '-inf', now, 'LIMIT', 0, most)
+    for _, id in ipairs(due) do
+        local s = find(id)
+        if s and s.due > 0 and s.place ~= LEASED then
+            make_ready(s)
+        elseif s then
+            call('ZREM', P .. 'd:' .. queue, id)
+        else
+            vanish('d:', queue, id)
+        end
+    end
+end
+
+local function lapse(queue, most)
+    local over = call('ZRANGEBYSCORE', P .. 'l:' .. queue, '-inf', now, 'LIMIT', 0, most)
+    for _, id in ipairs(over) do
+        local s = find(id)
+        if s and s.place == LEASED then
+            s.lapses = s.lapses + 1
+            make_ready(s)
+        elseif s then
+            call('ZREM', P .. 'l:' .. queue, id)
+        else
+            vanish('l:', queue, id)
+        end
+    end
+end
+
+local reply, leases = {1, now, ''}, {}
+
+local function lease(queue, id, score)
+    local kept = redis.pcall('HMGET', P .. 'm:' .. id, 's', 'm', 'e', 'c')
+    local raw = kept[1]
+    if type(raw) ~= 'string' or #raw < CHANGING_SIZE or not kept[2] then
+        vanish('q:', queue, id)
+        return false
+    end
+    local s = row_of(id, raw)
+    if s.due > 0 or s.place == DEAD or s.place == LEASED then  -- the message knows better
+        call('ZREM', P .. 'q:' .. queue, id)
+        return false
+    end
+    if s.place == PARKED then call('SREM', P .. 'pr:' .. queue, id) end
+    if s.kind == 2 then let_go_of_key(s) end
+    s.place, s.held, s.fence = LEASED, 1, s.fence + 1
+    s.turn, s.due = score - (9 - s.priority) * LEVEL, now + s.lease
+    local row = packed(s)
+    call('HSET', P .. 'm:' .. id, 's', row, 'w', worker)
+    leases[#leases + 1], leases[#leases + 2] = s.due, id
+    local n = #reply
+    reply[n + 1], reply[n + 2], reply[n + 3] = id, row, kept[2]
+    reply[n + 4], reply[n + 5] = kept[3] or '', kept[4] or ''
+    return true
+end
+
+local function in_chunks(command, name, list)
+    for first = 1, #list, 1000 do
+        call(command, name, unpack(list, first, math.min(first + 999, #list)))
+    end
+end
+
+local taken = 0
+
+-- Lease from *queue* until *limit* is reached or nothing is left.
+local function take(queue)
+    repeat
+        local first = call('ZRANGE', P .. 'q:' .. queue, 0, limit - taken - 1, 'WITHSCORES')
+        local mine = {}
+        leases = {}
+        for i = 1, #first, 2 do
+            if lease(queue, first[i], tonumber(first[i + 1])) then mine[#mine + 1] = first[i] end
+        end
+        if #mine > 0 then
+            in_chunks('ZADD', P .. 'l:' .. queue, leases)
+            in_chunks('ZREM', P .. 'q:' .. queue, mine)
+            local earliest = math.huge
+            for i = 1, #leases, 2 do earliest = math.min(earliest, leases[i]) end
+            rouse(queue, earliest)
+        end
+        taken = taken + #mine
+    until #first == 0 or #mine * 2 == #first or taken >= limit
+end
+
+local is_paused = call('SMISMEMBER', P .. 'paused', unpack(ARGV, 5))
+local budget = math.max(FEWEST, 2 * limit)
+for i = 5, #ARGV do
+    if is_paused[i - 4] == 0 then
+        promote(ARGV[i], budget)
+        lapse(ARGV[i], budget)
+        take(ARGV[i])
+        if taken >= limit then break end
+    end
+end
+
+if taken > 0 then
+    reserve(taken)  -- the first fence of an id that is born again is above all of these
+    reply[3] = table.concat(vanished, ' ')
+    return reply
+end
+
+-- Nothing: say when something will be due, and note until when somebody sleeps.
+local look_at = now + wait
+for i = 5, #ARGV do
+    if is_paused[i - 4] == 0 then
+        for _, set in ipairs({'d:', 'l:'}) do
+            local first = call('ZRANGE', P .. set .. ARGV[i], 0, 0, 'WITHSCORES')
+            if first[2] then look_at = math.min(look_at, tonumber(first[2])) end
+        end
+    end
+end
+reply = {0, now, look_at}
+if wait > 0 then
+    local sleep = math.max(1, look_at - now)
+    for i = 5, #ARGV do
+        local name = P .. 'z:' .. ARGV[i]
+        if (tonumber(call('GET', name) or 0) or 0) < look_at then
+            call('SET', name, text(look_at), 'PX', sleep)
+        end
+        local last = call('XREVRANGE', P .. 'w:' .. ARGV[i], '+', '-', 'COUNT', 1)
+        reply[#reply + 1] = last[1] and last[1][1] or '0-0'
+    end
+end
+if #vanished > 0 then return {1, now, table.concat(vanished, ' ')} end
+return reply

@@ -1,0 +1,138 @@
+-- uses: prelude state places records admission
+-- Broker.settle: each settlement is one step, and everything is checked before it writes.
+--
+-- ARGV     instant, home and results database, then for each settlement
+--            id, fence, what
+--          and behind these, as the letters of `what` say and in this order,
+--            a  acknowledge
+--            t  retry: milliseconds, error (may be empty)
+--            b  bury: milliseconds to keep, reason, error (may be empty), attempt it names
+--            l  release: milliseconds
+--            p, s  the same, parked; the same, snoozed
+--            h  hand back what a cancelled fetch took
+--            i  nothing: it can never be kept, and only the receipt is looked at
+--            R  a record: fence, 1 if terminal, milliseconds to keep, bytes
+--            F  follow-ups: their count, then four for each as in parts/admission.lua
+-- returns  two for each: 0 done, 1 already, 2 stale, 3 gone, 5 invalid; and the follow-up's id
+local DONE, ALREADY, STALE, GONE, INVALID = 0, 1, 2, 3, 5
+local MAX_ERRORS = 20
+local HOME, RESULTS = ARGV[2], ARGV[3]
+
+local at = 3
+local function take()
+    at = at + 1
+    return ARGV[at]
+end
+
+-- Take the arguments of one settlement.
+local function read()
+    local it = {id = take(), fence = tonumber(take()), what = take(), follow_ups = {}}
+    local kind = string.sub(it.what, 1, 1)
+    it.kind = kind
+    if kind == 't' then
+        it.after, it.error = tonumber(take()), take()
+    elseif kind == 'b' then
+        it.keep, it.reason, it.error, it.attempt =
+            tonumber(take()), take(), take(), tonumber(take())
+    elseif kind == 'l' or kind == 'p' or kind == 's' then
+        it.after = tonumber(take())
+    end
+    if string.find(it.what, 'R', 2, true) then
+        it.record = {tonumber(take()), take() == '1', tonumber(take()), take()}
+    end
+    if string.find(it.what, 'F', 2, true) then
+        for i = 1, tonumber(take()) do it.follow_ups[i] = incoming(take(), take(), take(), take()) end
+    end
+    return it
+end
+
+local function refusal(it, s)
+    local known = s or stone_of(it.id)
+    if not known then return GONE end
+    return known.settled == it.fence and it.fence > 0 and ALREADY or STALE
+end
+
+-- The errors of a message are texts behind their lengths; the oldest beyond 20 are forgotten.
+local function note_error(s, error)
+    if error == '' then return end
+    local name = P .. 'm:' .. s.id
+    local all = (call('HGET', name, 'e') or '') .. struct.pack('<I4', #error) .. error
+    local starts, position = {}, 1
+    while position <= #all do
+        starts[#starts + 1] = position
+        position = position + 4 + struct.unpack('<I4', all, position)
+    end
+    if #starts > MAX_ERRORS then all = string.sub(all, starts[#starts - MAX_ERRORS + 1]) end
+    call('HSET', name, 'e', all)
+end
+
+local function wait(s, place, after)
+    if after > 0 then
+        move(s, place == PARKED and PARKED or DELAYED, now + after)
+    else
+        move(s, place, 0)
+    end
+    write(s)
+end
+
+local function bury(s, it)
+    s.failed = math.max(s.failed, it.attempt)
+    note_error(s, it.error)
+    s.turn, s.died_at = next_turn(), now
+    call('HSET', P .. 'm:' .. s.id, 'r', it.reason)
+    move(s, DEAD, now + it.keep)
+    write(s)
+    let_go_of_key(s)
+end
+
+local function conclude(s, it)
+    if it.kind == 'h' then  -- as if it had never been taken, but for its fence
+        s.held = 0
+        return wait(s, READY, 0)
+    end
+    s.held, s.settled, s.lapses = 0, s.fence, 0
+    if it.kind == 'a' then
+        finish(s)
+    elseif it.kind == 'b' then
+        bury(s, it)
+    elseif it.kind == 't' then
+        s.failed, s.parked_at = s.failed + 1, 0
+        note_error(s, it.error)
+        if it.after <= 0 then s.turn = next_turn() end  -- behind all that is ready
+        wait(s, READY, it.after)
+    else
+        s.releases = s.releases + 1
+        if it.kind == 's' then
+            s.parked_at = 0  -- it ran: whoever parks it next starts anew
+        elseif it.kind == 'p' and s.parked_at == 0 then
+            s.parked_at = now
+        end
+        wait(s, it.kind == 'p' and PARKED or READY, it.after)
+    end
+end
+
+local function settle(it)
+    local s = find(it.id)
+    if not s or s.held ~= 1 or s.fence ~= it.fence then return refusal(it, s), '' end
+    if it.kind == 'i' then return INVALID, '' end
+    for _, follow_up in ipairs(it.follow_ups) do
+        local status, why = obstacle(follow_up)
+        if status and status ~= DUPLICATE then return INVALID, follow_up.id .. ' ' .. why end
+        open_queue(follow_up.queue)
+    end
+    -- The record decides, and is the first write.
+    if it.record and not there(HOME, RESULTS, offer, it.id, unpack(it.record)) then
+        return STALE, ''
+    end
+    conclude(s, it)
+    for _, follow_up in ipairs(it.follow_ups) do admit(follow_up) end
+    return DONE, ''
+end
+
+local replies = {}
+while at < #ARGV do
+    local status, detail = settle(read())
+    replies[#replies + 1] = status
+    replies[#replies + 1] = detail
+end
+return replies

@@ -1,0 +1,274 @@
+"""Messages, rows, errors and records as the bytes that the server keeps, and back.
+
+Rule of this module: pure. The layouts are those of lua/parts/state.lua and records.lua.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stem_core.plugin import (
+    Delivery,
+    Fault,
+    Located,
+    Message,
+    Place,
+    Receipt,
+    Record,
+    State,
+    StoreError,
+    TaskError,
+    UniqueKey,
+    decode_record,
+    replace,
+)
+
+__all__ = [
+    "Row",
+    "error_bytes",
+    "fixed_row",
+    "locate",
+    "message_bytes",
+    "read_delivery",
+    "read_errors",
+    "read_message",
+    "read_record",
+    "read_row",
+    "wait_of",
+]
+
+_CHANGING: Final = Struct("<BBBIIIQQQQQQQ")
+_FIXED: Final = Struct("<QQBBQ8sH")
+_HEAD: Final = Struct("<BQQ")
+_LENGTH: Final = Struct("<I")
+_KINDS: Final = {"finished": 1, "started": 2, "window": 3}
+_PLACES: Final = (Place.READY, Place.DELAYED, Place.PARKED, Place.LEASED, Place.DEAD)
+_LONGEST_MS: Final = 100 * 365 * 86_400_000
+_REOPENED: Final = 2
+
+
+# ── messages ─────────────────────────────────────────────────────────────────
+
+
+class _Kept(msgspec.Struct, array_like=True, gc=False):
+    """A message as it is kept, field by field in this order; new ones come last."""
+
+    id: str
+    queue: str
+    task: str
+    body: bytes
+    priority: int
+    delay_ms: int
+    not_before_ms: int
+    expires_at_ms: int
+    lease_ms: int
+    max_lapses: int
+    dedupe_for_ms: int
+    unique: tuple[str, str, int] | None
+    partition: str
+    limit_keys: tuple[str, ...]
+    content_type: str
+    key_id: str
+    algorithm: str
+    signature: bytes
+
+
+_write: Final = msgspec.msgpack.Encoder().encode
+_read_kept: Final = msgspec.msgpack.Decoder(_Kept).decode
+_write_error: Final = msgspec.json.Encoder().encode
+_read_error: Final = msgspec.json.Decoder(TaskError).decode
+
+
+def message_bytes(message: Message) -> bytes:
+    """Return *message* as one text of bytes."""
+    unique = message.unique
+    return _write(
+        _Kept(
+            message.id,
+            message.queue,
+            message.task,
+            message.body,
+            message.priority,
+            message.delay_ms,
+            message.not_before_ms,
+            message.expires_at_ms,
+            message.lease_ms,
+            message.max_lapses,
+            message.dedupe_for_ms,
+            None if unique is None else (unique.key, unique.until, unique.window_ms),
+            message.partition,
+            message.limit_keys,
+            message.content_type,
+            message.key_id,
+            message.algorithm,
+            message.signature,
+        )
+    )
+
+
+def read_message(data: bytes) -> Message:
+    """Return what `message_bytes` wrote.
+
+    Raises:
+        StoreError: *data* is anything else.
+    """
+    try:
+        kept = _read_kept(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"this is no message of Stem: {error}", fault=Fault.DATA) from None
+    return Message(
+        id=kept.id,
+        queue=kept.queue,
+        task=kept.task,
+        body=kept.body,
+        priority=kept.priority,
+        delay_ms=kept.delay_ms,
+        not_before_ms=kept.not_before_ms,
+        expires_at_ms=kept.expires_at_ms,
+        lease_ms=kept.lease_ms,
+        max_lapses=kept.max_lapses,
+        dedupe_for_ms=kept.dedupe_for_ms,
+        unique=None if kept.unique is None else _unique(*kept.unique),
+        partition=kept.partition,
+        limit_keys=kept.limit_keys,
+        content_type=kept.content_type,
+        key_id=kept.key_id,
+        algorithm=kept.algorithm,
+        signature=kept.signature,
+    )
+
+
+def _unique(key: str, until: Any, window_ms: int) -> UniqueKey:
+    return UniqueKey(key=key, until=until, window_ms=window_ms)
+
+
+def fixed_row(message: Message) -> bytes:
+    """Return what the scripts must know of *message* and never change."""
+    unique, queue = message.unique, message.queue.encode()
+    key = b"" if unique is None else unique.key.encode()
+    head = _FIXED.pack(
+        message.lease_ms,
+        min(max(0, message.dedupe_for_ms), _LONGEST_MS),
+        message.priority,
+        0 if unique is None else _KINDS[unique.until],
+        0 if unique is None else min(max(0, unique.window_ms), _LONGEST_MS),
+        blake2b(message.body, digest_size=8).digest(),
+        len(queue),
+    )
+    return b"%b%b%b%b" % (head, queue, len(key).to_bytes(2, "little"), key)
+
+
+def wait_of(message: Message) -> str:
+    """Return when *message* may be taken, as the scripts read it."""
+    if message.not_before_ms:
+        return f"@{message.not_before_ms}"
+    return f"+{message.delay_ms}" if message.delay_ms > 0 else ""
+
+
+# ── rows ─────────────────────────────────────────────────────────────────────
+
+
+class Row(NamedTuple):
+    """What the scripts keep of one message and change; instants in milliseconds, 0 for never."""
+
+    place: int
+    held: int
+    cancel: int
+    failed: int
+    lapses: int
+    releases: int
+    fence: int
+    base: int
+    settled: int
+    turn: int
+    due_ms: int
+    parked_at_ms: int
+    died_at_ms: int
+
+
+def read_row(data: bytes) -> Row:
+    """Return the changing part of a row."""
+    return Row._make(_CHANGING.unpack_from(data))
+
+
+def read_delivery(now_ms: int, kept: Sequence[bytes]) -> Delivery:
+    """Return a message that was leased at *now_ms*: row, bytes, errors, why to cancel it."""
+    row, message = read_row(kept[0]), read_message(kept[1])
+    return Delivery(
+        message=message,
+        receipt=Receipt(message.id, message.queue, row.fence),
+        attempt=row.failed + 1,
+        lapses=row.lapses,
+        releases=row.releases,
+        parked_ms=max(1, now_ms - row.parked_at_ms) if row.parked_at_ms else 0,
+        lease_ms=max(0, row.due_ms - now_ms),
+        cancel_requested=bool(row.cancel),
+        cancel_reason=kept[3].decode(errors="replace"),
+        errors=read_errors(kept[2]),
+    )
+
+
+def locate(now_ms: int, kept: Sequence[bytes | None]) -> Located:
+    """Describe a message at *now_ms*: row, bytes, errors, why to cancel it, holder, why dead."""
+    row, message = read_row(kept[0] or b""), read_message(kept[1] or b"")
+    place = _PLACES[row.place]
+    is_leased, is_dead = place is Place.LEASED, place is Place.DEAD
+    waits = row.due_ms and (place is Place.DELAYED or place is Place.PARKED)
+    return Located(
+        place=place,
+        message=message,
+        fence=row.fence if row.fence > row.base else 0,
+        attempt=row.failed + 1 if is_leased else row.failed,
+        lapses=row.lapses,
+        releases=row.releases,
+        run_at_ms=row.due_ms if waits else 0,
+        lease_ms=max(0, row.due_ms - now_ms) if is_leased else 0,
+        worker=_text(kept[4]) if is_leased else "",
+        cancel_requested=bool(row.cancel),
+        cancel_reason=_text(kept[3]) if row.cancel else "",
+        reason=_text(kept[5]) if is_dead else "",
+        died_at_ms=row.died_at_ms if is_dead else 0,
+        errors=read_errors(kept[2] or b""),
+    )
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode(errors="replace")
+
+
+# ── errors ───────────────────────────────────────────────────────────────────
+
+
+def error_bytes(error: TaskError | None) -> bytes:
+    """Return *error* as it is kept among those of its message; empty for none."""
+    return b"" if error is None else _write_error(error)
+
+
+def read_errors(data: bytes) -> tuple[TaskError, ...]:
+    """Return the errors in *data*: each stands behind its length."""
+    errors, at = [], 0
+    while at < len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        errors.append(_read_error(data[at : at + length]))
+        at += length
+    return tuple(errors)
+
+
+# ── records ──────────────────────────────────────────────────────────────────
+
+
+def read_record(data: bytes) -> Record:
+    """Return the record behind its head. The head's fence is the one that counts."""
+    flags, fence, _ = _HEAD.unpack_from(data)
+    record = decode_record(data[_HEAD.size :])
+    if record.fence != fence:
+        record = replace(record, fence=fence)
+    if flags & _REOPENED:
+        record = replace(record, state=State.QUEUED, value=None, reason="", finished_at_ms=0)
+    return record

@@ -1,0 +1,101 @@
+"""Being woken when there may be work: one blocked read for all who wait in a handle.
+
+The rule that no wake is missed: a sleeper is noted before it looks, and the read goes on
+from where the wakes stood at that look or before. What comes later ends the sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from stem_core.plugin import StoreError
+from stem_redis.connection import Line, Server
+from stem_redis.errors import translated
+from stem_redis.waiting import Nap
+
+__all__ = ["Wakes"]
+
+_BLOCK_MS: Final = 5_000
+"""How long one blocked read lasts: a server that answers none of them is gone."""
+
+
+class Wakes:
+    """The sleepers of one handle, and the read that wakes them."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix}w:"
+        self._naps: dict[Nap, frozenset[str]] = {}
+        self._cursors: dict[str, str] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._line: Line | None = None
+
+    def note(self, nap: Nap, queues: Sequence[str]) -> None:
+        """Wake *nap* from now on when there may be work in one of *queues*."""
+        self._naps[nap] = frozenset(queues)
+
+    def forget(self, nap: Nap) -> None:
+        """Wake *nap* no more."""
+        self._naps.pop(nap, None)
+
+    async def follow(self, server: Server, cursors: Mapping[str, str]) -> None:
+        """See to it that the wakes of these queues are read from *cursors* on, or from before."""
+        if self._is_reading and cursors.keys() <= self._cursors.keys():
+            return
+        still = {queue for queues in self._naps.values() for queue in queues}
+        kept = {queue: at for queue, at in self._cursors.items() if queue in still}
+        await self.stop()
+        self._cursors = {**cursors, **kept}
+        self._reader = asyncio.create_task(self._read(server), name="stem-redis-wakes")
+
+    @property
+    def _is_reading(self) -> bool:
+        return self._reader is not None and not self._reader.done()
+
+    async def stop(self) -> None:
+        """End the read that goes on."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            await asyncio.wait([reader])
+        self._cursors = {}
+
+    async def _read(self, server: Server) -> None:
+        """Read wakes until nobody sleeps."""
+        try:
+            while self._naps:
+                if self._line is None or not self._line.is_alive:
+                    self._line = await server.lend()
+                self._wake(await self._next(self._line))
+        except StoreError as error:
+            self._cursors = {}
+            for nap in self._naps:
+                nap.wake(error)
+        else:
+            self._cursors = {}
+
+    async def _next(self, line: Line) -> frozenset[str]:
+        """Return the queues of the next wakes; none if there were none for a while."""
+        cursors = self._cursors
+        keys = [self._prefix + queue for queue in cursors]
+        try:
+            reply = await line.call(
+                "XREAD", "BLOCK", _BLOCK_MS, "STREAMS", *keys, *cursors.values(),
+                within_ms=_BLOCK_MS + 3_000,
+            )  # fmt: skip
+        except StoreError:
+            raise
+        except Exception as error:
+            raise translated(error, line.shown) from None
+        woken = set()
+        for key, entries in reply or ():
+            queue = key.decode()[len(self._prefix) :]
+            cursors[queue] = entries[-1][0].decode()
+            woken.add(queue)
+        return frozenset(woken)
+
+    def _wake(self, queues: frozenset[str]) -> None:
+        for nap, wanted in self._naps.items():
+            if queues & wanted:
+                nap.wake()
