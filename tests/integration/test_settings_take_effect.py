@@ -689,6 +689,21 @@ def test_the_active_key_signs_and_a_worker_without_it_refuses(
     assert shop.runs["x"] == (1 if place is None else 0)
 
 
+@shows("STEM_SIGNING_POLICY")
+@pytest.mark.parametrize(("policy", "place"), [("accept", None), ("require", Place.DEAD)])
+def test_the_policy_says_whether_what_nobody_signed_runs(
+    deployed: Deployment, policy: str, place: Place | None
+) -> None:
+    async def main() -> Place | None:
+        id = await deployed.stem().enqueue("hello.print", {"name": "x"})
+        worker = protected(deployed.stem(STEM_SIGNING_KEYS=NEW, STEM_SIGNING_POLICY=policy))
+        await burst(worker)
+        return await place_of(worker, id)
+
+    assert run(main) == place
+    assert shop.runs["x"] == (1 if place is None else 0)
+
+
 @shows("STEM_SIGNING_ALGORITHM", "STEM_SIGNING_PUBLIC_KEYS", "STEM_SIGNING_PRIVATE_KEYS")
 def test_the_algorithm_chooses_the_signer_and_hands_it_its_keys(deployed: Deployment) -> None:
     variables = {

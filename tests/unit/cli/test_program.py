@@ -176,7 +176,12 @@ def _options(command: click.Command, path: str) -> list[tuple[str, click.Option]
 
 EVERY_OPTION = [each for name in COMMANDS for each in _options(load_command(name), name)]
 # Settings of the application that the command shares.
-SHARED = {"--app": "STEM_APP", "--log-level": "STEM_LOG_LEVEL", "--log-format": "STEM_LOG_FORMAT"}
+SHARED = {
+    "--app": "STEM_APP",
+    "--log-level": "STEM_LOG_LEVEL",
+    "--log-format": "STEM_LOG_FORMAT",
+    "--signing-policy": "STEM_SIGNING_POLICY",
+}
 
 
 @pytest.mark.parametrize(("path", "option"), EVERY_OPTION, ids=str)
@@ -197,7 +202,7 @@ def test_a_worker_leaves_the_variables_of_settings_to_its_application(
     settings = {field.metadata["env"]: field for field in settings_of(StemConfig)}
     command = load_command("worker")
     shared = [each for each in command.params if each.envvar in settings and each.name != "app"]
-    assert len(shared) == 7
+    assert len(shared) == 8
     for each in shared:
         monkeypatch.setenv(str(each.envvar), settings[str(each.envvar)].metadata["example"])
     context = command.make_context("worker", ["shop"])

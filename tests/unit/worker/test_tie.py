@@ -26,6 +26,7 @@ async def main(tie: Tie, patience_ms: int, is_blocked: bool) -> None:
         asyncio.get_running_loop(),
         drain=lambda: told.put_nowait("drain"),
         hand_back=lambda: told.put_nowait("hand back"),
+        reload=lambda: told.put_nowait("reload"),
         patience_ms=patience_ms,
     )
     tie.say(Hello(grace_ms=30_000, log_level="info", log_format="json",

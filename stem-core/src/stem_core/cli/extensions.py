@@ -47,9 +47,14 @@ def added_commands() -> Mapping[str, CommandSpec]:
         return {spec.name: spec for spec in plugin_host().commands()}
 
 
-def load_added(spec: CommandSpec) -> click.Command:
-    """Import the command that *spec* names, or raise `PluginBroken`."""
-    command = plugin_host().load_command(spec)
+def load_added(name: str) -> click.Command | None:
+    """Import the command *name*, or raise `PluginBroken`; None if it may not be used."""
+    with telling_warnings():
+        host = plugin_host()
+        spec = next((each for each in host.commands() if each.name == name), None)
+    if spec is None:
+        return None
+    command = host.load_command(spec)
     if not isinstance(command, click.Command):
         raise PluginBroken(
             f"the command {spec.name!r} {spec.summary} is a {type(command).__name__}, "

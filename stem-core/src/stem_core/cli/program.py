@@ -17,7 +17,6 @@ from stem_core.cli.exits import ExitCode, exit_code_of
 from stem_core.model.errors import StemError
 
 if TYPE_CHECKING:
-    from stem_core.contracts.hookspecs import CommandSpec
     from stem_core.worker.tie import Tie
 
 __all__ = ["COMMANDS", "TeachingGroup", "load_command", "program", "run"]
@@ -61,18 +60,17 @@ class _Program(TeachingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
             return load_command(cmd_name)
-        spec = _added(ctx).get(cmd_name)
-        if spec is None:
+        if cmd_name not in _added(ctx):
             return None
         from stem_core.cli.extensions import load_added
 
-        return load_added(spec)
+        return load_added(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List all commands from what is known of them without an import."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-        added = [(name, spec.summary) for name, spec in _added(ctx).items() if name not in COMMANDS]
+        added = [(name, summary) for name, summary in _added(ctx).items() if name not in COMMANDS]
         if added:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(added)
@@ -151,32 +149,43 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     return f"No such command {name!r}. {hint}"
 
 
-def _added(ctx: click.Context) -> Mapping[str, CommandSpec]:
-    """Return the commands of plugins by name, looked for once; nothing of them is imported."""
+def _added(ctx: click.Context) -> Mapping[str, str]:
+    """Return the summaries of the commands of plugins by name, looked for once.
+
+    Nothing of them is imported.
+    """
     if _ADDED not in ctx.meta:
         ctx.meta[_ADDED] = _look_for_added()
-    found: Mapping[str, CommandSpec] = ctx.meta[_ADDED]
+    found: Mapping[str, str] = ctx.meta[_ADDED]
     return found
 
 
-def _look_for_added() -> Mapping[str, CommandSpec]:
-    """Return the commands of plugins by name.
+def _look_for_added() -> Mapping[str, str]:
+    """Return the summaries of the commands of plugins by name.
 
     Looking at the metadata is as dear as click itself, and knowing the host as dear
-    again: who lists commands, or misses one, pays for the first, and who has
-    installed a plugin with commands for the second.
+    again: who lists commands, or misses one, pays for the first, and for the second only
+    if settings of plugins, or two plugins with one name, ask for its judgement.
     """
-    if "STEM_PLUGINS" not in os.environ and not _anybody_adds():
-        return {}
+    if not any(name.startswith("STEM_PLUGINS") for name in os.environ):
+        plain = _installed()
+        if plain is not None:
+            return plain
     from stem_core.cli.extensions import added_commands
 
-    return added_commands()
+    return {name: spec.summary for name, spec in added_commands().items()}
 
 
-def _anybody_adds() -> bool:
+def _installed() -> Mapping[str, str] | None:
+    """Return what the metadata say; None when it takes the host to understand them."""
     from importlib.metadata import entry_points
 
+    found: dict[str, str] = {}
     try:
-        return bool(entry_points(group="stem.commands"))
+        for point in entry_points(group="stem.commands"):
+            if point.dist is None or point.name in found:
+                return None
+            found[point.name] = f"from {point.dist.name} {point.dist.version}"
     except Exception:  # one unreadable distribution; the host knows how to read around it
-        return True
+        return None
+    return found

@@ -105,6 +105,7 @@ class Serving:
             asyncio.get_running_loop(),
             drain=runs.drain,
             hand_back=runs.stop_now,
+            reload=runs.reload_keys,
             patience_ms=runs.terms.grace_ms + MARGIN_MS,
         )
         return await runs.ended()

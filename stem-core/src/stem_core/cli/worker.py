@@ -23,6 +23,7 @@ __all__ = ["worker"]
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _FORMATS: Final = ("auto", "text", "json")
+_POLICIES: Final = ("off", "accept", "require")
 _ARGUMENTS: Final = "stem_core.cli.worker.arguments"
 
 
@@ -74,6 +75,14 @@ class _Repeatable(click.Command):
     type=read_duration,
     help="How long running tasks may go on after a signal.",
 )
+@setting_option(
+    "--signing-policy",
+    metavar="POLICY",
+    variable="STEM_SIGNING_POLICY",
+    type=click.Choice(_POLICIES),
+    help="What to ask of signatures: off, accept (what nobody signed runs too) or require; "
+    "without it require, as soon as there are keys.",
+)
 @option(
     "--name",
     metavar="NAME",
@@ -116,6 +125,8 @@ def worker(
     With several processes, one that ends by itself is started again, after a pause
     that grows while it does not live long. The signals are for the supervisor: it
     tells the others, and kills who has not ended 15 seconds after the grace.
+
+    SIGHUP reads the signing keys again, unless the worker was started from a terminal.
 
     APP can also be given as STEM_APP. An option wins over the settings that the
     application was given in code, and those win over the environment.

@@ -96,11 +96,15 @@ class PluginContext:
     Attributes:
         namespace: prefix of everything that is stored.
         tls: TLS settings; a factory without TLS refuses enabled ones.
-        clock, dice: where time and chance come from.
+        clock, dice: where time and chance come from; for a store without a clock of its own
+            this is the broker's own clock.
         role: ``signer`` for a signer; a producer and a worker of one program share their
             handles, which are opened as ``producer``. The others are reserved.
         report: called with one sentence that an operator should read at start.
         environment: for signers that read keys by name; empty otherwise.
+        results: the URL of the result backend that stands beside a broker, if it has one: a
+            broker that can write there in its own step declares the same `store_id`.
+        strict: refuse what is otherwise only reported, such as a key file that others may read.
     """
 
     namespace: str = "stem"
@@ -110,6 +114,8 @@ class PluginContext:
     role: Literal["producer", "worker", "admin", "signer"] = "producer"
     report: Callable[[str], None] = field(default=lambda _: None, repr=False)
     environment: Mapping[str, str] = field(factory=dict, repr=False)
+    results: StemURL | None = None
+    strict: bool = False
 
 
 @frozen(kw_only=True)

@@ -20,7 +20,8 @@ class Event(Value, frozen=True, gc=False, kw_only=True):
 
     Attributes:
         name: ``task-enqueued``, ``task-started``, ``task-succeeded``, ``task-retried``,
-            ``task-failed``, ``task-released``, ``task-cancelled``, ``lease-lost``,
+            ``task-failed``, ``task-released``, ``task-cancelled``, ``message-refused``
+            (nobody vouches for it, and its id is only what it claims), ``lease-lost``,
             ``worker-started``, ``worker-draining``, ``worker-stopped``,
             ``broker-lost``, ``broker-back``.
         at_ms: when, milliseconds since the Unix epoch.

@@ -42,5 +42,28 @@ class Signer(ABC):
 
         [VERIFY-1] `SignatureMissing` for an empty seal, `SignatureInvalid` for all else:
         unknown or revoked key, another algorithm than the key's, any changed byte.
-        [VERIFY-2] Compares in constant time, and its error does not tell which check failed.
+        [VERIFY-2] Compares in constant time, and its error does not tell which check failed;
+        its attribute `why` may, for the log of whoever verifies.
         """
+
+    def check_scope(self, key_id: str, *, task: str, queue: str) -> None:
+        """Return if the key *key_id* may vouch for *task* in *queue*, else raise.
+
+        Asked of what `verify` has accepted. A signer whose keys have no scopes need not
+        say anything.
+
+        Raises:
+            SignatureInvalid: it may not.
+        """
+        return
+
+    def reload(self) -> None:
+        """Read the keys again, where they can change while a process runs.
+
+        Called by an operator's SIGHUP, in any thread. A signer that notices by itself, or
+        has nothing to read, need not do anything.
+
+        Raises:
+            ConfigError: they cannot be used now; the old ones stay in use.
+        """
+        return

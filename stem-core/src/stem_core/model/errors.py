@@ -331,9 +331,18 @@ class ResultCorrupt(DecodeError):
 
 
 class SignatureError(StemError):
-    """The signature of an envelope does not vouch for it."""
+    """The signature of an envelope does not vouch for it.
+
+    Attributes:
+        why: which check failed, in a word, for the log of who verifies; it is no part of
+            the message, which tells a forger nothing. Empty when nobody says.
+    """
 
     code = "signature"
+
+    def __init__(self, message: str, *, way_out: str = "", why: str = "") -> None:
+        super().__init__(message, way_out=way_out)
+        self.why: Final = why
 
 
 class SignatureMissing(SignatureError):

@@ -54,6 +54,8 @@ class LogObserver:
 
     def on_event(self, event: Event, /) -> None:
         """Log *event*."""
+        if event.name == "message-refused":
+            return  # a stranger decides how many there are: the worker logs them, once a second
         level, verb = _VERBS.get(event.name, (logging.INFO, event.name))
         logger = logging.getLogger("stem.tasks" if event.task_id else "stem.worker")
         if logger.isEnabledFor(level):

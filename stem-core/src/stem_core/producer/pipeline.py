@@ -33,7 +33,7 @@ from stem_core.model.errors import (
 )
 from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
-from stem_core.model.seal import TASK, Seal
+from stem_core.model.seal import TASK
 from stem_core.model.settings import StemConfig
 from stem_core.model.value import replace
 from stem_core.producer.built import check_built, check_capabilities, check_unique
@@ -41,6 +41,7 @@ from stem_core.producer.how import PLAINLY
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
 from stem_core.producer.tasks import Call
+from stem_core.producer.vetting import SigningPolicy, vet
 
 __all__ = ["Pipeline"]
 
@@ -291,18 +292,19 @@ class Pipeline:
 
     # ── a message becomes an envelope ──
 
-    def open_message(self, message: Message) -> Envelope:
+    def open_message(self, message: Message, policy: SigningPolicy | None = None) -> Envelope:
         """Return the envelope in *message*, verified first, parsed second, compared third.
 
+        Without *policy* a signature is required as soon as there is a signer.
+
         Raises:
-            SignatureMissing, SignatureInvalid: nobody vouches for it, or for where it was found.
+            SignatureMissing, SignatureInvalid: nobody vouches for it, or for where it was
+                found, or the key that does may not.
             UnsupportedVersion: a newer release wrote it.
-            MalformedEnvelope: it is none, or without a signer: it was found where it does
-                not belong.
+            MalformedEnvelope: it is none, or nothing was verified and it was found where
+                it does not belong.
         """
-        if self.signer is not None:
-            seal = Seal(message.algorithm, message.key_id, message.signature)
-            self.signer.verify(TASK, message.body, seal)
+        is_vouched_for = vet(self.signer, policy, message)
         envelope = decode(message.body, max_bytes=self._max_bytes)
         if (
             message.id != envelope.id
@@ -314,7 +316,9 @@ class Pipeline:
             or envelope.namespace != self.namespace
             or envelope.options.get("visibility_timeout_ms", message.lease_ms) != message.lease_ms
         ):
-            raise _misrouted(message, envelope, self.namespace, is_signed=self.signer is not None)
+            raise _misrouted(message, envelope, self.namespace, is_signed=is_vouched_for)
+        if is_vouched_for and self.signer is not None:
+            self.signer.check_scope(message.key_id, task=envelope.task, queue=envelope.queue)
         return envelope
 
 
@@ -373,8 +377,8 @@ def _misrouted(
         for name, (found, meant) in pairs.items()
         if found != meant
     )
-    kind = SignatureInvalid if is_signed else MalformedEnvelope
-    return kind(
-        f"the message was not found where its envelope belongs: {different}",
-        way_out="Somebody with access to the broker moved it, or two namespaces share a queue.",
-    )
+    told = f"the message was not found where its envelope belongs: {different}"
+    way_out = "Somebody with access to the broker moved it, or two namespaces share a queue."
+    if is_signed:
+        return SignatureInvalid(told, way_out=way_out, why="moved")
+    return MalformedEnvelope(told, way_out=way_out)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
@@ -128,6 +128,7 @@ def build(
         clock=given.clock,
         dice=given.dice,
         report=given.report,
+        strict=config.strict,
     )
     broker = _broker(given.broker, config)
     backend = _backend(given.backend, broker, config, plugins)
@@ -135,7 +136,7 @@ def build(
     patience = Patience(deadline_ms=config.publish_deadline_ms, clock=given.clock, dice=given.dice)
     opening = Opening(
         plugins=plugins,
-        context=context,
+        context=evolve(context, results=backend if isinstance(backend, StemURL) else None),
         broker=broker,
         backend=backend,
         patience=patience,

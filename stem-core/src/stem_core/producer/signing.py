@@ -44,7 +44,7 @@ class PayloadSigner:
         if not signing.is_enabled:
             return None
         host = plugins or PluginHost(PluginSettings())
-        return _of_keys(signing, host, PluginContext(role="signer"))
+        return _of_keys(signing, host, PluginContext(role="signer", report=_log.warning))
 
 
 def signer_of(
@@ -86,15 +86,22 @@ def _of_keys(signing: SigningConfig, plugins: PluginHost, context: PluginContext
 
 
 def _variables(signing: SigningConfig) -> Mapping[str, str]:
-    """Return *signing* as the variables it came from: a plugin reads its keys by name."""
+    """Return *signing* as the variables it came from: a plugin reads its keys by name.
+
+    What came from a file is given by the file's name, so that it can be read again.
+    """
     named = {
         "STEM_SIGNING_ALGORITHM": signing.algorithm,
-        "STEM_SIGNING_ACTIVE_KEY": signing.signing_key or "",
+        # With files the only key of now may be one of several tomorrow.
+        "STEM_SIGNING_ACTIVE_KEY": signing.active_key
+        or ("" if signing.files else signing.signing_key or ""),
         "STEM_SIGNING_KEYS": _listed(signing.keys),
         "STEM_SIGNING_PUBLIC_KEYS": _listed(signing.public_keys),
         "STEM_SIGNING_PRIVATE_KEYS": _listed(signing.private_keys),
     }
-    return {name: text for name, text in named.items() if text}
+    for name in [name for name in named if f"{name}_FILE" in signing.files]:
+        del named[name]
+    return {**{name: text for name, text in named.items() if text}, **signing.files}
 
 
 def _listed(keys: Mapping[str, Secret[bytes]] | Mapping[str, bytes]) -> str:

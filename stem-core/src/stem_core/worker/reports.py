@@ -99,6 +99,11 @@ def _waited_ms(run: Run) -> int:
 
 def _told(run: Run) -> tuple[str, dict[str, Any]]:
     outcome, settled = run.outcome, run.settlement and run.settlement.outcome
+    if isinstance(outcome, Refused) and not outcome.claims_id:
+        # Nothing has happened to the task of that id: somebody wrote a message.
+        key_id = run.delivery.message.key_id[:128]
+        about = {"reason": outcome.reason.value, "key_id": key_id}
+        return "message-refused", {**about, **_error(outcome)}
     if isinstance(settled, DeadLetter):
         return "task-failed", {"reason": settled.reason.value, **_error(outcome)}
     if isinstance(settled, RetryLater):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from stem_core.contracts.clock import Clock, Dice
 from stem_core.contracts.messages import Message
@@ -19,10 +20,12 @@ from stem_core.model.errors import (
     NotEncodable,
     PayloadTooLarge,
     SignatureError,
+    SignatureInvalid,
     SignatureMissing,
     UnsupportedVersion,
 )
 from stem_core.model.outcome import Reason, TaskError
+from stem_core.model.retry import names_of
 from stem_core.producer.context import CURRENT, TaskContext
 from stem_core.worker.admission import admit, park, unknown_task
 from stem_core.worker.decide import Books, decide
@@ -30,12 +33,16 @@ from stem_core.worker.execution import Executor
 from stem_core.worker.failures import error_of, outcome_of
 from stem_core.worker.outcomes import Failed, Outcome, Refused, Returned
 from stem_core.worker.plans import Plan, Plans
+from stem_core.worker.refusals import Refusals
 from stem_core.worker.reports import Reports
 from stem_core.worker.run import Run
 
 __all__ = ["Runner"]
 
 _log = logging.getLogger("stem.worker")
+
+# By whether a signature is missing. Worked out once: a stranger decides how often it is needed.
+_REFUSALS: Final = (names_of(SignatureInvalid)[0], names_of(SignatureMissing)[0])
 
 
 class Runner:
@@ -46,6 +53,7 @@ class Runner:
         park_limit_ms: how long a message that nobody can run is parked.
         max_payload: most bytes of a result.
         open_message: verifies a message and decodes the very bytes that were verified.
+        refusals: hears of those that nobody vouches for.
         conclude: called once for each run, when its outcome and settlement are known.
         is_torn_down: says whether the worker itself is cancelled, by the end of its loop.
     """
@@ -57,6 +65,7 @@ class Runner:
         park_limit_ms: int,
         max_payload: int,
         open_message: Callable[[Message], Envelope],
+        refusals: Refusals,
         plans: Plans,
         executor: Executor,
         reports: Reports,
@@ -69,6 +78,7 @@ class Runner:
         self._park_limit_ms = park_limit_ms
         self._max_payload = max_payload
         self._open_message = open_message
+        self._refusals = refusals
         self._plans = plans
         self._executor = executor
         self._reports = reports
@@ -95,9 +105,8 @@ class Runner:
         try:
             run.envelope = self._open_message(run.delivery.message)
         except SignatureError as error:
-            missing = isinstance(error, SignatureMissing)
-            reason = Reason.SIGNATURE_MISSING if missing else Reason.SIGNATURE_INVALID
-            return self._refused(run, reason, error, claims_id=False)
+            self._refusals.note(error, run.delivery.message)
+            return self._unvouched(error)
         except UnsupportedVersion as error:
             return self._parked(run, Reason.DECODE_ERROR, error)
         except DecodeError as error:
@@ -213,12 +222,19 @@ class Runner:
             _log.warning("%s is parked: %s", run.label, told.message)
         return park(run.delivery, reason, told, limit_ms=self._park_limit_ms)
 
-    def _refused(
-        self, run: Run, reason: Reason, error: Exception, *, claims_id: bool = True
-    ) -> Refused:
+    def _refused(self, run: Run, reason: Reason, error: Exception) -> Refused:
         attempt = run.delivery.attempt if run.started_ms else 0
         told = error_of(error, attempt, self._clock.wall_ms())
-        return Refused(reason=reason, error=told, claims_id=claims_id)
+        return Refused(reason=reason, error=told)
+
+    def _unvouched(self, error: SignatureError) -> Refused:
+        missing = isinstance(error, SignatureMissing)
+        reason = Reason.SIGNATURE_MISSING if missing else Reason.SIGNATURE_INVALID
+        # Without a traceback: it would tell a forger where the check failed.
+        told = TaskError(
+            type=_REFUSALS[missing], message=error.message, at_ms=self._clock.wall_ms()
+        )
+        return Refused(reason=reason, error=told, claims_id=False)
 
     def _is_the_end_of_the_loop(self, run: Run, error: BaseException) -> bool:
         """True when somebody other than Stem or the task tears down what runs it."""

@@ -14,6 +14,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
@@ -24,6 +25,7 @@ from stem_core.model.errors import StoreError
 from stem_core.observe.events import Observers
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
+from stem_core.producer.vetting import SigningPolicy, caution
 from stem_core.worker.backoff import Backoff, supervised
 from stem_core.worker.decide import Books
 from stem_core.worker.execution import Executor
@@ -32,6 +34,7 @@ from stem_core.worker.fetcher import Fetcher
 from stem_core.worker.keeper import LeaseKeeper
 from stem_core.worker.outcomes import Cause, Handed
 from stem_core.worker.plans import Plans
+from stem_core.worker.refusals import Refusals
 from stem_core.worker.reports import Reports
 from stem_core.worker.run import Run
 from stem_core.worker.runner import Runner
@@ -77,7 +80,8 @@ else:
 
 @frozen(kw_only=True)
 class Terms:
-    """How one worker works; see `Worker`. *prefetch* is a multiple of *concurrency*."""
+    """How one worker works; see `Worker`. *prefetch* is a multiple of *concurrency*, and
+    *signing* what it asks of signatures."""
 
     worker: str
     concurrency: int
@@ -85,6 +89,7 @@ class Terms:
     threads: int
     grace_ms: int
     observers: tuple[Observer, ...] = ()
+    signing: SigningPolicy | None = None
 
 
 class Shift:
@@ -135,7 +140,8 @@ class Shift:
             books,
             park_limit_ms=config.park_limit_ms,
             max_payload=config.max_payload,
-            open_message=stem.pipeline.open_message,
+            open_message=partial(stem.pipeline.open_message, policy=terms.signing),
+            refusals=Refusals(clock),
             plans=Plans(stem.registry, stem.pipeline.defaults),
             executor=self._executor,
             reports=self._reports,
@@ -286,6 +292,8 @@ class Shift:
         else:
             results = "a result is saved before its task ends, in a step of its own"
         _log.info("worker %s: durability %s; %s", self._terms.worker, durability, results)
+        if told := caution(self._terms.signing or "require", self._stem.pipeline.signer):
+            _log.warning("worker %s: %s", self._terms.worker, told)
         if lane.backend is not None and lane.backend.store_id != lane.broker.store_id:
             _log.warning(
                 "worker %s: broker and result backend are different stores, so a crash between "

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Final
 
 from stem_core.worker.exits import DRAINED, HANDED_BACK
+from stem_core.worker.hangup import hears_hang_ups
 from stem_core.worker.supervision import Crew, GiveUp, Order, Restart, Start, Tell, Word, ending
 from stem_core.worker.tie import HAND_BACK, Hello
 
@@ -80,6 +81,12 @@ class _Process:
         except OSError:  # it went without having read what it was told
             pass
         self.is_tied = False
+
+    def reload(self) -> None:
+        """Pass SIGHUP on, once it takes work: before, it would die of it, and reads its keys
+        when it starts."""
+        if b"\n" in self._said:
+            self._popen.send_signal(signal.SIGHUP)
 
     def tell(self, word: Word) -> None:
         match word:
@@ -145,12 +152,19 @@ class Supervisor:
             for number in bell.recv(4096):
                 if number in _WISHES:
                     self._take_wish(signal.Signals(number).name)
+                elif number == signal.SIGHUP:
+                    self._pass_on_reload()
 
     def _take_wish(self, name: str) -> None:
         orders = self._crew.signalled(self._now_ms())
         told = next((order.word.value for order in orders if isinstance(order, Tell)), "end")
         _say(logging.INFO, f"{name}: {len(orders)} processes are told to {told}", "worker-told")
         self._obey(orders)
+
+    def _pass_on_reload(self) -> None:
+        _say(logging.INFO, "SIGHUP: the processes are told to read their keys", "worker-told")
+        for process in self._processes.values():
+            process.reload()
 
     def _hear_all(self) -> None:
         for process in list(self._processes.values()):
@@ -235,7 +249,8 @@ def _bell() -> Iterator[socket.socket]:
     with rings, bell:
         rings.setblocking(False)
         bell.setblocking(False)
-        numbers = (*_WISHES, signal.SIGCHLD)
+        reload = (signal.SIGHUP,) if hears_hang_ups() else ()
+        numbers = (*_WISHES, *reload, signal.SIGCHLD)
         before = signal.set_wakeup_fd(rings.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, _be_heard) for number in numbers}
         try:

@@ -84,17 +84,19 @@ class Tie:
         *,
         drain: Callable[[], None],
         hand_back: Callable[[], None],
+        reload: Callable[[], None],
         patience_ms: int,
     ) -> None:
-        """Call *drain* and *hand_back* in *loop* when they are asked for, from now on.
+        """Call *drain*, *hand_back* and *reload* in *loop* when they are asked for, from now on.
 
         To be called in the main thread. Signals are heard until the process ends: one that
         comes when all is done must not make a death of it. A process without a supervisor
         that has not ended after *patience_ms* is ended, wherever its tasks stand.
         """
-        handler = _draining(loop, drain)
+        handler = _calling(loop, drain)
         for number in _SIGNALS:
             signal.signal(number, handler)
+        signal.signal(signal.SIGHUP, _calling(loop, reload))
         listening = (loop, drain, hand_back, patience_ms)
         threading.Thread(target=self._listen, args=listening, name="stem-tie", daemon=True).start()
 
@@ -113,15 +115,15 @@ class Tie:
         os._exit(STUCK)
 
 
-def _draining(
-    loop: AbstractEventLoop, drain: Callable[[], None]
+def _calling(
+    loop: AbstractEventLoop, call: Callable[[], None]
 ) -> Callable[[int, FrameType | None], None]:
-    """Return a handler of signals that calls *drain* in *loop*, in this process alone."""
+    """Return a handler of signals that makes *call* in *loop*, in this process alone."""
     own = os.getpid()
 
     def signalled(number: int, frame: FrameType | None) -> None:
         if os.getpid() == own:
-            _soon(loop, drain)
+            _soon(loop, call)
         else:  # a fork that a task has made: the signal is for it, and means what it does
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -22,13 +22,17 @@ from stem_core.contracts.observer import Observer
 from stem_core.model.duration import Duration, to_ms
 from stem_core.model.errors import InvalidOption, UsageError
 from stem_core.producer.client import Stem
+from stem_core.producer.vetting import SigningPolicy, policy_of
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
+from stem_core.worker.hangup import hears_hang_ups, reload_keys
 from stem_core.worker.queues import weights_of
 from stem_core.worker.shift import Shift, Terms
 
 __all__ = ["Worker"]
 
 _log = logging.getLogger("stem.worker")
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _plugged: Final[WeakKeyDictionary[Stem, tuple[Observer, ...]]] = WeakKeyDictionary()
 """The observers that plugins offered the workers of each Stem: they are asked once."""
@@ -54,6 +58,12 @@ class Worker:
         grace: how long running tasks may go on when the worker is told to stop.
         name: for people; unique by default.
         observers: are told what happens, beside those that plugins offer.
+        signing_policy: what it asks of signatures: ``require`` one, ``accept`` what nobody
+            signed too, or ``off``. Without it STEM_SIGNING_POLICY, else ``require`` as soon
+            as there are keys.
+
+    Raises:
+        ConfigError: it shall verify, and has no key to verify with.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class Worker:
         name: str | None = None,
         threads: int | None = None,
         observers: Sequence[Observer] = (),
+        signing_policy: SigningPolicy | None = None,
     ) -> None:
         config = stem.config
         self.name: Final = name or _own_name()
@@ -84,6 +95,7 @@ class Worker:
             threads=_positive(threads, config.worker_threads, "threads"),
             grace_ms=config.worker_grace_ms if grace is None else to_ms(grace, field="grace"),
             observers=(*observers, *plugged),
+            signing=policy_of(signing_policy or config.signing_policy, stem.pipeline.signer),
         )
         self._shift: Shift | None = None
         self._main: asyncio.Task[int] | None = None
@@ -201,21 +213,30 @@ class Worker:
 
     def install_signals(self) -> None:
         """Drain on the first SIGTERM or SIGINT, hand back at once on the second, and on the
-        third end this process, with exit code 70, wherever its tasks stand.
+        third end this process, with exit code 70, wherever its tasks stand. SIGHUP reads the
+        keys again, unless it says that the terminal is gone.
 
         To be called in the main thread, in the loop of the worker; undone when it has ended.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             loop.add_signal_handler(number, self._signalled)
             self._signals.append(number)
+
+        if hears_hang_ups():
+            loop.add_signal_handler(signal.SIGHUP, self.reload_keys)
+            self._signals.append(signal.SIGHUP)
+
+    def reload_keys(self) -> None:
+        """Read the keys again that verify and sign; what cannot be used changes nothing."""
+        reload_keys(self._stem)
 
     def _signalled(self) -> None:
         if self._shift is None or not self._shift.is_draining:
             self.drain()
             return
         self.stop_now()
-        for number in self._signals:  # past the loop, which a task may hold up by now
+        for number in _ENDING:  # past the loop, which a task may hold up by now
             signal.signal(number, _leave)
 
     def _remove_signals(self) -> None:

@@ -210,6 +210,12 @@ class StemConfig:
         help="How it logs; `auto` is text on a terminal and JSON elsewhere.",
         example="json",
     )
+    signing_policy: Literal["off", "accept", "require"] | None = setting(
+        "STEM_SIGNING_POLICY",
+        help="What a worker asks of signatures: `off`, `accept` what nobody signed too, or "
+        "`require` one. Without it `require` as soon as there are keys.",
+        example="accept",
+    )
     strict: bool = setting(
         "STEM_STRICT",
         default=False,
@@ -271,7 +277,10 @@ class StemConfig:
         variables.judge_unknown((cls, TlsConfig, SigningConfig), COMMAND_VARIABLES)
         values = variables.read(cls)
         tls = TlsConfig(**variables.read(TlsConfig, prefix="tls."))
-        signing = SigningConfig(**variables.read(SigningConfig, prefix="signing."))
+        signing = SigningConfig(
+            **variables.read(SigningConfig, prefix="signing."),
+            files=variables.files(SigningConfig),
+        )
         config = cls(
             **values,
             tls=tls,

@@ -143,6 +143,11 @@ class Variables:
                 self.refused.add(field.metadata["env"])
         return values
 
+    def files(self, cls: type[Any]) -> dict[str, str]:
+        """Return the paths of the files that values of *cls* may be read from, by variable."""
+        names = (f"{field.metadata['env']}_FILE" for field in settings_of(cls))
+        return {name: self.texts[name] for name in names if name in self.texts}
+
     def _find(self, field: attrs.Attribute[Any]) -> tuple[str, str] | None:
         """Return the text of *field* and where it comes from."""
         env = field.metadata["env"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from stem_core.model.errors import ConfigError, MissingSetting
 from stem_core.model.secrets import Secret
@@ -104,6 +104,10 @@ class SigningConfig:
         or_file=True,
     )
 
+    files: Mapping[str, str] = field(factory=dict, eq=False)
+    """The files that keys were read from, by variable (``STEM_SIGNING_KEYS_FILE``): who uses
+    the keys can read them again."""
+
     @property
     def is_enabled(self) -> bool:
         """True when there is a key to sign or verify with."""
@@ -165,6 +169,13 @@ def signing_contradictions(signing: SigningConfig) -> Iterator[ConfigError]:
         )
     elif not signing.is_enabled:
         yield ConfigError("STEM_SIGNING_* is set without a key", way_out=f"Set {variable}.")
+    elif signing.active_key in signing.public_keys and signing.active_key not in own:
+        yield ConfigError(
+            f"STEM_SIGNING_ACTIVE_KEY names a key of which only the public half is there: "
+            f"{signing.active_key}",
+            way_out=f"To sign, its private key is needed, in {variable}; to verify only, unset "
+            "STEM_SIGNING_ACTIVE_KEY.",
+        )
     elif signing.active_key is not None and signing.active_key not in own:
         yield ConfigError(
             f"STEM_SIGNING_ACTIVE_KEY is not in {variable}",

@@ -1,0 +1,133 @@
+"""Keys: bytes that know their algorithm.
+
+Rule of this module: a key is judged where it is made, so one that exists is a good one.
+The library of Ed25519 is imported when the first key of that kind is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Final, Literal, Protocol, TypeAlias
+
+from stem_signing import weakness
+from stem_signing.encoding import fingerprint
+
+__all__ = ["ED25519", "HMAC", "Algorithm", "HmacKey", "Key", "Kind", "key_of"]
+
+Algorithm: TypeAlias = Literal["hmac-sha256", "ed25519"]
+Kind: TypeAlias = Literal["secret", "private", "public"]
+"""What the bytes are: a shared secret, or one half of a pair. It decides the algorithm."""
+
+HMAC: Final[Algorithm] = "hmac-sha256"
+ED25519: Final[Algorithm] = "ed25519"
+
+
+class Key(Protocol):
+    """What makes and checks signatures over bytes; see `key_of`."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The only algorithm that it is used with."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Which bytes it was made of."""
+        ...
+
+    @property
+    def can_sign(self) -> bool:
+        """False for a public key."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What may be shown of it."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature over *data*. Only for a key that can."""
+        ...
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        """Return whether this key made *signature* over *data*, in constant time."""
+        ...
+
+    def reveal(self) -> bytes:
+        """Return the bytes, to be written into a key file and nowhere else."""
+        ...
+
+    def public(self) -> Key | None:
+        """Return the half that may be shown; None when there is none."""
+        ...
+
+
+class HmacKey:
+    """A secret that signs and verifies: whoever can check a signature can make one."""
+
+    algorithm: Algorithm = HMAC
+    kind: Kind = "secret"
+    can_sign = True
+
+    __slots__ = ("_secret", "fingerprint")
+
+    def __init__(self, secret: bytes) -> None:
+        _refuse(weakness.of_secret(secret))
+        self._secret = secret
+        self.fingerprint = fingerprint(HMAC, secret)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 32 bytes of the code over *data*."""
+        return hmac.digest(self._secret, data, hashlib.sha256)
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        """Compare in constant time."""
+        return hmac.compare_digest(self.sign(data), signature)
+
+    def reveal(self) -> bytes:
+        """Return the secret."""
+        return self._secret
+
+    def public(self) -> Key | None:
+        """There is none: this algorithm has one key for both."""
+        return None
+
+
+def key_of(kind: Kind, data: bytes) -> Key:
+    """Return the key that *data* is.
+
+    Raises:
+        ValueError: it is empty, weak, too short, too long, or a point that must not be.
+    """
+    if not data:
+        raise ValueError("the key is empty")
+    if kind == "secret":
+        return HmacKey(data)
+    make, fault = _PAIRS[kind]
+    _refuse(fault(data))
+    return make(data)
+
+
+def _refuse(why: str) -> None:
+    if why:
+        raise ValueError(why)
+
+
+def _private(data: bytes) -> Key:
+    from stem_signing.pairs import PrivateKey
+
+    return PrivateKey(data)
+
+
+def _public(data: bytes) -> Key:
+    from stem_signing.pairs import PublicKey
+
+    return PublicKey(data)
+
+
+_PAIRS: Final[dict[str, tuple[Callable[[bytes], Key], Callable[[bytes], str]]]] = {
+    "private": (_private, weakness.of_private),
+    "public": (_public, weakness.of_public),
+}
