@@ -65,6 +65,18 @@ class FetchContract(OnBroker):
         assert [d.message.id for d in await stage.fetch("a")] == ["a"]
         assert await stage.fetch("a", "b") == []
 
+    @promise("FETCH-2", needs=("delay",))
+    async def test_what_is_due_goes_before_what_a_settlement_makes_ready_later(
+        self, stage: Stage
+    ) -> None:
+        await stage.publish(message("due", delay_ms=stage.unit_ms), message("tried"))
+        delivery = await stage.take()
+        await stage.let_pass(2 * stage.unit_ms)
+        retry = end(delivery, RetryLater(0), follow_ups=(message("after"),))
+        assert await stage.settle(retry) is SettleStatus.DONE
+        first, *_ = await stage.fetch()
+        assert first.message.id == "due"
+
     @promise("FETCH-3")
     async def test_the_limit_counts_over_all_queues(self, stage: Stage) -> None:
         await stage.publish(*(message(f"a{n}", "a") for n in range(3)))
