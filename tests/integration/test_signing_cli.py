@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,41 @@ def test_a_secret_has_no_public_half(stem, keys: Path) -> None:
     assert "no public keys" in said.err
 
 
+def test_a_changed_file_keeps_its_owner_and_its_permissions(stem, keys: Path) -> None:
+    """Else an operator who rotates as root would lock the service out of its keys."""
+    stem("keys", "generate", keys, "--id", "one")
+    keys.chmod(0o440)
+    if os.geteuid() == 0:
+        os.chown(keys, 12345, 54321)
+    before = keys.stat()
+    assert stem("keys", "rotate").code == 0
+    after = keys.stat()
+    assert after.st_ino != before.st_ino
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+
+
+def test_a_link_to_a_key_file_stays_one(stem, keys: Path, tmp_path: Path) -> None:
+    stem("keys", "generate", keys, "--id", "one")
+    link = tmp_path / "link.toml"
+    link.symlink_to(keys)
+    assert stem("keys", "rotate", "--file", link).code == 0
+    assert link.is_symlink()
+    assert len(states(stem("keys", "list", "--json"))) == 2
+
+
+def test_two_who_rotate_at_once_lose_no_key(stem, keys: Path) -> None:
+    stem("keys", "generate", keys, "--id", "zero")
+    command = [sys.executable, "-m", "stem_core", "keys", "rotate"]
+    running = [subprocess.Popen([*command, "--id", f"k{number}"]) for number in range(4)]
+    assert [each.wait(60) for each in running] == [0] * 4
+    found = states(stem("keys", "list", "--json"))
+    assert sorted(found) == ["k0", "k1", "k2", "k3", "zero"]
+
+
 def test_keys_in_variables_are_shown_and_cannot_be_changed(
     stem, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +212,15 @@ def test_keys_in_variables_are_shown_and_cannot_be_changed(
     said = stem("keys", "rotate")
     assert said.code == 4
     assert "no command can change" in said.err
+
+
+def test_the_keys_of_another_plugin_are_not_guessed_at(
+    stem, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEM_SIGNER_URL", "filekms:///keys?key=one")
+    said = stem("keys", "list")
+    assert said.code == 4
+    assert "kept by another plugin" in said.err
 
 
 # ── status ───────────────────────────────────────────────────────────────────

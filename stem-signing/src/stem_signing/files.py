@@ -6,10 +6,12 @@ Rule of this module: no error and no warning repeats what a file holds.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -17,7 +19,7 @@ from attrs import field, frozen
 
 from stem_core.plugin import ConfigError
 
-__all__ = ["KeyText", "Stamp", "read_key_file", "stamp_of", "write_key_file"]
+__all__ = ["KeyText", "Stamp", "alone_with", "read_key_file", "stamp_of", "write_key_file"]
 
 _LONGEST: Final = 1_048_576
 
@@ -94,8 +96,28 @@ def read_key_file(path: Path, source: str) -> KeyText:
     return KeyText(text, path, source, stat.S_IMODE(mode) if stat.S_ISREG(mode) else 0)
 
 
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Keep others who do the same from changing the file at *path* meanwhile.
+
+    Two that change it at once would each read the old file, and the key that one of them
+    has added, and that may sign already, would be gone.
+    """
+    folder = path.resolve().parent
+    try:
+        handle = os.open(folder, os.O_RDONLY)  # the file itself is replaced by another one
+    except OSError as error:
+        raise ConfigError(f"{str(folder)!r} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_key_file(path: Path, text: str, *, is_new: bool) -> None:
-    """Write *text* to *path*, readable by its owner only, in one step.
+    """Write *text* to *path* in one step: a new file readable by its owner only, another one
+    with the owner and the permissions that it had.
 
     Who reads meanwhile sees the old file or the new one, never a part.
 
@@ -112,6 +134,8 @@ def write_key_file(path: Path, text: str, *, is_new: bool) -> None:
         with open(handle, "w", encoding="utf-8") as file:  # mkstemp has made it with mode 600
             file.write(text)
             file.flush()
+            if not is_new:
+                _keep_owner(path, file.fileno())
             os.fsync(file.fileno())
         if is_new:
             os.link(part, path)  # unlike a rename it never replaces what somebody else made
@@ -127,6 +151,15 @@ def write_key_file(path: Path, text: str, *, is_new: bool) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
+
+
+def _keep_owner(path: Path, handle: int) -> None:
+    """Give the file of *handle* the owner and mode of the one at *path*: a service that could
+    read its keys must not find a file of the operator's in their place."""
+    old, new = os.stat(path), os.fstat(handle)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:

@@ -82,6 +82,25 @@ def test_maybe_gives_the_signer_that_the_keys_make() -> None:
     HmacSigner(KEY).verify("purpose", b"body", seal)
 
 
+def test_who_asks_for_a_signer_is_as_strict_as_the_settings() -> None:
+    class Strict(SigningPlugin):
+        @hookimpl
+        def stem_open_signer(self, spec, url, options, context):
+            asked.append(context.strict)
+
+    asked: list[bool] = []
+    plugins = PluginHost()
+    plugins.register(Strict())
+    for strict in ("0", "1"):
+        env = {
+            "STEM_SIGNING_KEYS": f"one:{base64.b64encode(KEY).decode()}",
+            "STEM_STRICT": strict,
+        }
+        config = StemConfig.from_environment(env, require_broker=False)
+        PayloadSigner.maybe(config.signing, plugins=plugins)
+    assert asked == [False, True]
+
+
 def test_keys_without_a_plugin_are_an_error_that_names_the_package() -> None:
     with pytest.raises(ConfigError, match="pip install stem-signing"):
         PayloadSigner.maybe(KEYS, plugins=without_plugin())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def why(signer: KeyringSigner, seal: Seal, *, purpose: str = TASK, body: bytes =
 def test_who_verifies_can_tell_why_and_who_sent_it_cannot(change: dict, expected: str) -> None:
     signer = a_signer(an_entry("one"), an_entry("two", "secret", OTHER), active="one")
     assert why(signer, replace(signer.sign(TASK, BODY), **change)) == expected
+
+
+def test_what_is_signed_is_what_the_page_says() -> None:
+    """Spelled out by hand: others must be able to make and check these signatures."""
+    text = (
+        b"STEMv1\0\0\0\x0cstem.task.v1\0\0\0\x0bhmac-sha256\0\0\0\x03one\0\0\0\0\0\0\0\x14" + BODY
+    )
+    seal = a_signer(an_entry("one", "secret")).sign(TASK, BODY)
+    assert seal == Seal("hmac-sha256", "one", hmac.new(SECRET, text, "sha256").digest())
 
 
 def test_a_signature_for_one_purpose_fits_no_other() -> None:

@@ -21,6 +21,7 @@ from stem_core.model.errors import ConfigError
 from stem_core.observe.log import LogObserver
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
+from stem_core.producer.vetting import SigningPolicy
 from stem_core.worker.exits import MARGIN_MS
 from stem_core.worker.tie import Hello, Tie
 from stem_core.worker.worker import Worker
@@ -31,6 +32,11 @@ _DURABILITY: Final = {
     Durability.MEMORY: "what it holds ends with this process",
     Durability.CACHED: "what it holds survives any process, a power cut may take the last moments",
     Durability.SYNCED: "what it holds survives a power cut",
+}
+_POLICIES: Final[dict[SigningPolicy, str]] = {
+    "require": "what nobody signed is refused",
+    "accept": "what nobody signed runs too",
+    "off": "nothing is verified",
 }
 _ALONE: Final = (
     "no other process can send work to this worker. "
@@ -124,7 +130,7 @@ class Serving:
             "broker": f"{lane.at} ({_DURABILITY[lane.capabilities.durability]})",
             "backend": _backend_of(lane),
             "queues": f"{', '.join(runs.queues)} × {runs.concurrency} at a time",
-            "signer": _signer_of(self.stem),
+            "signer": _signer_of(self.stem, runs.terms.signing),
             "worker": f"{runs.name}, pid {os.getpid()}",
         }
 
@@ -180,6 +186,8 @@ def _backend_of(lane: Lane) -> str:
     return type(lane.backend).__name__
 
 
-def _signer_of(stem: Stem) -> str:
+def _signer_of(stem: Stem, policy: SigningPolicy | None) -> str:
     signer = stem.pipeline.signer
-    return ", ".join(signer.key_ids) if signer else "none: envelopes are not signed"
+    if signer is None:
+        return "none: envelopes are not signed"
+    return f"{', '.join(signer.key_ids)} ({_POLICIES[policy or 'require']})"

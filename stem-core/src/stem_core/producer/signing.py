@@ -44,7 +44,8 @@ class PayloadSigner:
         if not signing.is_enabled:
             return None
         host = plugins or PluginHost(PluginSettings())
-        return _of_keys(signing, host, PluginContext(role="signer", report=_log.warning))
+        context = PluginContext(role="signer", report=_log.warning, strict=signing.strict)
+        return _of_keys(signing, host, context)
 
 
 def signer_of(

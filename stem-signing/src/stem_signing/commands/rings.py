@@ -24,7 +24,7 @@ from stem_core.plugin import (
 )
 from stem_signing import weakness
 from stem_signing.factory import source_of
-from stem_signing.files import read_key_file, write_key_file
+from stem_signing.files import alone_with, read_key_file, write_key_file
 from stem_signing.keyring import Entry, Keyring
 from stem_signing.keys import HMAC, Algorithm, key_of
 from stem_signing.options import SigningOptions
@@ -94,14 +94,15 @@ def changed(path: Path, change: Callable[[RingFile], RingFile]) -> Keyring:
     Raises:
         ConfigError: it cannot be read, or what came out could not be used.
     """
-    text = read_key_file(path, "key file").text
-    try:
-        file = change(read_ring(text))
-        ring = Keyring.of(file.entries, active=file.active)
-    except ValueError as error:
-        raise ConfigError(f"key file {str(path)!r}: {error}") from None
-    write_key_file(path, written(file), is_new=False)
-    return ring
+    with alone_with(path):
+        text = read_key_file(path, "key file").text
+        try:
+            file = change(read_ring(text))
+            ring = Keyring.of(file.entries, active=file.active)
+        except ValueError as error:
+            raise ConfigError(f"key file {str(path)!r}: {error}") from None
+        write_key_file(path, written(file), is_new=False)
+        return ring
 
 
 def fresh_entry(algorithm: Algorithm, id: str) -> Entry:

@@ -279,6 +279,7 @@ class StemConfig:
         tls = TlsConfig(**variables.read(TlsConfig, prefix="tls."))
         signing = SigningConfig(
             **variables.read(SigningConfig, prefix="signing."),
+            strict=values.get("strict", False),
             files=variables.files(SigningConfig),
         )
         config = cls(

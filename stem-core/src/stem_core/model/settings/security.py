@@ -104,6 +104,8 @@ class SigningConfig:
         or_file=True,
     )
 
+    strict: bool = field(default=False, eq=False)
+    """`STEM_STRICT`: who uses the keys refuses what it otherwise only warns about."""
     files: Mapping[str, str] = field(factory=dict, eq=False)
     """The files that keys were read from, by variable (``STEM_SIGNING_KEYS_FILE``): who uses
     the keys can read them again."""
