@@ -13,7 +13,9 @@ pytest_plugins = ["services.fixtures"]
 settings.register_profile("stem", deadline=None, print_blob=True)
 settings.load_profile("stem")
 
-# Whoever runs the tests in the background of a script has SIGINT ignored, and so would
-# everything that they start, where Ctrl-C is tested.
+# Whoever runs the tests in the background of a script, or under nohup, has signals ignored, and
+# so would everything that they start, where those are tested. A handler is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
