@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from secrets import token_hex
 
 import pytest
 
@@ -12,8 +12,6 @@ from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.embedded.memory.store import MemoryStore
 from stem_core.testing import BrokerContract, FakeClock, ResultBackendContract, Stage
-
-_numbers = itertools.count()
 
 EVERYTHING = frozenset({
     "delay", "priority", "uniqueness", "dedupe", "cancel", "pause", "dead_letters",
@@ -23,7 +21,7 @@ EVERYTHING = frozenset({
 
 async def open_stage() -> Stage:
     """A store that nobody else knows."""
-    clock, name = FakeClock(), f"contract-{next(_numbers)}"
+    clock, name = FakeClock(), f"contract-{token_hex(6)}"
 
     async def let_pass(duration_ms: int) -> None:
         clock.advance(timedelta(milliseconds=duration_ms))

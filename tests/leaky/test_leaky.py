@@ -58,7 +58,7 @@ def verdict(test: Callable[[object], None], stages: Callable[[], Stage]) -> Base
         test(stages)
     except pytest.skip.Exception:
         return None
-    except Exception as broken:
+    except (AssertionError, TimeoutError) as broken:
         return broken
     return None
 

@@ -299,7 +299,7 @@ def test_a_registered_wrapper_stands_around_memory(site: Site) -> None:
 
 def test_a_wrapper_from_an_entry_point_may_replace_what_is_opened(site: Site) -> None:
     site.module(
-        "leaky",
+        "wrapping",
         """
         from stem_core.contracts.hookspecs import hookimpl
         from unit.discovery.fakes import FakeBroker
@@ -316,7 +316,7 @@ def test_a_wrapper_from_an_entry_point_may_replace_what_is_opened(site: Site) ->
             return opened()
         """,
     )
-    site.distribution("stem-leaky", groups={"stem.plugins": {"leaky": "leaky"}})
+    site.distribution("stem-leaky", groups={"stem.plugins": {"leaky": "wrapping"}})
     site.broker("fake")
     broker = open_broker(site.host(), "fake://h")
     assert type(broker).__name__ == "Leaky"

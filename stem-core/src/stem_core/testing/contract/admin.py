@@ -101,20 +101,29 @@ class AdminContract(OnBroker):
             Replayed(ReplayStatus.UNKNOWN),
         ]
         assert list(await stage.admin.replay(["m"])) == [Replayed(ReplayStatus.ALREADY)]
-        record = await stage.record("m")
-        assert record is not None
-        assert record.state is State.QUEUED
         delivery = await stage.take()
         assert delivery.message == sent
         assert (delivery.attempt, delivery.lapses) == (1, 0)
         assert delivery.receipt.fence > last.receipt.fence
         assert [e.message for e in delivery.errors] == ["no. 1"]
+        assert await stage.settle(end(delivery)) is SettleStatus.DONE
+
+    @promise("ADMIN-4", needs=("dead_letters", "atomic_results"))
+    async def test_a_replay_takes_its_record_back_to_queued(self, stage: Stage) -> None:
+        await stage.publish(message())
+        last = await stage.take()
+        await stage.settle(end(last, DEAD, record=ended(last, State.DEAD, value=None)))
+        await stage.admin.replay(["m"])
+        record = await stage.record("m")
+        assert record is not None
+        assert record.state is State.QUEUED
+        delivery = await stage.take()
         assert await stage.settle(end(delivery, record=ended(delivery))) is SettleStatus.DONE
         record = await stage.record("m")
         assert record is not None
         assert record.state is State.SUCCEEDED
 
-    @promise("ADMIN-4", needs=("dead_letters",))
+    @promise("ADMIN-4", needs=("dead_letters", "uniqueness"))
     async def test_a_replay_needs_its_unique_key(self, stage: Stage) -> None:
         key = UniqueKey(key="k")
         await stage.publish(message(unique=key))
@@ -126,7 +135,7 @@ class AdminContract(OnBroker):
         assert reply.status is ReplayStatus.DONE
         assert await stage.again(message("third", unique=key)) is PublishStatus.UNIQUE
 
-    @promise("ADMIN-5", needs=("dead_letters",))
+    @promise("ADMIN-5", needs=("dead_letters", "atomic_results"))
     async def test_a_discarded_dead_letter_is_gone_and_its_record_stays(self, stage: Stage) -> None:
         await stage.publish(message(), message("live"))
         delivery = await stage.take()

@@ -181,8 +181,9 @@ class Stage:
 
     async def take(self, queue: str = "q", worker: str = "w1") -> Delivery:
         """Take exactly one."""
-        (delivery,) = await self.fetch(queue, limit=1, worker=worker)
-        return delivery
+        taken = await self.fetch(queue, limit=1, worker=worker)
+        assert len(taken) == 1, f"one message was there to be taken of {queue!r}, got {len(taken)}"
+        return taken[0]
 
     async def settle(self, settlement: Settlement) -> SettleStatus:
         """Settle one delivery; its record is left out where the broker cannot save it."""
