@@ -39,8 +39,6 @@ from stem_core.plugin import (
 from stem_redis import RedisResultBackend, RedisStreamsBroker
 from stem_redis.options import RedisOptions
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def message(id: str, **fields: Any) -> Message:
     return Message(**{"id": id, "queue": "q", "task": "t", "body": b"{}", **fields})
