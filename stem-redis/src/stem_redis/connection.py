@@ -110,7 +110,8 @@ class Line:
         writer: asyncio.StreamWriter | None = getattr(self._connection, "_writer", None)
         with contextlib.suppress(RuntimeError, OSError):  # its loop may be closed
             if writer is not None:
-                writer.close()
+                # Not close(): over TLS that waits for the other side, longer than a loop may last.
+                writer.transport.abort()
         self._connection._reader = self._connection._writer = None
 
 

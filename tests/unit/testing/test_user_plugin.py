@@ -7,6 +7,7 @@ runs pytest in a process of its own, in a folder with a small shop and its tests
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -409,8 +410,16 @@ class Folder:
         # Of the plugins that are installed here, those that take seconds to load.
         bare = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:valkey"]
         command = [sys.executable, "-m", "pytest", *bare, *options]
-        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, cwd=self.path, env=at_home(), capture_output=True, text=True, timeout=60
+        )
         return done.stdout + done.stderr
+
+
+def at_home() -> dict[str, str]:
+    """Return the environment without what pytest goes by: it prints more on a CI machine."""
+    told = {"CI", "BUILD_NUMBER", "COLUMNS", "FORCE_COLOR", "PY_COLORS", "PYTEST_ADDOPTS"}
+    return {name: value for name, value in os.environ.items() if name not in told}
 
 
 @pytest.fixture
