@@ -145,7 +145,8 @@ def test_who_waits_for_work_gets_it_after(calamity: str, server: RedisServer):
             await asyncio.sleep(0.01)
         await patiently(lambda: other.enter().command(*calamity.split()))
         await patiently(lambda: other.publish([message("m")]))
-        assert [d.message.id for d in await waiting] == ["m"]
+        async with asyncio.timeout(10):  # it asked for 20 s: what ends it is the news
+            assert [d.message.id for d in await waiting] == ["m"]
         await broker.aclose()
         await other.aclose()
 

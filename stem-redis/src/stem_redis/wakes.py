@@ -2,6 +2,9 @@
 
 The rule that no wake is missed: a sleeper is noted before it looks, and the read goes on
 from where the wakes stood at that look or before. What comes later ends the sleep.
+
+What tells publishers that somebody sleeps can be lost at the server. So a read that brought
+nothing for a second wakes everybody: who looks again leaves a new note.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from stem_redis.waiting import Nap
 
 __all__ = ["Wakes"]
 
-_BLOCK_MS: Final = 5_000
-"""How long one blocked read lasts: a server that answers none of them is gone."""
+_BLOCK_MS: Final = 1_000
+"""How long one blocked read lasts, and so how long a lost note can delay a wake."""
 
 
 class Wakes:
@@ -76,7 +79,7 @@ class Wakes:
             self._cursors = {}
 
     async def _next(self, line: Line) -> frozenset[str]:
-        """Return the queues of the next wakes; none if there were none for a while."""
+        """Return the queues of the next wakes; all of them if there were none for a while."""
         cursors = self._cursors
         keys = [self._prefix + queue for queue in cursors]
         try:
@@ -93,7 +96,7 @@ class Wakes:
             queue = key.decode()[len(self._prefix) :]
             cursors[queue] = entries[-1][0].decode()
             woken.add(queue)
-        return frozenset(woken)
+        return frozenset(woken or cursors)
 
     def _wake(self, queues: frozenset[str]) -> None:
         for nap, wanted in self._naps.items():
