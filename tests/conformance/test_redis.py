@@ -32,7 +32,7 @@ EVERYTHING = frozenset({
     "atomic_results", "broadcast", "limits",
 })  # fmt: skip
 
-OURS = ("turn", "swept", "health")
+OURS = ("turn", "swept", "walk", "health")
 """Keys of a namespace that hold no task and do not grow."""
 
 

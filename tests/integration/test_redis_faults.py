@@ -36,6 +36,7 @@ from stem_core.plugin import (
     StoreMisconfigured,
     StoreUnavailable,
     TlsConfig,
+    UniqueKey,
 )
 from stem_redis import RedisResultBackend, RedisStreamsBroker
 from stem_redis.options import RedisOptions
@@ -289,6 +290,49 @@ def test_any_key_of_ours_may_be_deleted_and_the_work_goes_on(key: str, server: R
     run(work())
 
 
+@pytest.mark.parametrize("key", ["q:q", "d:q", "l:q"])
+def test_what_stood_in_a_key_that_was_deleted_is_found_again(key: str, server: RedisServer):
+    async def work() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        waits = 500 if key == "d:q" else 0
+        ids = {f"m{n}" for n in range(500)}
+        await broker.publish([message(id, delay_ms=waits, lease_ms=500) for id in sorted(ids)])
+        if key == "l:q":
+            assert len(await take(broker, 1000)) == 500
+        await broker.enter().command("DEL", f"{{stem}}:{key}")
+        found: set[str] = set()
+        async with asyncio.timeout(20):
+            while found != ids:
+                taken = await take(broker, 1000, wait_ms=5000)
+                found |= {each.message.id for each in taken}
+                await broker.settle([Settlement(receipt=each.receipt) for each in taken])
+        assert not await live(broker)
+        await broker.aclose()
+
+    run(work())
+
+
+def test_dead_letters_and_unique_keys_are_found_again(server: RedisServer):
+    async def work() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        unique = UniqueKey(key="k")
+        await broker.publish([message("dead"), message("held", unique=unique)])
+        (dead, held) = await take(broker)
+        await broker.settle([Settlement(receipt=dead.receipt, outcome=DeadLetter(Reason.REJECTED))])
+        keys = [f"{{stem}}:{key}" for key in ("x:q", "x", "graves", "u:k", "queues")]
+        assert await broker.enter().command("DEL", *keys) == 5
+        async with asyncio.timeout(20):
+            while await broker.enter().command("EXISTS", *keys) < 5:
+                await take(broker, wait_ms=100)
+        assert [letter.message.id for letter in (await broker.admin.dead_letters()).items] == ["dead"]
+        (refused,) = await broker.publish([message("second", unique=unique)])
+        assert (refused.status, refused.id) == (PublishStatus.UNIQUE, "held")
+        await broker.settle([Settlement(receipt=held.receipt)])
+        await broker.aclose()
+
+    run(work())
+
+
 @pytest.mark.parametrize("key", ["q:q", "d:q", "l:q", "x:q", "x", "queues", "turn", "paused"])
 def test_a_stranger_among_our_keys_is_named_and_no_message_is_lost(key: str, server: RedisServer):
     async def work() -> None:
@@ -357,7 +401,7 @@ MINIMAL = (
     "bob on >secret resetchannels ~{stem}:* &{stem}:* -@all "
     "+evalsha +eval +script|load +time +get +set +del +exists +type +strlen +getrange +setrange "
     "+pexpire +pttl +hget +hset +hmget +hdel +hgetall +zadd +zrem +zcard +zrange +zrangebyscore "
-    "+zremrangebyscore +zrevrangebyscore +zrevrangebylex +zscore +zscan +zrandmember +sadd +srem "
+    "+zremrangebyscore +zrevrangebyscore +zrevrangebylex +zscore +zscan +zrandmember +scan +sadd +srem "
     "+scard +smembers +sismember +smismember +srandmember +sunion +xadd +xread +xrevrange "
     "+publish +subscribe +unsubscribe +select +info +ping +hello +auth +client|setname"
 )

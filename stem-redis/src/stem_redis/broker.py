@@ -130,7 +130,6 @@ class RedisStreamsBroker(RedisHandle, Broker):
         if limit <= 0 or not names:
             return []
         until_ms = self.store.clock.monotonic_ms() + wait_ms
-        await self._sweep()
         nap = Nap()
         self._wakes.note(nap, names)  # before the look: what comes after it ends the nap
         try:
@@ -143,6 +142,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
     ) -> Sequence[Delivery]:
         clock = self.store.clock
         while True:
+            await self._sweep()
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
             taken = await self._take(queues, limit, left_ms, worker)
@@ -173,7 +173,17 @@ class RedisStreamsBroker(RedisHandle, Broker):
         now_ms = self.store.clock.monotonic_ms()
         if now_ms >= self._sweep_at_ms:
             self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
-            await self.run("sweep", *self.homes)
+            if put_back := await self.run("sweep", *self.homes):
+                self._put_back(put_back)
+
+    def _put_back(self, ids: Sequence[bytes]) -> None:
+        _log.error(
+            "%s: %d messages stood in no queue and are back in theirs; somebody else "
+            "deleted a key: %s",
+            self.store.location.shown,
+            len(ids),
+            ", ".join(id.decode(errors="replace") for id in ids[:10]),
+        )
 
     def _mourn(self, vanished: Sequence[str]) -> None:
         _log.error(

@@ -4,7 +4,7 @@ The rule that no wake is missed: a sleeper is noted before it looks, and the rea
 from where the wakes stood at that look or before. What comes later ends the sleep.
 
 What tells publishers that somebody sleeps can be lost at the server. So a read that brought
-nothing for a second wakes everybody: who looks again leaves a new note.
+nothing for two seconds wakes everybody: who looks again leaves a new note.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stem_redis.waiting import Nap
 
 __all__ = ["Wakes"]
 
-_BLOCK_MS: Final = 1_000
+_BLOCK_MS: Final = 2_000
 """How long one blocked read lasts, and so how long a lost note can delay a wake."""
 
 

@@ -1,12 +1,13 @@
--- uses: prelude state places records
+-- uses: prelude state places records admission
 -- Clear away a little of what is over: dead letters after their retention, names of queues
--- that hold nothing, ids of records that have expired. Few workers do it: one in half a second.
+-- that hold nothing, ids of records that have expired. And walk on through all messages, to
+-- put back what stands nowhere. Few workers do it: one in half a second.
 --
 -- ARGV     instant, home and results database
--- returns  how much was cleared away
+-- returns  ids of messages that were put back
 local HOME, RESULTS = ARGV[2], ARGV[3]
-if not call('SET', P .. 'swept', '', 'PX', 500, 'NX') then return 0 end
-local cleared = 0
+local STEP = 300  -- keys looked at in one sweep
+if not call('SET', P .. 'swept', '', 'PX', 500, 'NX') then return {} end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0, 200)) do
     local raw = redis.pcall('HGET', P .. 'm:' .. id, 's')
@@ -16,7 +17,6 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0
         call('ZREM', P .. 'graves', id)
         call('ZREM', P .. 'x', id)
     end
-    cleared = cleared + 1
 end
 
 for _, queue in ipairs(call('SRANDMEMBER', P .. 'queues', 20)) do
@@ -24,22 +24,52 @@ for _, queue in ipairs(call('SRANDMEMBER', P .. 'queues', 20)) do
     if call('EXISTS', unpack(sets)) == 0 and call('SISMEMBER', P .. 'paused', queue) == 0 then
         call('SREM', P .. 'queues', queue)
         if call('EXISTS', P .. 'z:' .. queue) == 0 then call('DEL', P .. 'w:' .. queue) end
-        cleared = cleared + 1
     end
 end
 
 local function forget_records()
-    local gone = 0
     for _ = 1, 20 do  -- go on while many of those looked at are gone, as Redis itself does
         local ids, over = call('ZRANDMEMBER', P .. 'rx', 50), {}
         for _, id in ipairs(ids) do
             if call('EXISTS', P .. 'r:' .. id) == 0 then over[#over + 1] = id end
         end
         if #over > 0 then call('ZREM', P .. 'rx', unpack(over)) end
-        gone = gone + #over
         if #over * 4 < #ids or #ids == 0 then break end
     end
-    return gone
 end
 
-return cleared + there(HOME, RESULTS, forget_records)
+there(HOME, RESULTS, forget_records)
+
+-- The hash of a message is the truth: what it says about its place must stand in the sets.
+-- A set that is not ours is no reason to stop here; whoever needs it tells of it.
+local function is_missing(s)
+    local set = stands_in(s)
+    if not redis.pcall('ZSCORE', P .. set .. s.queue, s.id) then return true end
+    if s.place == DEAD then
+        return not (redis.pcall('ZSCORE', P .. 'x', s.id) and redis.pcall('ZSCORE', P .. 'graves', s.id))
+    end
+    return s.place == PARKED
+        and redis.pcall('SISMEMBER', P .. (set == 'd:' and 'pw:' or 'pr:') .. s.queue, s.id) == 0
+end
+
+local put_back = {}
+local function check(id)
+    local s = find(id)
+    if not s then return end
+    if is_missing(s) then
+        enter(s)
+        put_back[#put_back + 1] = id
+    end
+    if s.place == DEAD then return end
+    call('SADD', P .. 'queues', s.queue)
+    local holds_key = s.kind == 1 or s.kind == 2 and s.place ~= LEASED
+    if holds_key and not holder_of(s.key) then claim(s.kind, s.key, s.window, id) end
+end
+
+local from = call('GET', P .. 'walk') or '0'
+local step = call('SCAN', from, 'MATCH', P .. 'm:*', 'COUNT', STEP)
+for _, name in ipairs(step[2]) do
+    if call('TYPE', name).ok == 'hash' then check(string.sub(name, #P + 3)) end
+end
+call('SET', P .. 'walk', step[1], 'PX', 10000)
+return put_back

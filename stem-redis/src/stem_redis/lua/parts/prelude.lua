@@ -17,6 +17,7 @@
 --   queues, paused                                                sets of names
 --   turn         grows with every message and every lease, and never falls behind the clock
 --   swept        there while nothing needs to be swept again      text
+--   walk         how far the walk through all messages has come   text
 local P = KEYS[1]
 local call = redis.call
 
