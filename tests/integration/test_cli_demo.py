@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from services.server import Server
 
 from stem_core.cli import demo_crew, main
 
@@ -68,6 +69,13 @@ class Run(NamedTuple):
         counted = re.fullmatch(COUNT, self.lines[-1])
         assert counted is not None, self
         return tuple(map(int, counted.groups()))
+
+
+def stem(*arguments: str, settings: dict[str, str]) -> Any:
+    """Run a command that prints JSON; return what it printed."""
+    run = subprocess.run([*STEM, *arguments], capture_output=True, text=True, env=settings)
+    assert run.returncode == 0, run
+    return json.loads(run.stdout)
 
 
 def make_files(folder: Path) -> Path:
@@ -422,6 +430,50 @@ def test_a_worker_that_dies_unexpectedly_is_one_clear_error(folder: Path, tmp_pa
     assert re.fullmatch(
         rf"Error: worker-\d \(pid {other}\) ended though nobody told it to, by SIGKILL.*\n", errors
     )
+
+
+# ── on a broker that others use too ──────────────────────────────────────────
+
+
+def test_on_a_broker_a_namespace_of_its_own_is_used_and_emptied(
+    folder: Path, redis_server: Server
+) -> None:
+    run = demo(folder, "--broker", redis_server.url, **HOSTILE)
+    assert run.code == 0, run
+    assert run.counts[:3] == (4, 4, 0)
+    assert redis_server.url in run.out
+    (namespace,) = re.findall(r"in the namespace (demo-\w+)\.", run.out)
+    settings = environment(STEM_BROKER_URL=redis_server.url, STEM_NAMESPACE=namespace)
+    queues = stem("queues", "list", "--json", settings=settings)["queues"]
+    assert all(not queue["ready"] and not queue["leased"] for queue in queues)
+
+
+def test_what_a_broker_keeps_can_be_looked_at(folder: Path, redis_server: Server) -> None:
+    run = demo(folder, "--keep", "--json", STEM_DEMO_BROKER=redis_server.url)
+    assert run.code == 0, run
+    story = json.loads(run.out)
+    settings = environment(STEM_BROKER_URL=redis_server.url, STEM_NAMESPACE=story["kept"])
+    job = stem("jobs", "show", story["files"][0]["task_id"], "--json", settings=settings)
+    assert job["state"] == "succeeded"
+    assert f"export STEM_NAMESPACE={story['kept']}" in run.err
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("memory://", "the broker of the demo lives in this process only"),
+        ("reds://x", "did you mean 'redis'?"),
+        ("redis://u:pa55@[x", "--broker"),
+        ("redis://u:pa55@127.0.0.1:1/0?connect_timeout=1s", "Is it running, and is its URL right?"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_one_clear_error(folder: Path, url: str, says: str) -> None:
+    run = demo(folder, "--broker", url)
+    assert run.code not in (0, 130)
+    assert says in run.err
+    assert "Traceback" not in run.err
+    assert "pa55" not in run.out + run.err
+    assert not run.out
 
 
 def executable(path: Path, script: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 from stem_core.cli.demo_files import Found
+from stem_core.cli.demo_place import Place
 from stem_core.cli.demo_plot import Casualty
 from stem_core.cli.demo_report import (
     Outcome,
@@ -19,11 +21,11 @@ from stem_core.cli.demo_report import (
     for_programs,
     prologue,
     verdict,
-    ways_to_look,
 )
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.terminal import Paint, count_of
 from stem_core.model.outcome import State, TaskError, TaskStatus
+from stem_core.model.urls import StemURL
 
 PLAIN = Paint(False)
 FACTS = {"lines": 1200, "words": 3, "size": 40, "sha256": "ab" * 32}
@@ -173,19 +175,38 @@ def test_programs_get_all_of_it() -> None:
 
 
 def test_the_ways_to_look_can_be_given_to_a_shell() -> None:
-    story = Story(outcomes=[outcome("a"), outcome("b", twice=True)])
-    lines = list(ways_to_look("/tmp/it's here/tasks.db", "sqlite:////tmp/it%27s%20here", story))
-    assert "  stem jobs show id of b" in lines
+    place = Place.a_file(Path("/tmp/it's here"), is_kept=True)
+    lines = list(place.ways_to_look("b"))
+    assert "  stem jobs show b" in lines
     words = shlex.split("\n".join(lines[1:]))
-    assert "STEM_BROKER_URL=sqlite:////tmp/it%27s%20here" in words
+    assert "STEM_BROKER_URL=sqlite:////tmp/it's%20here/tasks.db" in words
     assert "/tmp/it's here/tasks.db" in words
+
+
+def test_an_example_is_the_task_with_most_to_tell() -> None:
+    story = Story(outcomes=[outcome("a"), outcome("b", twice=True)])
+    assert story.example.file == "b"
+
+
+def test_a_namespace_is_new_each_time_and_its_ways_to_look_hide_the_password() -> None:
+    url = StemURL.parse("redis://u:secret@host/0")
+    place, other = (Place.a_namespace(url, is_kept=True) for _ in range(2))
+    assert place.namespace != other.namespace
+    assert "secret" not in "\n".join(place.ways_to_look("b")) + place.introduced() + repr(place)
+    own = {"PATH": "/bin", "STEM_TLS_CA_CERT": "ca", "STEM_NAMESPACE": "shop", "STEM_STRICT": "1"}
+    assert place.variables(own) == {
+        "PATH": "/bin",
+        "STEM_TLS_CA_CERT": "ca",
+        "STEM_NAMESPACE": place.namespace,
+        "STEM_DEMO_BROKER": "redis://u:secret@host/0",
+    }
 
 
 def test_what_was_left_out_is_said_before_anything_runs() -> None:
     found = Found(("a",))
-    assert not re.search("Left out", "\n".join(prologue("here", found, PLAIN)))
+    assert not re.search("Left out", "\n".join(prologue("here", found, "a file", PLAIN)))
     found.left_out.update({"link": 2, "special file": 1})
-    assert "Left out: 2 links, 1 special file." in list(prologue("here", found, PLAIN))
+    assert "Left out: 2 links, 1 special file." in list(prologue("here", found, "a file", PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,19 @@ from tempfile import mkdtemp
 import click
 
 from stem_core.cli.demo_files import files_of
+from stem_core.cli.demo_place import BROKER, Place
 from stem_core.cli.demo_report import (
     ROWS,
     for_people,
     for_programs,
     verdict,
-    ways_to_look,
 )
 from stem_core.cli.demo_scene import Scene, perform
 from stem_core.cli.exits import ExitCode
+from stem_core.cli.failures import telling_warnings
 from stem_core.cli.parameters import argument, json_option, option, whole_number
 from stem_core.cli.terminal import Paint
+from stem_core.model.urls import StemURL
 
 __all__ = ["demo"]
 
@@ -61,6 +63,12 @@ __all__ = ["demo"]
     help="How many worker processes there are, until one is killed.",
 )
 @option(
+    "--broker",
+    metavar="URL",
+    variable=BROKER,
+    help="Use this broker and its result backend, in a new namespace, and no file.",
+)
+@option(
     "--all",
     "show_all",
     variable="STEM_DEMO_ALL",
@@ -71,13 +79,14 @@ __all__ = ["demo"]
     "--keep",
     variable="STEM_DEMO_KEEP",
     is_flag=True,
-    help="Keep the SQLite file, and say how to look at it.",
+    help="Keep the SQLite file, or the namespace, and say how to look at it.",
 )
 @json_option("DEMO")
 def demo(
     folder: Path | None,
     concurrency: int,
     processes: int,
+    broker: str | None,
     show_all: bool,
     keep: bool,
     as_json: bool,
@@ -91,7 +100,8 @@ def demo(
 
     Without FOLDER it measures Stem's own sources. Links are not followed; __pycache__
     and .git are left out. One task fails twice on purpose and is retried, and a few
-    take longer than they need. STEM_BROKER_URL and other settings play no part.
+    take longer than they need. STEM_BROKER_URL and other settings play no part; with
+    --broker those of TLS and of plugins do, for they lead there.
 
     The last line is a count. Lost are tasks without a result; run twice are those that
     were started again because their worker had died.
@@ -99,13 +109,21 @@ def demo(
     Exit code 1 if any task is lost, fails for good or is committed twice, or if a
     worker does not come up.
     """
+    url = StemURL.parse(broker, source="--broker") if broker else None
     source = (folder or _own_sources()).resolve()
     found = files_of(source)
     if not found.files:
         raise click.BadParameter(f"there is no file in {str(source)!r}", param_hint="FOLDER")
-    with _temporary_folder(keep=keep) as place:
+    with _temporary_folder(keep=keep and url is None) as new:
         scene = Scene(
-            source=source, found=found, processes=processes, concurrency=concurrency, folder=place
+            source=source,
+            found=found,
+            processes=processes,
+            concurrency=concurrency,
+            folder=new,
+            place=(
+                Place.a_namespace(url, is_kept=keep) if url else Place.a_file(new, is_kept=keep)
+            ),
         )
         return _show(scene, rows=len(found.files) if show_all else ROWS, keep=keep, as_json=as_json)
 
@@ -128,11 +146,12 @@ def _temporary_folder(*, keep: bool) -> Iterator[Path]:
 def _show(scene: Scene, *, rows: int, keep: bool, as_json: bool) -> ExitCode:
     """Perform *scene*, print what came of it, and return the exit code."""
     # For a program standard output holds the results and nothing else.
-    story = asyncio.run(perform(scene, sys.stderr if as_json else sys.stdout))
-    look = list(ways_to_look(scene.path, scene.url, story)) if keep else []
+    with telling_warnings():
+        story = asyncio.run(perform(scene, sys.stderr if as_json else sys.stdout))
+    look = list(scene.place.ways_to_look(story.example_id)) if keep else []
     if as_json:
         click.echo("\n".join(look), err=True, nl=bool(look))
-        told = for_programs(story, kept=scene.path if keep else None)
+        told = for_programs(story, kept=scene.place.name if keep else None)
         click.echo(json.dumps(told, indent=2))
     else:
         *lines, count = for_people(story, rows=rows, paint=Paint.of(sys.stdout))

@@ -11,13 +11,14 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import click
 
+from stem_core.cli.demo_place import Place
 from stem_core.cli.demo_worker import READY
 from stem_core.cli.terminal import visible
 
@@ -123,10 +124,10 @@ class Crew:
         """All that were started, in order."""
         return tuple(self._mates.values())
 
-    async def start(self, number: int, url: str, concurrency: int, folder: Path) -> None:
+    async def start(self, number: int, place: Place, concurrency: int, folder: Path) -> None:
         """Start *number* of them, and return when all take work."""
         for count in range(1, number + 1):
-            mate = await _start(f"worker-{count}", url, concurrency, folder)
+            mate = await _start(f"worker-{count}", place, concurrency, folder)
             self._mates[mate.name] = mate
         await asyncio.gather(*(mate.until_ready() for mate in self.mates))
 
@@ -145,20 +146,20 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew_of(number: int, url: str, concurrency: int, folder: Path) -> AsyncIterator[Crew]:
-    """Give *number* worker processes for the store at *url*; *folder* is for their logs."""
+async def crew_of(number: int, place: Place, concurrency: int, folder: Path) -> AsyncIterator[Crew]:
+    """Give *number* worker processes for *place*; *folder* is for their logs."""
     crew = Crew()
     try:
-        await crew.start(number, url, concurrency, folder)
+        await crew.start(number, place, concurrency, folder)
         yield crew
     finally:
         await crew.end()
 
 
-async def _start(name: str, url: str, concurrency: int, folder: Path) -> Mate:
+async def _start(name: str, place: Place, concurrency: int, folder: Path) -> Mate:
     log = folder / f"{name}.log"
     # -P: what lies about in the working directory is no module of ours.
-    command = (sys.executable, "-P", "-m", "stem_core.cli.demo_worker", url, name, str(concurrency))
+    command = (sys.executable, "-P", "-m", "stem_core.cli.demo_worker", name, str(concurrency))
     with log.open("wb") as errors:
         try:
             process = await asyncio.create_subprocess_exec(
@@ -166,7 +167,7 @@ async def _start(name: str, url: str, concurrency: int, folder: Path) -> Mate:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=errors,
-                env=_environment(os.environ),
+                env=_environment(place),
                 start_new_session=True,  # a Ctrl-C is for the demo, and the demo ends them
             )
         except OSError as error:
@@ -174,10 +175,12 @@ async def _start(name: str, url: str, concurrency: int, folder: Path) -> Mate:
     return Mate(name, process, log)
 
 
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return *own* without the settings of Stem, and with the places of modules of this process."""
-    kept = {name: value for name, value in own.items() if not name.startswith("STEM_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+def _environment(place: Place) -> dict[str, str]:
+    """Return what leads to *place*, and to the modules of this process."""
+    return {
+        **place.variables(os.environ),
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+    }
 
 
 def _last_lines(log: Path) -> str:

@@ -5,7 +5,6 @@ Rule of this module: pure. The outcomes arrive as values, the text leaves as lin
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,6 @@ __all__ = [
     "for_programs",
     "prologue",
     "verdict",
-    "ways_to_look",
 ]
 
 ROWS: Final = 10
@@ -106,15 +104,21 @@ class Story:
         """The one with most to tell."""
         return max(self.outcomes, key=lambda outcome: (outcome.is_run_twice, outcome.retries))
 
+    @property
+    def example_id(self) -> str | None:
+        """The id of its task, if anybody knows it."""
+        status = self.example.status
+        return status.id if status is not None else None
 
-def prologue(folder: str, found: Found, paint: Paint) -> Iterator[str]:
-    """Say what is about to happen."""
+
+def prologue(folder: str, found: Found, place: str, paint: Paint) -> Iterator[str]:
+    """Say what is about to happen; *place* says where tasks and results are."""
     yield paint("A worker is killed in the middle of its work, and no task is lost.", "bold")
     yield f"There is one task for each file of {visible(folder)}."
     if found.left_out:
         kinds = sorted(found.left_out.items())
         yield f"Left out: {', '.join(count_of(number, kind) for kind, number in kinds)}."
-    yield "One SQLite file holds tasks and results; there is no server."
+    yield place
 
 
 def for_people(story: Story, *, rows: int, paint: Paint) -> Iterator[str]:
@@ -131,7 +135,7 @@ def for_people(story: Story, *, rows: int, paint: Paint) -> Iterator[str]:
 
 
 def for_programs(story: Story, *, kept: str | None = None) -> dict[str, Any]:
-    """Describe the results as one JSON object; *kept* is the file that was kept."""
+    """Describe the results as one JSON object; *kept* is what `--keep` kept."""
     outcomes, casualty = story.outcomes, story.casualty
     return {
         **_counts(outcomes),
@@ -154,17 +158,6 @@ def verdict(story: Story) -> ExitCode:
     """Fail if any task was lost, ended badly or was committed twice."""
     is_well = all(outcome.is_well for outcome in story.outcomes)
     return ExitCode.OK if is_well else ExitCode.FAILED
-
-
-def ways_to_look(path: str, url: str, story: Story) -> Iterator[str]:
-    """Say how to look at a demo whose file *path* was kept."""
-    yield f"Kept: {visible(path)}. Look at it:"
-    yield f"  export STEM_BROKER_URL={shlex.quote(url)}"
-    yield "  stem queues list"
-    if (status := story.example.status) is not None:
-        yield f"  stem jobs show {status.id}"
-    query = "SELECT state, count(*) FROM stem_record GROUP BY state"
-    yield f"  sqlite3 {shlex.quote(path)} '{query}'"
 
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

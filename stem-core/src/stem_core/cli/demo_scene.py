@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
-from urllib.parse import quote
 
 from attrs import frozen
 
 from stem_core.cli.demo_crew import Crew, crew_of
 from stem_core.cli.demo_files import Found
 from stem_core.cli.demo_journal import Journal, run_twice
+from stem_core.cli.demo_place import Place
 from stem_core.cli.demo_play import Play, seconds
 from stem_core.cli.demo_plot import LONGER_MS, is_another, long_ones
 from stem_core.cli.demo_report import Outcome, Story, prologue
-from stem_core.cli.demo_tasks import measure, tasks
+from stem_core.cli.demo_tasks import LEASE_MS, QUEUE, measure, tasks
 from stem_core.cli.terminal import Paint, Progress, count_of
+from stem_core.contracts.admin import BrokerAdmin
 from stem_core.model.outcome import Record, TaskStatus
-from stem_core.model.settings import StemConfig
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
 from stem_core.producer.reading import recorded, status_of
@@ -39,6 +41,7 @@ class Scene:
         found: these files.
         processes, concurrency: workers, and tasks at a time in each.
         folder: for everything that is written.
+        place: for tasks and results.
     """
 
     source: Path
@@ -46,16 +49,7 @@ class Scene:
     processes: int
     concurrency: int
     folder: Path
-
-    @property
-    def path(self) -> str:
-        """The file that holds tasks and results."""
-        return str(self.folder / "tasks.db")
-
-    @property
-    def url(self) -> str:
-        """What opens it."""
-        return f"sqlite:///{quote(Path(self.path).as_posix())}"
+    place: Place
 
     @property
     def journal(self) -> str:
@@ -71,27 +65,34 @@ class Scene:
 async def perform(scene: Scene, stage: IO[str]) -> Story:
     """Start workers, enqueue the tasks, watch until all have ended, read the results."""
     paint, progress = Paint.of(stage), Progress(stage, len(scene.found.files), live=stage.isatty())
-    for line in prologue(str(scene.source), scene.found, paint):
-        progress.say(line)
-    # Settings are given, so that those of the environment play no part.
-    async with Stem(broker=scene.url, registry=tasks, config=StemConfig()) as stem:
+    place = scene.place
+    config = place.settings(os.environ)
+    async with Stem(broker=place.url, registry=tasks, config=config) as stem:
         lane = await stem.lane()
-        async with crew_of(scene.processes, scene.url, scene.concurrency, scene.folder) as crew:
-            progress.say(_introduction(scene, crew))
-            files = await _enqueue(stem, scene)
-            progress.say(_announcement(scene))
-            play = Play(
-                lane,
-                crew,
-                Journal(scene.journal),
-                progress,
-                paint,
-                files=files,
-                long_ids=[id for place, id in enumerate(files) if place in scene.long_ones],
-            )
-            await play.until_all_ended()
-        # Only now: a worker that is gone commits nothing more.
-        return await _story(lane, files, play)
+        place.check(lane.broker)
+        for line in prologue(str(scene.source), scene.found, place.introduced(), paint):
+            progress.say(line)
+        files = dict[str, str]()
+        try:
+            async with crew_of(scene.processes, place, scene.concurrency, scene.folder) as crew:
+                progress.say(_introduction(scene, crew))
+                files = await _enqueue(stem, scene)
+                progress.say(_announcement(scene))
+                play = Play(
+                    lane,
+                    crew,
+                    Journal(scene.journal),
+                    progress,
+                    paint,
+                    files=files,
+                    long_ids=[id for at, id in enumerate(files) if at in scene.long_ones],
+                )
+                await play.until_all_ended()
+            # Only now: a worker that is gone commits nothing more.
+            return await _story(lane, files, play)
+        finally:
+            if place.is_to_be_emptied:
+                await _empty(lane, tuple(files))
 
 
 def _introduction(scene: Scene, crew: Crew) -> str:
@@ -120,6 +121,30 @@ async def _enqueue(stem: Stem, scene: Scene) -> dict[str, str]:
     return {job.id: file for job, file in zip(jobs, files, strict=True)}
 
 
+# ── afterwards ───────────────────────────────────────────────────────────────
+
+
+async def _empty(lane: Lane, ids: Sequence[str]) -> None:
+    """Leave nothing of this demo in a store that others use too, however it ended."""
+    admin = lane.broker.admin
+    if admin is not None:
+        if await _purge(admin):
+            await asyncio.sleep(LEASE_MS / 1000)  # workers that are gone hold something
+            await _purge(admin)
+        dead = await admin.dead_letters(QUEUE, limit=_MOST)
+        await admin.discard([letter.message.id for letter in dead.items])
+    if lane.backend is not None:
+        for chunk in _chunks(ids):
+            await lane.backend.expire(chunk, ttl_ms=0)
+
+
+async def _purge(admin: BrokerAdmin) -> bool:
+    """Cancel all that waits; say whether something is still held."""
+    while await admin.purge(QUEUE, limit=_MOST):
+        pass
+    return any(queue.leased for queue in await admin.stats([QUEUE]))
+
+
 # ── the results ──────────────────────────────────────────────────────────────
 
 
@@ -142,10 +167,13 @@ async def _story(lane: Lane, files: Mapping[str, str], play: Play) -> Story:
 
 async def _records(lane: Lane, ids: Sequence[str]) -> dict[str, Record | None]:
     found: dict[str, Record | None] = {}
-    for start in range(0, len(ids), _MOST):
-        chunk = ids[start : start + _MOST]
+    for chunk in _chunks(ids):
         found |= zip(chunk, await lane.load(chunk), strict=True)
     return found
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _MOST] for start in range(0, len(ids), _MOST))
 
 
 async def _status(lane: Lane, id: str, record: Record | None) -> TaskStatus | None:

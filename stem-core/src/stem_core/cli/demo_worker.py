@@ -1,6 +1,6 @@
 """One worker process of `stem demo`: started afresh, and gone as soon as the demo is.
 
-    python -m stem_core.cli.demo_worker URL NAME CONCURRENCY
+    STEM_DEMO_BROKER=URL python -m stem_core.cli.demo_worker NAME CONCURRENCY
 
 It says `READY` on standard output once it takes work. Standard input says nothing: its end
 is the end of the demo, however that came.
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from stem_core.cli.demo_place import BROKER
 from stem_core.cli.demo_tasks import QUEUE, tasks
 from stem_core.model.settings import StemConfig
 from stem_core.producer.client import Stem
@@ -27,14 +28,14 @@ READY: Final = "ready"
 
 def main(arguments: Sequence[str]) -> int:
     """Run a worker until the demo has gone."""
-    url, name, concurrency = arguments
+    name, concurrency = arguments
     threading.Thread(target=_end_with_the_demo, name="demo-end", daemon=True).start()
-    return asyncio.run(_work(url, name, int(concurrency)))
+    return asyncio.run(_work(os.environ[BROKER], name, int(concurrency)))
 
 
 async def _work(url: str, name: str, concurrency: int) -> int:
-    # Settings are given, so that those of the environment play no part.
-    async with Stem(broker=url, registry=tasks, config=StemConfig()) as stem:
+    config = StemConfig.from_environment(require_broker=False)
+    async with Stem(broker=url, registry=tasks, config=config) as stem:
         worker = Worker(
             stem, queues=[QUEUE], concurrency=concurrency, threads=concurrency, name=name
         )
