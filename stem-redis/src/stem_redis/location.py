@@ -70,6 +70,8 @@ def location_of(url: StemURL, options: RedisOptions, tls: TlsConfig) -> Location
             f"TLS settings are given, and {url.redacted()} does not use TLS",
             way_out="Use rediss://, or unset STEM_TLS_*.",
         )
+    if secure:
+        _check_files(tls)
     common = Location(
         shown=url.redacted(),
         username=url.username,
@@ -102,6 +104,26 @@ def database_beside(location: Location, results: StemURL | None) -> int | None:
         location.service,
     )
     return other.db if is_same and other.db != location.db else None
+
+
+def _check_files(tls: TlsConfig) -> None:
+    """Refuse files that cannot be read: they look like a server that is away, and would for ever.
+
+    Raises:
+        ConfigError: names the variable and the file.
+    """
+    named = {
+        "STEM_TLS_CA_CERT": tls.ca_certificate_file,
+        "STEM_TLS_CLIENT_CERT": tls.client_certificate_file,
+        "STEM_TLS_CLIENT_KEY": tls.client_key_file,
+    }
+    for variable, path in named.items():
+        try:
+            if path is not None:
+                open(path, "rb").close()
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise ConfigError(f"{variable} names {path}, which cannot be read: {why}") from None
 
 
 def _tcp(url: StemURL, common: Location) -> Location:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from stem_core.plugin import (
@@ -63,8 +65,9 @@ def test_sentinels_name_a_master():
     assert located("redis+sentinel://a/mymaster").db == 0
 
 
-def test_a_secure_url_uses_tls_with_or_without_settings():
-    settings = TlsConfig(ca_certificate_file="ca.pem")
+def test_a_secure_url_uses_tls_with_or_without_settings(tmp_path: Path):
+    (tmp_path / "ca.pem").touch()
+    settings = TlsConfig(ca_certificate_file=str(tmp_path / "ca.pem"))
     assert located("rediss://h").tls == NO_TLS
     assert located("rediss://h", settings).tls == settings
     assert located("rediss+sentinel://h/m", settings).tls == settings
