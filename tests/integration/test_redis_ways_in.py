@@ -109,7 +109,9 @@ def test_a_certificate_that_has_expired_is_refused(authority: Authority):
         run(work(server))
 
 
-@pytest.mark.parametrize("field", ["ca_certificate_file", "client_certificate_file", "client_key_file"])
+@pytest.mark.parametrize(
+    "field", ["ca_certificate_file", "client_certificate_file", "client_key_file"]
+)
 def test_a_certificate_file_that_is_not_there_is_named(
     authority: Authority, tmp_path: Path, field: str
 ):
