@@ -28,8 +28,8 @@ for _, queue in ipairs(call('SRANDMEMBER', P .. 'queues', 20)) do
 end
 
 local function forget_records()
-    for _ = 1, 20 do  -- go on while many of those looked at are gone, as Redis itself does
-        local ids, over = call('ZRANDMEMBER', P .. 'rx', 50), {}
+    for _ = 1, 100 do  -- go on while many of those looked at are gone, as Redis itself does
+        local ids, over = call('ZRANDMEMBER', P .. 'rx', 100), {}
         for _, id in ipairs(ids) do
             if call('EXISTS', P .. 'r:' .. id) == 0 then over[#over + 1] = id end
         end

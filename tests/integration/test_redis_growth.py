@@ -1,0 +1,70 @@
+"""What is left at a Redis server after many tasks: nothing that grows.
+
+STEM_TEST_TASKS says after how many; without it a few thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from services.redis import RedisServer
+
+from stem_core.plugin import Message, Record, Settlement, State
+from stem_redis import RedisStreamsBroker
+
+TASKS = int(os.environ.pop("STEM_TEST_TASKS", "4000"))
+AT_ONCE = 500
+WINDOW_MS = 1_000
+"""How long ids and records are remembered here."""
+
+
+async def many_tasks(broker: RedisStreamsBroker, name: str, count: int) -> None:
+    """Let *count* tasks come and go, with results."""
+    for start in range(0, count, AT_ONCE):
+        await broker.publish(
+            [
+                Message(
+                    id=f"{name}-{start + n}", queue=f"q{n % 7}", task="t", body=b"x" * 200,
+                    dedupe_for_ms=WINDOW_MS,
+                )
+                for n in range(AT_ONCE)
+            ]
+        )  # fmt: skip
+        queues = [f"q{n}" for n in range(7)]
+        while taken := await broker.fetch(queues, limit=AT_ONCE, wait_ms=0, worker="w"):
+            await broker.settle([Settlement(receipt=d.receipt, record=ended(d)) for d in taken])
+
+
+def ended(delivery) -> Record:
+    return Record(
+        id=delivery.message.id, state=State.SUCCEEDED, fence=delivery.receipt.fence,
+        value=b'"done"', ttl_ms=WINDOW_MS,
+    )  # fmt: skip
+
+
+async def held(broker: RedisStreamsBroker) -> tuple[int, int]:
+    """Return keys and bytes once what was remembered for a while has been forgotten."""
+    queues, server = [f"q{n}" for n in range(7)], broker.enter()
+    async with asyncio.timeout(120):
+        while (keys := await server.command("DBSIZE")) > 5:
+            await broker.fetch(queues, limit=1, wait_ms=200, worker="w")
+    await server.command("MEMORY", "PURGE")
+    told = (await server.command("INFO", "memory")).decode()
+    return keys, int(told.partition("used_memory:")[2].split()[0])
+
+
+def test_keys_and_memory_return_to_where_they_were() -> None:
+    async def trial(server: RedisServer) -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await many_tasks(broker, "first", AT_ONCE)  # buffers and scripts have their size
+        keys, used = await held(broker)
+        await many_tasks(broker, "more", TASKS)
+        left, now_used = await held(broker)
+        print(f"{TASKS} tasks: {keys} keys, {used:,} bytes; then {left} keys, {now_used:,} bytes")
+        assert left <= 5
+        assert now_used < used + 1_000_000
+        await broker.aclose()
+
+    with RedisServer() as server:
+        asyncio.run(trial(server))
