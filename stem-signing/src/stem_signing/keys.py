@@ -71,16 +71,20 @@ class HmacKey:
     kind: Kind = "secret"
     can_sign = True
 
-    __slots__ = ("_secret", "fingerprint")
+    __slots__ = ("_keyed", "_secret", "fingerprint")
 
     def __init__(self, secret: bytes) -> None:
         _refuse(weakness.of_secret(secret))
         self._secret = secret
+        # Copied for each code, which takes less than half of the time that a new one does.
+        self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
         self.fingerprint = fingerprint(HMAC, secret)
 
     def sign(self, data: bytes) -> bytes:
         """Return the 32 bytes of the code over *data*."""
-        return hmac.digest(self._secret, data, hashlib.sha256)
+        code = self._keyed.copy()
+        code.update(data)
+        return code.digest()
 
     def verify(self, data: bytes, signature: bytes) -> bool:
         """Compare in constant time."""

@@ -5,6 +5,7 @@ Rule of this module: bytes only. Nothing in here parses a body or knows a key.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from stem_core.model.value import Value
@@ -27,16 +28,12 @@ def pae(purpose: str, algorithm: str, key_id: str, body: bytes) -> bytes:
     UTF-8 behind their length in four bytes, the body behind its length in eight,
     all big-endian.
     """
-    return b"".join(
-        (
-            _PREFIX,
-            _counted(purpose),
-            _counted(algorithm),
-            _counted(key_id),
-            len(body).to_bytes(8, "big"),
-            body,
-        )
-    )
+    return b"%b%b%b" % (_head(purpose, algorithm, key_id), len(body).to_bytes(8, "big"), body)
+
+
+@lru_cache(256)  # the same for every body of a key
+def _head(purpose: str, algorithm: str, key_id: str) -> bytes:
+    return b"".join((_PREFIX, _counted(purpose), _counted(algorithm), _counted(key_id)))
 
 
 def _counted(text: str) -> bytes:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from stem_core.contracts.clock import Clock, Dice
@@ -87,10 +88,32 @@ class Runner:
         self._clock = clock
         self._dice = dice
 
+    def sift(self, runs: Sequence[Run]) -> list[Run]:
+        """Open *runs* and end those that nobody vouches for; return the others.
+
+        For workers that verify: what a forger sends costs no task of the event loop, so a
+        flood of it leaves most of the time to good work.
+        """
+        return [run for run in runs if self._is_vouched_for(run)]
+
+    def _is_vouched_for(self, run: Run) -> bool:
+        try:
+            run.envelope = self._open_message(run.delivery.message)
+        except SignatureError as error:
+            self.settle(run, self._unvouched(run, error))
+            return False
+        except Exception:  # its turn comes: it is opened again then, and told of
+            return True
+        return True
+
     async def run(self, run: Run) -> None:
         """Take *run* to its settlement. A cancellation from outside leaves it to its lease."""
         try:
-            outcome = self._open(run) or self._admit(run) or await self._attempt(run)
+            outcome = (
+                (self._open(run) if run.envelope is None else None)
+                or self._admit(run)
+                or await self._attempt(run)
+            )
         except BaseException as error:  # a bug, ours or a plugin's: it costs this task only
             is_ours = isinstance(error, Exception) or run.is_called
             if not is_ours or self._is_the_end_of_the_loop(run, error):
@@ -105,8 +128,7 @@ class Runner:
         try:
             run.envelope = self._open_message(run.delivery.message)
         except SignatureError as error:
-            self._refusals.note(error, run.delivery.message)
-            return self._unvouched(error)
+            return self._unvouched(run, error)
         except UnsupportedVersion as error:
             return self._parked(run, Reason.DECODE_ERROR, error)
         except DecodeError as error:
@@ -227,14 +249,9 @@ class Runner:
         told = error_of(error, attempt, self._clock.wall_ms())
         return Refused(reason=reason, error=told)
 
-    def _unvouched(self, error: SignatureError) -> Refused:
-        missing = isinstance(error, SignatureMissing)
-        reason = Reason.SIGNATURE_MISSING if missing else Reason.SIGNATURE_INVALID
-        # Without a traceback: it would tell a forger where the check failed.
-        told = TaskError(
-            type=_REFUSALS[missing], message=error.message, at_ms=self._clock.wall_ms()
-        )
-        return Refused(reason=reason, error=told, claims_id=False)
+    def _unvouched(self, run: Run, error: SignatureError) -> Refused:
+        self._refusals.note(error, run.delivery.message)
+        return _unvouched(isinstance(error, SignatureMissing), error.message, self._clock.wall_ms())
 
     def _is_the_end_of_the_loop(self, run: Run, error: BaseException) -> bool:
         """True when somebody other than Stem or the task tears down what runs it."""
@@ -245,6 +262,14 @@ class Runner:
             return not _is_at_work(run.carrier)
         cancelled = issubclass(type(error), asyncio.CancelledError) and run.cause is None
         return cancelled and run.carrier.cancelling() > 0 and self._is_torn_down()
+
+
+@lru_cache(8)  # in a flood there are many in one millisecond
+def _unvouched(is_missing: bool, message: str, now_ms: int) -> Refused:
+    reason = Reason.SIGNATURE_MISSING if is_missing else Reason.SIGNATURE_INVALID
+    # Without a traceback: it would tell a forger where the check failed.
+    told = TaskError(type=_REFUSALS[is_missing], message=message, at_ms=now_ms)
+    return Refused(reason=reason, error=told, claims_id=False)
 
 
 def _is_at_work(carrier: asyncio.Task[None]) -> bool:

@@ -107,6 +107,7 @@ class Shift:
         self._stem = stem
         self._lane = lane
         self._terms = terms
+        self._verifies = stem.pipeline.signer is not None and terms.signing != "off"
         self._clock = clock
         self._dice = dice
         self._loop = asyncio.get_running_loop()
@@ -364,6 +365,8 @@ class Shift:
         self._slots.start(len(runs))
         self._runs.update(runs)
         self._keeper.hold(*runs)
+        if self._verifies:
+            runs = self._runner.sift(runs)
         room = max(0, self._terms.concurrency - self._jobs)
         self._unstarted.extend(runs[room:])
         for run in runs[:room]:
