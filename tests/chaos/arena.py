@@ -51,6 +51,7 @@ class Arena:
         self.folder = folder
         self.is_leaky = is_leaky
         self.dice = dice
+        self.broker = "sqlite"
         self.file = folder / "tasks.db"
         self.url = f"sqlite:///{self.file}?durability={durability}"
         self.ledger = Ledger(self.file)

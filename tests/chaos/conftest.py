@@ -35,8 +35,8 @@ def scale() -> Scale:
 def arena_of(tmp_path: Path, scale: Scale) -> Callable[..., Arena]:
     """Make the arena of a scenario."""
 
-    def make(scenario: str, **how: Any) -> Arena:
-        return Arena(tmp_path, scale.dice(scenario), **how)
+    def make(scenario: str, kind: type[Arena] = Arena, **how: Any) -> Arena:
+        return kind(tmp_path, scale.dice(scenario), **how)
 
     return make
 

@@ -17,7 +17,6 @@ from chaos.arena import Arena
 from chaos.ledger import Ledger
 from services.redis import RedisServer
 
-from stem_core.testing.faults.history import What
 from stem_core.testing.faults.truth import Commit
 
 _ROW, _PLACE, _SETTLED, _DEAD = struct.Struct("<3B3I7Q"), 0, 8, 4
@@ -124,11 +123,3 @@ class RedisArena(Arena):
     ) -> None:
         super().__exit__(kind, error, trace)
         self.server.__exit__(kind, error, trace)
-
-    def gone(self) -> None:
-        """Note that the store is about to be away."""
-        self.pen.note(What.GONE)
-
-    def back(self) -> None:
-        """Note that the store is about to be back."""
-        self.pen.note(What.BACK)

@@ -8,6 +8,7 @@ import pytest
 from chaos.arena import RECOVERY_MS, Arena
 from chaos.names import KINDS
 from chaos.plan import Plan
+from chaos.redis_arena import RedisArena
 from chaos.report import Row
 from chaos.scale import Scale
 from chaos.witness import Fuse
@@ -21,8 +22,11 @@ PER_SECOND = 150
 """A third of what four workers can do: what waits, waits for a lease and not for a slot."""
 
 
-def test_a_task_of_a_killed_worker_starts_again_in_time_and_ends_once(arena_of, scale, prove):
-    with arena_of("A1") as arena:
+@pytest.mark.parametrize(("id", "kind"), [("A1", Arena), ("A1-redis", RedisArena)])
+def test_a_task_of_a_killed_worker_starts_again_in_time_and_ends_once(
+    arena_of, scale, prove, id, kind
+):
+    with arena_of(id, kind) as arena:
         workers = arena.ready_workers(WORKERS)
         plan = Plan(scale.tasks, pace=PER_SECOND, pauses_ms=PAUSES_MS, seed=str(scale.seed))
         arena.producer(plan)
@@ -38,9 +42,9 @@ def test_a_task_of_a_killed_worker_starts_again_in_time_and_ends_once(arena_of, 
     told += [f"told of {found.troubles[0]}"] if found.troubles else []
     prove(
         Row(
-            id="A1",
+            id=id,
             fault=f"SIGKILL of one of {WORKERS} workers at a random moment, and a new one",
-            broker="sqlite",
+            broker=arena.broker,
             trials=scale.trials,
             found=found,
             times_ms=found.recoveries_ms,
@@ -62,11 +66,12 @@ def kill_somebody(arena: Arena, workers: list, trial: int, scale: Scale) -> None
     workers[place] = arena.worker()
 
 
-@pytest.mark.parametrize("durability", ["full", "normal"])
+@pytest.mark.parametrize("place", ["full", "normal", "redis"])
 def test_a_kill_inside_a_settlement_leaves_the_whole_of_it_or_nothing(
-    arena_of, scale, prove, durability
+    arena_of, scale, prove, place
 ):
-    with arena_of(f"E3 {durability}", durability=durability) as arena:
+    how = {"kind": RedisArena} if place == "redis" else {"durability": place}
+    with arena_of(f"E3 {place}", **how) as arena:
         for _ in range(scale.rounds):
             arena.enqueue([{"kind": kind} for kind in arena.dice.choices(KINDS, k=TASKS)])
             count, after_us = arena.dice.randint(1, 10), arena.dice.randint(1, 3_000)
@@ -79,10 +84,10 @@ def test_a_kill_inside_a_settlement_leaves_the_whole_of_it_or_nothing(
     told = complaints(found) + ([f"exit codes {codes}"] if any(codes) else [])
     prove(
         Row(
-            id=f"E3-{durability}",
+            id=f"E3-{place}",
             fault="SIGKILL of a worker up to 3 ms into a settlement: ends, follow-ups, retries, "
             "dead letters",
-            broker=f"sqlite, durability={durability}",
+            broker=arena.broker if place == "redis" else f"sqlite, durability={place}",
             trials=scale.rounds,
             found=found,
             bound="started twice ≤ IN_FLIGHT in flight; "

@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 from chaos.arena import RESUME_MS, Arena
+from chaos.outages import OUTAGES, Outage
 from chaos.plan import ENDLESS, Plan
 from chaos.report import Row
 
 from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
-from stem_core.testing.faults.history import What
 
 WORKERS = 2
 
 
-def lock_it(arena: Arena, seconds: float) -> None:
-    """Let another program hold the file."""
-    assert arena.holder(seconds).wait(60) == 0
-
-
-def move_it_away(arena: Arena, seconds: float) -> None:
-    """Move the file away and back, as somebody does who mistakes it for rubbish."""
-    aside = arena.folder / "aside"
-    arena.file.rename(aside)
-    arena.pen.note(What.GONE)
-    time.sleep(seconds)
-    arena.pen.note(What.BACK)
-    aside.rename(arena.file)
-
-
-OUTAGES = {
-    "E1": ("another program holds BEGIN EXCLUSIVE", lock_it),
-    "E11": ("the file is moved away and back", move_it_away),
-}
-
-
 @pytest.mark.parametrize("id", OUTAGES)
 def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, prove, id):
-    fault, outage = OUTAGES[id]
-    seconds = 3.0 if scale.is_long else 1.2
-    with arena_of(id) as arena:
+    outage = OUTAGES[id]
+    seconds = outage.seconds[not scale.is_long]
+    with arena_of(id, outage.kind) as arena:
         workers = arena.ready_workers(WORKERS)
         feeder = arena.producer(Plan(ENDLESS, pace=100, pauses_ms=(0, 20, 100)))
         for _ in range(scale.rounds):
@@ -58,8 +34,8 @@ def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, pro
     prove(
         Row(
             id=id,
-            fault=f"{fault} for {seconds:g} s, under load",
-            broker="sqlite",
+            fault=f"{outage.fault} for {seconds:g} s, under load",
+            broker=arena.broker,
             trials=scale.rounds,
             found=found,
             times_ms=times,
@@ -71,12 +47,10 @@ def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, pro
     )
 
 
-def an_outage(
-    arena: Arena, outage: Callable[[Arena, float], None], seconds: float, workers: set[int]
-) -> None:
+def an_outage(arena: Arena, outage: Outage, seconds: float, workers: set[int]) -> None:
     """Let the store be away for *seconds* in the middle of work; wait until all work again."""
     before = len(arena.accepted())
     arena.wait_until(lambda: len(arena.accepted()) > before + 20, "work under way")
     arena.moment(0.3)
-    outage(arena, seconds)
+    outage.do(arena, seconds)
     arena.wait_for_takers(workers)
