@@ -45,6 +45,7 @@ from stem_core.producer.runtime import (
 )
 from stem_core.producer.sending import Pending
 from stem_core.producer.tasks import AnyTask, Call, call_by_name
+from stem_core.producer.vouching import ControlWriter, tell_workers
 
 if TYPE_CHECKING:
     from stem_core.producer.override import Override
@@ -397,14 +398,14 @@ class Stem(Resolved):
         """
         runtime, ttl_ms = self._made or self._runtime, self.config.failure_ttl_ms
         now_ms, until = runtime.clock.wall_ms(), runtime.until()
-        return await reading.cancel(
-            await runtime.lane(until),
-            check_id(id),
-            reason,
-            now_ms=now_ms,
-            ttl_ms=ttl_ms,
-            until=until,
+        lane = await runtime.lane(until)
+        status = await reading.cancel(
+            lane, check_id(id), reason, now_ms=now_ms, ttl_ms=ttl_ms, until=until
         )
+        if status is CancelStatus.REQUESTED:
+            writer = ControlWriter(self.config.namespace, self.pipeline.signer)
+            await tell_workers(lane.broker.control, writer, id)
+        return status
 
     async def _read(self, id: str, task: AnyTask | None, timeout: Duration | None) -> Any:
         record = await reading.wait_for(await self.lane(), id, timeout)

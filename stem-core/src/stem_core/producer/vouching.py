@@ -10,23 +10,26 @@ are arguments.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from typing import Any, Final
 
 import msgspec
 
 from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
-from stem_core.contracts.control import ControlMessage
+from stem_core.contracts.control import ControlChannel, ControlMessage
 from stem_core.contracts.signer import Signer
 from stem_core.model.codec import decode_value, encode_value
 from stem_core.model.errors import (
     DecodeError,
     MalformedEnvelope,
+    SignatureError,
     SignatureInvalid,
+    StoreError,
 )
 from stem_core.model.seal import CONTROL, Seal
 
-__all__ = ["CONTROL_WINDOW_MS", "ControlReader", "ControlWriter"]
+__all__ = ["CONTROL_WINDOW_MS", "ControlReader", "ControlWriter", "tell_workers"]
 
 CONTROL_WINDOW_MS: Final = 60_000
 """How old a control message may be, and how far ahead of the reader's the writer's clock."""
@@ -91,6 +94,18 @@ class ControlWriter:
             algorithm=seal.algorithm,
             signature=seal.signature,
         )
+
+
+async def tell_workers(channel: ControlChannel | None, writer: ControlWriter, id: str) -> None:
+    """Let the worker that runs the task *id* ask the broker about it now.
+
+    A hint: without it the worker learns the same when it renews the lease. So a broker
+    without a channel, one that is away, and a process that cannot sign are no failures.
+    """
+    if channel is None:
+        return
+    with contextlib.suppress(StoreError, SignatureError):
+        await channel.send(writer.write({"do": "look", "id": id}))
 
 
 class ControlReader:

@@ -92,6 +92,14 @@ class LeaseKeeper:
         if min([run.renew_at_ms for run in runs], default=math.inf) < self._wakes_at_ms:
             self._ring()
 
+    def look_at(self, run: Run) -> None:
+        """Renew the lease of *run* now: the reply says whether it shall end.
+
+        Where a renewal of it is on its way, the next one comes at its usual time.
+        """
+        run.renew_at_ms = 0
+        self._ring()
+
     def drop(self, *runs: Run) -> None:
         """Renew them no more."""
         self._held.difference_update(runs)

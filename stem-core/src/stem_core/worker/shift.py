@@ -13,7 +13,7 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -26,12 +26,14 @@ from stem_core.observe.events import Observers
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
 from stem_core.producer.vetting import SigningPolicy, caution
+from stem_core.producer.vouching import ControlReader
 from stem_core.worker.backoff import Backoff, supervised
 from stem_core.worker.decide import Books
 from stem_core.worker.execution import Executor
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
 from stem_core.worker.fetcher import Fetcher
 from stem_core.worker.keeper import LeaseKeeper
+from stem_core.worker.orders import Orders
 from stem_core.worker.outcomes import Cause, Handed
 from stem_core.worker.plans import Plans
 from stem_core.worker.refusals import Refusals
@@ -251,13 +253,28 @@ class Shift:
         self._reports.worker("worker-stopped", exit_code=self._exit_code)
 
     async def _until_told(self, fetcher: Fetcher) -> None:
-        fetching = self._forever("fetch", fetcher.run)
+        loops = [self._forever("fetch", fetcher.run), *self._listening()]
         try:
             await self._draining.wait()
         finally:
             # The broker hands back what a cancelled fetch had taken.
-            fetching.cancel()
-            await asyncio.wait([fetching])
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
+
+    def _listening(self) -> Iterator[asyncio.Task[None]]:
+        """Hear of cancels at once, where the broker can tell of them."""
+        channel = self._lane.broker.control
+        if channel is not None:
+            pipeline = self._stem.pipeline
+            reader = ControlReader(pipeline.namespace, pipeline.signer, clock=self._clock)
+            orders = Orders(channel, reader, self._clock, look=self._look_at)
+            yield self._forever("orders", orders.run)
+
+    def _look_at(self, id: str) -> None:
+        for run in self._runs:
+            if run.delivery.message.id == id:
+                self._keeper.look_at(run)
 
     async def _fetch_once(self, queues: Sequence[str]) -> int:
         while self._slots.free <= 0:

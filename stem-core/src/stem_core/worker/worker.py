@@ -47,7 +47,8 @@ class Worker:
     If it ends although nobody told it to, the task that entered the ``async with`` is
     cancelled and leaves the block with an error that says why.
 
-    A task that is cancelled while it runs learns it when its lease is renewed: up to a
+    A task that is cancelled while it runs is told at once where the broker can tell workers,
+    as those of Stem do; else, or if that message is lost, when its lease is renewed: up to a
     third of its visibility timeout later (10 seconds of the usual 30).
 
     Args:

@@ -30,7 +30,7 @@ from stem_core.embedded.sqlite.location import Location
 from stem_core.embedded.sqlite.records import ended_among
 from stem_core.embedded.sqlite.session import NotNow, Session
 from stem_core.embedded.sqlite.sweeping import sweep
-from stem_core.embedded.sqlite.transaction import Effects, Row, Writing
+from stem_core.embedded.sqlite.transaction import Effects, Reading, Row, Writing
 from stem_core.embedded.sqlite.waiters import Waiters, Wanted
 from stem_core.embedded.sqlite.watcher import Watcher
 from stem_core.model.errors import Fault, StemError, StoreError
@@ -106,6 +106,7 @@ class SqliteStore:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._sweep_at_ms = 0
+        self._last_sent: object = None  # nothing is equal to it: who listens looks once
         self._is_quick = False  # not known yet
         self._in_a_row = 0
         self._log_pages = 0
@@ -340,10 +341,15 @@ class SqliteStore:
             self.waiters.wake_all()
             raise
 
+    def _has_been_sent(self, txn: Reading) -> bool:
+        """Say whether control messages have come since the last look, or may have."""
+        before, self._last_sent = self._last_sent, txn.one("look.last_sent")
+        return self._last_sent != before
+
     def _seen(self, wanted: Wanted) -> Effects:
         found = Effects()
-        found.has_spoken = wanted.control
         with self._session.reading("watch") as txn:
+            found.has_spoken = wanted.control and self._has_been_sent(txn)
             found.ready.update(queue for (queue,) in txn.among("look.ready", wanted.queues))
             due = txn.one("look.next_due") if wanted.queues else None
             found.sooner_ms = due[0] if due is not None else None
