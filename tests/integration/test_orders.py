@@ -121,7 +121,9 @@ def test_a_hint_without_a_cancel_ends_nothing(tmp_path: Path) -> None:
             await channel.send(writer.write({"do": "look", "id": "another"}))
             await channel.send(writer.write({"do": "what is not known yet"}))
             await asyncio.sleep(0.2)
-            assert not (await stem.status(id)).state.is_terminal
+            status = await stem.status(id)
+            assert status is not None
+            assert not status.state.is_terminal
             await stem.cancel(id)
             with pytest.raises(TaskCancelled):
                 await stem.result(id, timeout=PATIENCE_S)

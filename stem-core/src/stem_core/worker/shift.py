@@ -11,21 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
-
-from attrs import frozen
+from typing import Any, Final
 
 from stem_core.contracts.messages import Delivery, ReleaseWhy, SettleStatus
-from stem_core.contracts.observer import Observer
 from stem_core.model.errors import StoreError
 from stem_core.observe.events import Observers
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
-from stem_core.producer.vetting import SigningPolicy, caution
 from stem_core.producer.vouching import ControlReader
 from stem_core.worker.backoff import Backoff, supervised
 from stem_core.worker.decide import Books
@@ -43,9 +38,11 @@ from stem_core.worker.runner import Runner
 from stem_core.worker.settler import Settler
 from stem_core.worker.sinks import Outbox, Outlet, ProgressBoard
 from stem_core.worker.slots import Slots
+from stem_core.worker.spawning import Spawn, now, soon
+from stem_core.worker.terms import Terms, promises, say_what_is_sure
 from stem_core.worker.threads import Threads
 
-__all__ = ["Shift", "Terms"]
+__all__ = ["Shift"]
 
 _log = logging.getLogger("stem.worker")
 
@@ -56,42 +53,6 @@ _FAREWELL_MS: Final = 1_000
 
 _LAST_SETTLE_MS: Final = 5_000
 """How long a store that is away may hold up the end of a worker."""
-
-
-_Spawn: TypeAlias = Callable[
-    [Coroutine[Any, Any, None], asyncio.AbstractEventLoop], "asyncio.Task[None]"
-]
-
-
-def _soon(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """Return a task that makes its first step at the next turn of the loop."""
-    return asyncio.Task(work, loop=loop)
-
-
-if sys.version_info >= (3, 12):
-
-    def _now(
-        work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Task[None]:
-        """Return a task that has made its first step: half the cost if that was its only one."""
-        return asyncio.Task(work, loop=loop, eager_start=True)
-
-else:
-    _now = _soon
-
-
-@frozen(kw_only=True)
-class Terms:
-    """How one worker works; see `Worker`. *prefetch* is a multiple of *concurrency*, and
-    *signing* what it asks of signatures."""
-
-    worker: str
-    concurrency: int
-    prefetch: int
-    threads: int
-    grace_ms: int
-    observers: tuple[Observer, ...] = ()
-    signing: SigningPolicy | None = None
 
 
 class Shift:
@@ -225,11 +186,12 @@ class Shift:
         return count
 
     async def _live(self, fetching: Coroutine[Any, Any, None], queues: Mapping[str, int]) -> int:
+        lane = self._lane
         self._keeper.start()
         settling = self._forever("settle", self._settler.run)
         reporting = self._forever("progress", self._board.run)
-        self._reports.worker("worker-started", queues=list(queues), **self._promises())
-        self._say_what_is_sure()
+        self._reports.worker("worker-started", queues=list(queues), **promises(self._terms, lane))
+        say_what_is_sure(self._terms, lane, self._stem.pipeline.signer)
         self._life = life = asyncio.current_task()
         self._cancelled_before = life.cancelling() if life is not None else 0
         try:
@@ -300,33 +262,6 @@ class Shift:
             self._broken_by = self._broken_by or error
             self.stop_now()
 
-    def _say_what_is_sure(self) -> None:
-        lane = self._lane
-        durability = lane.broker.capabilities.durability.value
-        if lane.backend is None:
-            results = "no results are kept"
-        elif lane.atomic:
-            results = "a result commits in one step with the end of its task"
-        else:
-            results = "a result is saved before its task ends, in a step of its own"
-        _log.info("worker %s: durability %s; %s", self._terms.worker, durability, results)
-        if told := caution(self._terms.signing or "require", self._stem.pipeline.signer):
-            _log.warning("worker %s: %s", self._terms.worker, told)
-        if lane.backend is not None and lane.backend.store_id != lane.broker.store_id:
-            _log.warning(
-                "worker %s: broker and result backend are different stores, so a crash between "
-                "the two steps runs a task again whose result is there",
-                self._terms.worker,
-            )
-
-    def _promises(self) -> dict[str, Any]:
-        durability = self._lane.broker.capabilities.durability.value
-        return {
-            "concurrency": self._terms.concurrency,
-            "durability": durability,
-            "atomic_results": self._lane.atomic,
-        }
-
     # ── the end of it ────────────────────────────────────────────────────────
 
     async def _finish(self) -> None:
@@ -387,9 +322,9 @@ class Shift:
         room = max(0, self._terms.concurrency - self._jobs)
         self._unstarted.extend(runs[room:])
         for run in runs[:room]:
-            self._start(run, _now)
+            self._start(run, now)
 
-    def _start(self, run: Run, spawn: _Spawn) -> None:
+    def _start(self, run: Run, spawn: Spawn) -> None:
         self._jobs += 1
         run.is_started = True
         carrier = spawn(self._runner.run(run), self._loop)
@@ -409,7 +344,7 @@ class Shift:
         if run.is_started:
             self._jobs -= 1
             if self._unstarted:  # not inside this one: tasks that never wait would pile up
-                self._start(self._unstarted.popleft(), _soon)
+                self._start(self._unstarted.popleft(), soon)
 
     def _thread_began(self, run: Run) -> None:
         run.started_ms = self._clock.wall_ms()

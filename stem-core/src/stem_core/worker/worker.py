@@ -26,7 +26,8 @@ from stem_core.producer.vetting import SigningPolicy, policy_of
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
 from stem_core.worker.hangup import hears_hang_ups, reload_keys
 from stem_core.worker.queues import weights_of
-from stem_core.worker.shift import Shift, Terms
+from stem_core.worker.shift import Shift
+from stem_core.worker.terms import Terms
 
 __all__ = ["Worker"]
 
