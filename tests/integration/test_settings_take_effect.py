@@ -33,6 +33,7 @@ from stem_core.model.errors import (
     PluginConflict,
     PluginDisabled,
     PluginError,
+    SignatureMissing,
     StoreUnavailable,
     UnknownScheme,
 )
@@ -702,6 +703,21 @@ def test_the_policy_says_whether_what_nobody_signed_runs(
 
     assert run(main) == place
     assert shop.runs["x"] == (1 if place is None else 0)
+
+
+@shows("STEM_SIGNING_RESULTS")
+def test_a_reader_that_requires_signed_results_refuses_one_that_nobody_signed(
+    deployed: Deployment,
+) -> None:
+    async def main() -> None:
+        stem = deployed.stem()
+        id = await stem.enqueue("hello.print", {"name": "x"})
+        await burst(stem)
+        reader = protected(deployed.stem(STEM_SIGNING_KEYS=NEW, STEM_SIGNING_RESULTS="require"))
+        with pytest.raises(SignatureMissing):
+            await reader.result(id, timeout=5)
+
+    run(main)
 
 
 @shows("STEM_SIGNING_ALGORITHM", "STEM_SIGNING_PUBLIC_KEYS", "STEM_SIGNING_PRIVATE_KEYS")

@@ -23,6 +23,7 @@ from stem_core.model.errors import (
 )
 from stem_core.model.options import TaskOptions
 from stem_core.model.outcome import Record, TaskError
+from stem_core.model.seal import UNSIGNED, Seal
 from stem_core.model.strict_json import (
     JSON,
     MAX_BODY,
@@ -35,7 +36,7 @@ from stem_core.model.strict_json import (
     too_large,
     unwritable,
 )
-from stem_core.model.wire import AnyVersion, WireError, WireRecord
+from stem_core.model.wire import AnyVersion, WireError, WireRecord, WireSeal
 
 __all__ = [
     "JSON",
@@ -302,7 +303,12 @@ def _to_wire_record(record: Record) -> WireRecord:
         started_at_ms=record.started_at_ms,
         finished_at_ms=record.finished_at_ms,
         worker=record.worker,
+        seal=None if record.seal.is_empty else _to_wire_seal(record.seal),
     )
+
+
+def _to_wire_seal(seal: Seal) -> WireSeal:
+    return WireSeal(alg=seal.algorithm, key=seal.key_id, sig=seal.signature)
 
 
 def _to_wire_error(error: TaskError) -> WireError:
@@ -326,6 +332,7 @@ def _from_wire_record(wire: WireRecord) -> Record:
         finished_at_ms=wire.finished_at_ms,
         worker=wire.worker,
         ttl_ms=wire.ttl_ms,
+        seal=(UNSIGNED if wire.seal is None else Seal(wire.seal.alg, wire.seal.key, wire.seal.sig)),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from attrs import field, frozen
 
+from stem_core.model.seal import UNSIGNED, Seal
 from stem_core.model.value import Value
 
 __all__ = [
@@ -111,6 +112,7 @@ class Record(Value, frozen=True, gc=False, kw_only=True):
         enqueued_at_ms, started_at_ms, finished_at_ms: instants; 0 when unknown.
         worker: who settled it; for people.
         ttl_ms: how long the backend keeps it, counted from the save.
+        seal: who vouches for all of it but *ttl_ms*; empty when nobody does.
     """
 
     _hidden: ClassVar[frozenset[str]] = frozenset({"value", "meta"})
@@ -130,6 +132,7 @@ class Record(Value, frozen=True, gc=False, kw_only=True):
     finished_at_ms: int = 0
     worker: str = ""
     ttl_ms: int = 86_400_000
+    seal: Seal = UNSIGNED
 
     def replaces(self, old: Record | None) -> bool:
         """Decide whether this record may take the place of *old*.

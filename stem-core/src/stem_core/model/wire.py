@@ -13,7 +13,7 @@ import msgspec
 
 from stem_core.model.outcome import State
 
-__all__ = ["AnyVersion", "WireError", "WireRecord"]
+__all__ = ["AnyVersion", "WireError", "WireRecord", "WireSeal"]
 
 
 class AnyVersion(msgspec.Struct, gc=False):
@@ -30,6 +30,14 @@ class WireError(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     traceback: str = ""
     attempt: int = 0
     at_ms: int = 0
+
+
+class WireSeal(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A detached signature as it is written; its bytes are Base64."""
+
+    alg: str
+    key: str
+    sig: bytes
 
 
 class WireRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -51,3 +59,4 @@ class WireRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     started_at_ms: int = 0
     finished_at_ms: int = 0
     worker: str = ""
+    seal: WireSeal | None = None

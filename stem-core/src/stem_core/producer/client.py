@@ -343,7 +343,8 @@ class Stem(Resolved):
         """Return what is known about a task, from any process; None for an unknown id."""
         runtime = self._made or self._runtime
         until = runtime.until()
-        return await reading.status_of(await runtime.lane(until), check_id(id), until)
+        lane = await runtime.lane(until)
+        return await reading.status_of(lane, check_id(id), until, check=runtime.check_result)
 
     async def list(
         self,
@@ -408,7 +409,9 @@ class Stem(Resolved):
         return status
 
     async def _read(self, id: str, task: AnyTask | None, timeout: Duration | None) -> Any:
-        record = await reading.wait_for(await self.lane(), id, timeout)
+        runtime = self._made or self._runtime
+        record = await reading.wait_for(await runtime.lane(), id, timeout)
+        runtime.check_result(record)
         value = reading.value_of(record)
         return value if task is None else task.binding.result_from_wire(value)
 

@@ -6,6 +6,7 @@ Rule of this module: it asks and translates. Nothing here changes a task but `ca
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from stem_core.contracts.backend import ResultBackend
@@ -51,18 +52,36 @@ _STATES: Final = {
 # ── status ───────────────────────────────────────────────────────────────────
 
 
-async def status_of(lane: Lane, id: str, until: float | None = None) -> TaskStatus | None:
-    """Return what is known about *id*, or None; not later than *until*."""
+def _believe(record: Record) -> None:
+    """Ask nobody who vouches for *record*."""
+
+
+async def status_of(
+    lane: Lane,
+    id: str,
+    until: float | None = None,
+    *,
+    check: Callable[[Record], None] = _believe,
+) -> TaskStatus | None:
+    """Return what is known about *id*, or None; not later than *until*.
+
+    *check* raises for a terminal record that nobody vouches for.
+    """
     until = lane.until() if until is None else until
     record = await _record(lane, id, until)
     if record is not None and record.state.is_terminal:
+        check(record)
         return recorded(record)
     located = (await lane.lookup([id], until))[0]
     if located is not None:
         return _located(located, await _progress(lane, located, until))
     # It may have ended between the two questions.
     record = await _record(lane, id, until)
-    return None if record is None else recorded(record)
+    if record is None:
+        return None
+    if record.state.is_terminal:
+        check(record)
+    return recorded(record)
 
 
 async def _record(lane: Lane, id: str, until: float | None = None) -> Record | None:

@@ -21,6 +21,7 @@ from stem_core.contracts.signer import Signer
 from stem_core.discovery.host import PluginHost
 from stem_core.model.errors import ConfigError, MissingSetting
 from stem_core.model.options import UNSET, Unset
+from stem_core.model.outcome import Record
 from stem_core.model.settings import StemConfig, check_tls
 from stem_core.model.urls import StemURL
 from stem_core.observe.events import Observers
@@ -29,6 +30,7 @@ from stem_core.producer.lanes import Lanes, Opening
 from stem_core.producer.pipeline import Pipeline
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
+from stem_core.producer.sealing import check_results, verifier
 from stem_core.producer.signing import signer_of
 
 __all__ = [
@@ -93,12 +95,14 @@ class Runtime:
         pipeline: makes and opens messages.
         lanes: carry them.
         observers: are told what happens.
+        check_result: raises for a record that nobody vouches for, where somebody must.
         clock, dice: of everything in it.
     """
 
     pipeline: Pipeline
     lanes: Lanes
     observers: Observers
+    check_result: Callable[[Record], None]
     clock: Clock
     dice: Dice
 
@@ -133,6 +137,7 @@ def build(
     broker = _broker(given.broker, config)
     backend = _backend(given.backend, broker, config, plugins)
     signer = signer_of(given.signer, config, plugins, context)
+    check_results(config.signing_results, signer)
     patience = Patience(deadline_ms=config.publish_deadline_ms, clock=given.clock, dice=given.dice)
     opening = Opening(
         plugins=plugins,
@@ -154,6 +159,7 @@ def build(
         ),
         lanes=Lanes(opening),
         observers=Observers(plugins.observers(info)),
+        check_result=verifier(config.signing_results, signer, config.namespace),
         clock=given.clock,
         dice=given.dice,
     )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from stem_core.contracts.clock import Clock, Dice
-from stem_core.contracts.messages import Message
+from stem_core.contracts.messages import Message, Settlement
 from stem_core.model.codec import encode_value
 from stem_core.model.envelope import Envelope
 from stem_core.model.errors import (
@@ -23,10 +23,12 @@ from stem_core.model.errors import (
     SignatureError,
     SignatureInvalid,
     SignatureMissing,
+    StemError,
     UnsupportedVersion,
 )
-from stem_core.model.outcome import Reason, TaskError
+from stem_core.model.outcome import Reason, Record, TaskError
 from stem_core.model.retry import names_of
+from stem_core.model.value import replace
 from stem_core.producer.context import CURRENT, TaskContext
 from stem_core.worker.admission import admit, park, unknown_task
 from stem_core.worker.decide import Books, decide
@@ -74,8 +76,10 @@ class Runner:
         is_torn_down: Callable[[], bool],
         clock: Clock,
         dice: Dice,
+        seal: Callable[[Record], Record] | None = None,
     ) -> None:
         self._books = books
+        self._seal = seal
         self._park_limit_ms = park_limit_ms
         self._max_payload = max_payload
         self._open_message = open_message
@@ -205,8 +209,21 @@ class Runner:
         run.ended_ms = now_ms = self._clock.wall_ms()
         roll = self._dice.roll() if isinstance(outcome, Failed) else 0.0
         run.settlement = decide(outcome, run, self._books, now_ms=now_ms, roll=roll)
+        if self._seal is not None:
+            run.settlement = self._sealed(run.settlement, self._seal)
         self._conclude(run)
         run.let_go()
+
+    def _sealed(
+        self, settlement: Settlement | None, seal: Callable[[Record], Record]
+    ) -> Settlement | None:
+        if settlement is None or settlement.record is None:
+            return settlement
+        try:
+            return replace(settlement, record=seal(settlement.record))
+        except StemError as error:  # readers decide what a result without a signature is worth
+            _log.error("the result of %s is not signed: %s", settlement.record.id, error)
+            return settlement
 
     def give_up(self, run: Run) -> None:
         """Settle *run*, which was told to end and does not, as what ended it.

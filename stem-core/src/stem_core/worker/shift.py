@@ -21,6 +21,7 @@ from stem_core.model.errors import StoreError
 from stem_core.observe.events import Observers
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
+from stem_core.producer.sealing import sealer
 from stem_core.producer.vouching import ControlReader
 from stem_core.worker.backoff import Backoff, supervised
 from stem_core.worker.decide import Books
@@ -113,6 +114,7 @@ class Shift:
             is_torn_down=lambda: self._is_torn_down,
             clock=clock,
             dice=dice,
+            seal=sealer(config.signing_results, stem.pipeline.signer, config.namespace),
         )
 
     @property

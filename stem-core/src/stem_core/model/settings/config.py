@@ -216,6 +216,13 @@ class StemConfig:
         "`require` one. Without it `require` as soon as there are keys.",
         example="accept",
     )
+    signing_results: Literal["off", "accept", "require"] = setting(
+        "STEM_SIGNING_RESULTS",
+        default="off",
+        help="Whether workers sign results, and readers verify them: `off`, `accept` what nobody "
+        "signed too, or `require` a signature of every success.",
+        example="require",
+    )
     strict: bool = setting(
         "STEM_STRICT",
         default=False,
