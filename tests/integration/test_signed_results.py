@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 from services.server import Server
-from unit.signing.rings import OTHER, Given, an_entry
+from unit.signing.rings import OTHER, SECRET, Given, an_entry
 
 from stem_core import ConfigError, Stem
 from stem_core.contracts.signer import Signer
@@ -20,6 +19,7 @@ from stem_core.model.value import replace
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.sealing import ResultPolicy
 from stem_core.worker.burst import burst
+from stem_signing.keys import Kind
 from stem_signing.signer import KeyringSigner
 
 registry = TaskRegistry()
@@ -46,13 +46,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"memory://{tmp_path.name}"
 
 
-def ring(*kinds: str, data: bytes | None = None) -> Signer:
-    more = {} if data is None else {"data": data}
-    return KeyringSigner(Given([an_entry("one", kind, **more) for kind in kinds]))
+def ring(kind: Kind, data: bytes = SECRET) -> Signer:
+    return KeyringSigner(Given([an_entry("one", kind, data)]))
 
 
-def stem_with(url: str, policy: ResultPolicy, signer: Signer | None, **fields: str) -> Stem:
-    config = evolve(StemConfig(**fields), signing_results=policy)
+def stem_with(
+    url: str, policy: ResultPolicy, signer: Signer | None, namespace: str = "stem"
+) -> Stem:
+    config = StemConfig(namespace=namespace, signing_results=policy)
     return Stem(url, registry=registry, config=config, signer=signer)
 
 
@@ -73,7 +74,7 @@ async def forge(stem: Stem, id: str, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["secret", "private"])
-def test_a_signed_result_is_read_everywhere(url: str, kind: str) -> None:
+def test_a_signed_result_is_read_everywhere(url: str, kind: Kind) -> None:
     async def trial() -> None:
         async with stem_with(url, "require", ring(kind)) as stem:
             id = await one_result(stem)
