@@ -16,7 +16,7 @@ from chaos.shop import BACKEND, DIARY, ID, URL
 from chaos.storing import LEASE_MS
 
 from stem_core import Stem
-from stem_core.contracts.messages import Place
+from stem_core.contracts.messages import Message, Place, PublishStatus
 from stem_core.embedded.sqlite.backend import SqliteResultBackend
 from stem_core.embedded.sqlite.broker import SqliteBroker
 from stem_core.failpoints import VARIABLE
@@ -122,13 +122,17 @@ class Spot:
         is_success = record is not None and record.state is State.SUCCEEDED
         return is_success and self.places(id) == [None]
 
-    def taken_again(self) -> list[tuple[str, int, int]]:
-        """Take what can be had until the leases are over: id, fence and lapses of each."""
+    def taken_again(self, *published: Message) -> list[tuple[str, int, int]]:
+        """Take what can be had until the leases are over: id, fence and lapses of each.
+
+        Before that *published* are published, which nobody may know."""
 
         async def take() -> list[tuple[str, int, int]]:
             broker = await SqliteBroker.connect(self.url)
             try:
-                taken = await broker.fetch(["q"], limit=9, wait_ms=20 * LEASE_MS, worker="v")
+                replies = await broker.publish(published)
+                assert {reply.status for reply in replies} <= {PublishStatus.CREATED}
+                taken = await broker.fetch(["q"], limit=99, wait_ms=20 * LEASE_MS, worker="v")
                 return [(d.message.id, d.receipt.fence, d.lapses) for d in taken]
             finally:
                 await broker.aclose()

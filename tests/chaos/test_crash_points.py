@@ -8,17 +8,30 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chaos.shop import ID
 from chaos.spot import KILLED, Spot
+from chaos.storing import message
 
-from stem_core.contracts.messages import Message, Place, Settlement, SettleStatus
+from stem_core.contracts.messages import (
+    Cancellation,
+    CancelStatus,
+    Extension,
+    Message,
+    Place,
+    PublishStatus,
+    Settlement,
+    SettleStatus,
+)
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.failpoints import NAMES, armed
 from stem_core.model.errors import StoreUnavailable
+from stem_core.model.outcome import State
+from stem_core.testing import FakeClock
 
 ROOT = Path(__file__).parents[2]
 OF_A_WORKER = [
@@ -98,6 +111,45 @@ def test_killed_after_a_settlement_is_committed_all_of_it_is_there(place: Spot):
     assert "m0" not in {id for id, _, _ in place.taken_again()}
 
 
+@case("sqlite.extend.before_commit")
+def test_killed_before_a_lease_is_extended_it_lapses_when_it_would_have(place: Spot):
+    assert place.store("extend", "sqlite.extend.before_commit=kill") == KILLED
+    assert place.taken_again() == [("m0", 2, 1), ("m1", 2, 1)]
+
+
+@case("sqlite.extend.after_commit")
+def test_killed_after_a_lease_is_extended_nobody_else_gets_the_message(place: Spot):
+    assert place.store("extend", "sqlite.extend.after_commit=kill") == KILLED
+    assert place.taken_again() == [("m1", 2, 1)]
+    assert place.places("m0") == [Place.LEASED]
+
+
+@case("sqlite.cancel.before_commit")
+def test_killed_before_a_cancellation_is_committed_all_tasks_wait_on(place: Spot):
+    assert place.store("cancel", "sqlite.cancel.before_commit=kill") == KILLED
+    assert place.places("m0", "m1") == [Place.READY, Place.READY]
+    assert (place.record("m0"), place.record("m1")) == (None, None)
+
+
+@case("sqlite.cancel.after_commit")
+def test_killed_after_a_cancellation_is_committed_all_have_ended_with_a_record(place: Spot):
+    assert place.store("cancel", "sqlite.cancel.after_commit=kill") == KILLED
+    assert place.places("m0", "m1") == [None, None]
+    records = [place.record("m0"), place.record("m1")]
+    assert [record and record.state for record in records] == [State.CANCELLED] * 2
+
+
+@case("sqlite.sweep.before_commit")
+def test_killed_before_a_sweep_is_committed_the_next_one_does_it_again(place: Spot):
+    # The first one comes with the opening, the second when the id of the first message is over.
+    assert place.store("sweep", "sqlite.sweep.before_commit=kill@2") == KILLED
+    last = len(place.diary)
+    assert place.places(f"s{last}-0", f"s{last}-1") == [None, None]  # it came with the sweep
+    fences = {id: fence for id, fence, _ in place.taken_again(message("m0"))}
+    assert fences.keys() >= {"m1", *(f"{id}-1" for id in place.diary)}
+    assert fences["m0"] > 1  # its id is free again, and was not forgotten without its fence
+
+
 @pytest.mark.parametrize(("moment", "there"), [("before", None), ("after", Place.READY)])
 def test_a_publish_that_fails_at_the_store_tells_its_caller(place: Spot, moment, there):
     assert place.store("batch", f"sqlite.publish.{moment}_commit=raise") == 1
@@ -144,6 +196,68 @@ def test_a_claim_that_breaks_off_in_memory_is_whole_or_nothing(moment, there):
         [found] = await broker.lookup(["m"])
         assert found is not None
         assert (found.place, found.fence) == there
+        await broker.aclose()
+
+    asyncio.run(main())
+
+
+@case("memory.extend.before_write", "memory.extend.after_write")
+@pytest.mark.parametrize(("moment", "lease_ms"), [("before", 5_000), ("after", 60_000)])
+def test_an_extension_that_breaks_off_in_memory_is_made_or_not(moment, lease_ms):
+    async def main() -> None:
+        broker = InMemoryBroker(f"extend-{moment}", clock=FakeClock())
+        await broker.publish([Message(id="m", queue="q", task="t", body=b"1", lease_ms=5_000)])
+        [delivery] = await broker.fetch(["q"], limit=1, wait_ms=0, worker="w")
+        with armed(f"memory.extend.{moment}_write=raise"), pytest.raises(StoreUnavailable):
+            await broker.extend([Extension(delivery.receipt, 60_000)])
+        [found] = await broker.lookup(["m"])
+        assert found is not None
+        assert found.lease_ms == lease_ms
+        await broker.aclose()
+
+    asyncio.run(main())
+
+
+@case("memory.cancel.before_write", "memory.cancel.after_write")
+@pytest.mark.parametrize(
+    ("moment", "there", "again"),
+    [
+        ("before", [Place.READY] * 2, CancelStatus.CANCELLED),
+        ("after", [None] * 2, CancelStatus.FINISHED),
+    ],
+)
+def test_a_cancellation_that_breaks_off_in_memory_is_whole_or_nothing(moment, there, again):
+    async def main() -> None:
+        broker, ids = InMemoryBroker(f"cancel-{moment}"), ["m0", "m1"]
+        await broker.publish([Message(id=id, queue="q", task="t", body=b"1") for id in ids])
+        wishes = [Cancellation(id=id) for id in ids]
+        with armed(f"memory.cancel.{moment}_write=raise"), pytest.raises(StoreUnavailable):
+            await broker.cancel(wishes)
+        assert [each and each.place for each in await broker.lookup(ids)] == there
+        assert {each.status for each in await broker.cancel(wishes)} == {again}
+        await broker.aclose()
+
+    asyncio.run(main())
+
+
+@case("memory.sweep.before_write", "memory.sweep.after_write")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_sweep_that_breaks_off_in_memory_is_made_up_for_and_its_verb_can_be_sent_again(moment):
+    async def main() -> None:
+        clock = FakeClock()
+        broker = InMemoryBroker(f"sweep-{moment}", clock=clock)
+        sent = Message(id="m", queue="q", task="t", body=b"1", dedupe_for_ms=1_000)
+        await broker.publish([sent])
+        [delivery] = await broker.fetch(["q"], limit=1, wait_ms=0, worker="w")
+        await broker.settle([Settlement(receipt=delivery.receipt)])
+        clock.advance(timedelta(seconds=2))
+        with armed(f"memory.sweep.{moment}_write=raise"), pytest.raises(StoreUnavailable):
+            await broker.publish([sent])
+        assert await broker.lookup(["m"]) == [None]
+        [reply] = await broker.publish([sent])
+        assert reply.status is PublishStatus.CREATED
+        [delivery] = await broker.fetch(["q"], limit=1, wait_ms=0, worker="w")
+        assert delivery.receipt.fence > 1
         await broker.aclose()
 
     asyncio.run(main())

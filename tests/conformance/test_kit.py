@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ import asyncio, pytest
 from stem_core.contracts.capabilities import Support
 from stem_core.embedded.memory.broker import CAPABILITIES, InMemoryBroker
 from stem_core.embedded.memory.backend import InMemoryResultBackend
+from stem_core.model.errors import StoreUnavailable
 from stem_core.model.value import replace
 from stem_core.testing import BrokerContract, ResultBackendContract, SignerContract, Stage
 from stem_core.testing.contract.verbs import VerbContract
@@ -83,6 +85,19 @@ class OfClosedLoop(InMemoryBroker):
         loop = asyncio.new_event_loop()
         loop.close()
         return await loop.run_in_executor(None, lambda: [])
+
+class Translating(OfClosedLoop):
+    async def lookup(self, ids):
+        try:
+            return await super().lookup(ids)
+        except RuntimeError as error:
+            raise StoreUnavailable("the spool does not answer") from error
+
+def without_its_server():
+    return InMemoryBroker({}["SPOOL"])
+
+async def without_its_server_later():
+    return without_its_server()
 
 class NoAdmin(InMemoryBroker):
     admin = None
@@ -128,6 +143,18 @@ BAD = {
         'given = staticmethod(lambda: OfClosedLoop("c"))',
         "gave a handle whose event loop is not the test's (Event loop is closed)",
     ),
+    "a closed loop behind an error of the store": (
+        'given = staticmethod(lambda: Translating("t"))',
+        "gave a handle whose event loop is not the test's (Event loop is closed)",
+    ),
+    "a factory that raises": (
+        "given = staticmethod(without_its_server)",
+        "the factory that `stem_broker` gives raised KeyError: 'SPOOL' (test_author.py:",
+    ),
+    "an async factory that raises": (
+        "given = staticmethod(without_its_server_later)",
+        "the factory that `stem_broker` gives raised KeyError: 'SPOOL' (test_author.py:",
+    ),
     "a scheme that nobody opens": ('url = "pigeon://x"', "gave pigeon://x, which does not open: "),
     "no URL": ('url = "pigeon"', "gave a URL, which does not open: "),
     "a file that cannot be": ('url = "sqlite:////nowhere/x.db"', "there is no folder /nowhere"),
@@ -160,6 +187,40 @@ def test_what_cannot_be_tested_is_said_in_one_sentence(author: pytest.Pytester) 
     for n, (what, (_, expected)) in enumerate(BAD.items()):
         assert expected in told[f"Test{n}"], what
         assert "\n" not in told[f"Test{n}"].strip().replace("\n  ", " "), what
+
+
+@pytest.mark.parametrize("named", ["by a message", "by an id"])
+def test_a_factory_that_gives_one_store_twice_is_told_so(
+    author: pytest.Pytester, named: str
+) -> None:
+    *chosen, left = {  # two tests each, of which the first leaves something for the second
+        "by a message": ("test_a_created_message", "test_a_held_unique_key", "message"),
+        "by an id": ("test_outcome_and_follow", "test_a_lapsed_lease_that_nobody_took_can", "id"),
+    }[named]
+    broker = f"InMemoryBroker('twice-{left}')"
+    classes = f"class TestTwice(OnBad):\n    given = staticmethod(lambda: {broker})\n"
+    told = told_of(author, classes, " or ".join(chosen))
+    assert re.fullmatch(
+        rf"`stem_broker` gave the store memory:\S+:twice-{left} a second time, and the {left} "
+        r"'\w+' of an earlier test is in it: let the factory give each call a namespace of its own",
+        " ".join(told["TestTwice"].split()),
+    )
+
+
+def test_a_store_that_was_emptied_may_be_given_again(author: pytest.Pytester) -> None:
+    classes = """
+def emptied():
+    broker = InMemoryBroker("emptied")
+    broker.store._begin()
+    broker.store.store_id = "spool"
+    return broker
+
+class TestEmptied(OnBad):
+    given = staticmethod(emptied)
+"""
+    assert (
+        told_of(author, classes, "test_a_created_message or test_a_lapsed_lease_that_nobody") == {}
+    )
 
 
 CLAIMS = {

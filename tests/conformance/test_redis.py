@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 from hypothesis import settings
+from services.redis import RedisServer
 from services.server import Server
 
 from stem_core.plugin import PluginContext, StemURL
 from stem_core.testing import BrokerContract, FakeClock, ResultBackendContract, Stage
 from stem_core.testing.contract.staging import OnBroker
+from stem_core.testing.faults import RESP, FaultProxy
 from stem_core.testing.model.machine import RUN, run_model
 from stem_redis.backend import RedisResultBackend
 from stem_redis.broker import RedisStreamsBroker
@@ -80,6 +83,42 @@ def in_the_servers_time(url: str) -> Callable[[], Awaitable[Stage]]:
             return await kept_by(broker)
 
         return ServerStage(broker, backend, unit_ms=500, leftovers=leftovers, cut=cutting(broker))
+
+    return open_stage
+
+
+def behind(proxy: FaultProxy, url: str) -> Callable[[], Awaitable[Stage]]:
+    """Open fresh namespaces of a server of our own, which is reached through *proxy*."""
+
+    async def open_stage() -> Stage:
+        near = url.replace(StemURL.parse(url).netloc, proxy.netloc)
+        broker, backend = await opened(near, PluginContext(namespace=fresh_name()), None)
+
+        async def used_memory() -> int:
+            told = (await broker.enter().command("INFO", "memory")).decode()
+            return int(told.split("used_memory:")[1].split()[0])
+
+        @asynccontextmanager
+        async def full() -> AsyncIterator[None]:
+            server = broker.enter()
+            await server.command("CONFIG", "SET", "maxmemory", await used_memory() - 100_000)
+            try:
+                yield
+            finally:
+                await server.command("CONFIG", "SET", "maxmemory", 0)
+
+        @asynccontextmanager
+        async def read_only() -> AsyncIterator[None]:
+            server = broker.enter()
+            await server.command("REPLICAOF", "127.0.0.1", "1")
+            try:
+                yield
+            finally:
+                await server.command("REPLICAOF", "NO", "ONE")
+
+        return ServerStage(
+            broker, backend, unit_ms=500, full=full, read_only=read_only, network=proxy
+        )
 
     return open_stage
 
@@ -150,6 +189,32 @@ class TestRetentionInTheServersTime(OnBroker):
     @pytest.fixture
     def stem_broker(self, redis_server: Server) -> object:
         return in_the_servers_time(redis_server.url)
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[RedisServer]:
+    """A server whose settings a test may change."""
+    with RedisServer() as server:
+        yield server
+
+
+class TestTroubleOfTheServer(OnBroker):
+    """What a test can only see on a server that it may spoil: full, read-only, cut off."""
+
+    test_without_room = (
+        BrokerContract.test_a_settlement_without_room_for_what_it_adds_changes_nothing
+    )
+    test_without_writes = BrokerContract.test_a_store_that_takes_no_writes_is_not_healthy
+    test_publish_cut_off = (
+        BrokerContract.test_a_publish_whose_reply_the_network_lost_makes_no_second_message
+    )
+    test_settle_cut_off = BrokerContract.test_a_settlement_whose_reply_the_network_lost_happens_once
+
+    @pytest.fixture
+    def stem_broker(self, own_server: RedisServer) -> Iterator[object]:
+        (home,) = StemURL.parse(own_server.url).hosts
+        with FaultProxy.running(home.name, home.port, dialect=RESP) as proxy:
+            yield behind(proxy, own_server.url)
 
 
 class TestBackendInTheServersTime(ResultBackendContract):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def factory(kind: str, folder: Path) -> Callable[[], Awaitable[Stage]]:
             let_pass=let_pass,
             wall_ms=clock.wall_ms,
             leftovers=None if kind == "memory" else leftovers,
+            full=lambda: setting(store, "max_page_count", "1", "4294967294"),
+            read_only=lambda: setting(store, "query_only", "ON", "OFF"),
         )
         if kind == "two processes":
             apart(stage, lambda: SqliteBroker(a_store(path, clock)))
@@ -64,6 +67,24 @@ def factory(kind: str, folder: Path) -> Callable[[], Awaitable[Stage]]:
 def apart(stage: Stage, make: Callable[[], SqliteBroker]) -> None:
     """Let the siblings of *stage* share nothing with it but the file."""
     stage.broker.sibling = make  # type: ignore[method-assign]
+
+
+@asynccontextmanager
+async def setting(store: SqliteStore, name: str, during: str, after: str) -> AsyncIterator[None]:
+    """Let the writer of *store* work under a setting of SQLite, until it opens the file anew.
+
+    ``max_page_count=1`` means: no page more than there are, as on a full disk. With
+    ``query_only`` a write fails as it would on a file that is read-only.
+    """
+
+    def let(value: str) -> None:
+        store._session.connection("write").execute(f"PRAGMA {name} = {value}").fetchall()
+
+    let(during)
+    try:
+        yield
+    finally:
+        let(after)
 
 
 def kept_in(path: Path) -> list[str]:

@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 UNSORTED = """
 from stem_core.embedded.memory.broker import InMemoryBroker
@@ -44,7 +48,8 @@ def certify(
 
 
 def test_the_verdict_for_people_counts_promises_by_level(tmp_path: Path) -> None:
-    run = certify(tmp_path, "memory://", "--level", "priority", "--level", "delay")
+    given = ("--level", "priority", "--level", "delay", "--jobs", "3")
+    run = certify(tmp_path, "memory://", *given)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert lines[0] == "memory://"
@@ -57,10 +62,10 @@ def test_the_verdict_for_people_counts_promises_by_level(tmp_path: Path) -> None
 
 def test_the_verdict_for_programs_is_one_object(tmp_path: Path) -> None:
     url = "sqlite:///tasks.db?durability=normal"
-    run = certify(tmp_path, url, "--level", "priority", "--json")
+    run = certify(tmp_path, url, "--level", "priority", "--seed", "7", "--json")
     assert run.returncode == 0, run.stderr
     verdict = json.loads(run.stdout)
-    assert (verdict["url"], verdict["certified"]) == (url, True)
+    assert (verdict["url"], verdict["certified"], verdict["seed"]) == (url, True, 7)
     assert verdict["versions"]["stem-core"]
     (level,) = verdict["levels"]
     assert (level["level"], level["verdict"]) == ("priority", "kept")
@@ -68,42 +73,32 @@ def test_the_verdict_for_programs_is_one_object(tmp_path: Path) -> None:
     assert promise["id"] == "FETCH-2"
     assert promise["sentence"].startswith("Order: queues as given")
     assert (promise["verdict"], promise["trials"]) == ("kept", 2)
+    assert (verdict["kind"], verdict["not_run"], level["declaration"]) == ("broker", [], None)
 
 
 def test_a_broken_claim_is_red_and_names_the_promise(tmp_path: Path) -> None:
     (tmp_path / "unsorted.py").write_text(UNSORTED)
     given = ("unsorted://", "--level", "priority")
-    run = certify(tmp_path, *given, STEM_PLUGINS="unsorted")
+    with ThreadPoolExecutor() as pool:  # at once: most of it is waiting
+        prove = partial(certify, tmp_path, *given, STEM_PLUGINS="unsorted")
+        run, as_json = (
+            each.result() for each in [pool.submit(prove), pool.submit(prove, "--json")]
+        )
     assert run.returncode == 1, run.stderr
     assert "broken  FETCH-2  Order: queues as given" in run.stdout
     assert "test_priority_order_holds_under_load" in run.stdout
     assert run.stdout.splitlines()[-1] == "not certified"
-    report = json.loads(certify(tmp_path, *given, "--json", STEM_PLUGINS="unsorted").stdout)
+    report = json.loads(as_json.stdout)
     assert report["certified"] is False
     assert report["levels"][0]["promises"][0]["verdict"] == "broken"
 
 
 def test_a_level_that_was_asked_for_and_is_not_claimed_is_not_certified(tmp_path: Path) -> None:
-    run = certify(tmp_path, "memory://", "--level", "transactional")
+    run = certify(tmp_path, "memory://", "--level", "transactional", "--level", "chaos")
     assert run.returncode == 1
     assert "transactional  not claimed" in run.stdout
-    run = certify(tmp_path, "memory://", "--level", "chaos")
-    assert run.returncode == 1
     assert "chaos          not claimed" in run.stdout
     assert "SETTLE-8      multiprocess" in run.stdout
-
-
-def test_a_file_keeps_its_promises_to_processes_that_are_killed_and_frozen(tmp_path: Path) -> None:
-    given = ("sqlite:///tasks.db?durability=normal", "--level", "chaos", "--seed", "7", "--json")
-    run = certify(tmp_path, *given)
-    assert run.returncode == 0, run.stdout + run.stderr
-    verdict = json.loads(run.stdout)
-    assert verdict["seed"] == 7
-    (level,) = verdict["levels"]
-    assert {each["verdict"] for each in level["promises"]} == {"kept"}
-    assert {"FETCH-4", "PUBLISH-8", "SETTLE-1", "SETTLE-2", "SETTLE-8"} <= {
-        each["id"] for each in level["promises"]
-    }
 
 
 @pytest.mark.parametrize(
@@ -114,6 +109,10 @@ def test_a_file_keeps_its_promises_to_processes_that_are_killed_and_frozen(tmp_p
         (("pigeon://x",), 4, "no broker plugin for URL scheme 'pigeon'"),
         (("memory://", "--backend", "none://"), 4, "opens to no result backend"),
         (("sqlite:////nowhere/x.db",), 5, "there is no folder /nowhere"),
+        (("memory://", "--verifier", "none://"), 2, "memory:// is no signer"),
+        (("hmac-sha256+env://", "--backend", "memory://"), 2, "is a signer, and --backend"),
+        (("none://",), 4, "none:// opens to no signer"),
+        (("hmac-sha256+env://",), 4, "STEM_SIGNING_KEYS"),
     ],
 )
 def test_what_cannot_be_certified_ends_with_its_own_code(
@@ -148,3 +147,33 @@ def test_a_broker_that_takes_the_process_down_is_no_verdict(tmp_path: Path) -> N
     assert run.returncode == 1
     assert "certified" not in run.stdout
     assert "the conformance kit ended after" in run.stderr
+
+
+# ── signers ──────────────────────────────────────────────────────────────────
+
+
+def ring(folder: Path, name: str, kind: str, data: bytes) -> str:
+    """Write a key file with one key; return the URL of its signer."""
+    file = folder / f"{name}.toml"
+    file.write_text(f'[keys.one]\n{kind} = "{b64encode(data).decode()}"\n')
+    file.chmod(0o600)
+    return f"ed25519+file://{file}"
+
+
+def test_a_signer_is_proven_with_one_that_can_only_verify(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    signer = ring(tmp_path, "private", "private", key.private_bytes_raw())
+    verifier = ring(tmp_path, "public", "public", key.public_key().public_bytes_raw())
+    run = certify(tmp_path, signer, "--verifier", verifier)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[:2] == [signer, "  core           4 promises kept"]
+    assert lines[-1] == "certified: core"
+
+
+def test_without_a_verifier_the_verdict_names_what_was_not_run(tmp_path: Path) -> None:
+    signer = ring(tmp_path, "private", "private", Ed25519PrivateKey.generate().private_bytes_raw())
+    run = certify(tmp_path, signer)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[1].endswith("3 promises kept, 1 not run")
+    assert run.stdout.splitlines()[-1] == "certified: core (except: SIGN-2 not run)"

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from stem_core.contracts.admin import LocatedPage
+from leaky.bounded import BoundedAdmin, BoundedBroker
+
+from stem_core.contracts.admin import Health, LocatedPage
 from stem_core.contracts.messages import (
     ACK,
     Cancellation,
@@ -35,7 +37,6 @@ from stem_core.contracts.messages import (
     SettleStatus,
 )
 from stem_core.embedded.memory.admin import MemoryAdmin
-from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.embedded.memory.store import MemoryStore
 from stem_core.model.value import replace
 
@@ -45,7 +46,7 @@ _sent: WeakKeyDictionary[MemoryStore, dict[str, Message]] = WeakKeyDictionary()
 _given: WeakKeyDictionary[MemoryStore, dict[str, Delivery]] = WeakKeyDictionary()
 
 
-class Bug(InMemoryBroker):
+class Bug(BoundedBroker):
     """One thing that is wrong.
 
     Attributes:
@@ -332,6 +333,17 @@ class ReleaseCountsAnAttempt(Bug):
         )
 
 
+class FollowUpsDroppedWhenFull(Bug):
+    """Where there is no room for what is to come next, the rest is done without it."""
+
+    breaks = "SETTLE-10"
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
+        if "full" in self.troubles:
+            settlements = [replace(each, follow_ups=()) for each in settlements]
+        return await super().settle(settlements)
+
+
 class SettledTwice(Bug):
     """A settlement that is sent again counts as done again."""
 
@@ -374,6 +386,21 @@ class CancelIgnored(Bug):
             else Cancelled(CancelStatus.UNKNOWN)
             for f in found
         ]
+
+
+class _Cheerful(BoundedAdmin):
+    async def health(self) -> Health:
+        return await MemoryAdmin.health(self)
+
+
+class ReplicaIsHealthy(Bug):
+    """Health is asked by a ping, which a replica answers."""
+
+    breaks = "ADMIN-9"
+
+    @property
+    def admin(self) -> MemoryAdmin:
+        return _Cheerful(self)
 
 
 class _Careless(MemoryAdmin):
@@ -421,8 +448,8 @@ BUGS: dict[str, type[Bug]] = {_name_of(kind): kind for kind in _all()}
 """All of them by name, such as ``no-fence``."""
 
 
-def leaky(*bugs: str) -> type[InMemoryBroker]:
+def leaky(*bugs: str) -> type[BoundedBroker]:
     """Return a broker with *bugs*; without any it is sound."""
     if not bugs:
-        return InMemoryBroker
+        return BoundedBroker
     return type("LeakyBroker", tuple(BUGS[bug] for bug in bugs), {})

@@ -11,8 +11,9 @@ from typing import Any
 from attrs import frozen
 from leaky.bugs import BUGS, leaky
 
+from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import InMemoryBroker
-from stem_core.plugin import BrokerSpec, ConfigError, PluginContext, StemURL, hookimpl
+from stem_core.plugin import BackendSpec, BrokerSpec, ConfigError, PluginContext, StemURL, hookimpl
 
 STEM_PLUGIN_API = (1, 0)
 
@@ -40,6 +41,29 @@ class LeakyBroker:
         if unknown := [name for name in names if name not in BUGS]:
             raise ConfigError(f"bugs={unknown[0]}: there is no such bug", way_out=", ".join(BUGS))
         return leaky(*names)("leaky", namespace=context.namespace, clock=context.clock)
+
+
+class LeakyBackend:
+    """Opens the results beside it, in which nothing is wrong."""
+
+    @classmethod
+    async def open(
+        cls, url: StemURL, options: LeakyOptions, context: PluginContext
+    ) -> InMemoryResultBackend:
+        """Open *url* for Stem."""
+        return InMemoryResultBackend("leaky", namespace=context.namespace, clock=context.clock)
+
+
+@hookimpl
+def stem_register_backends() -> Sequence[Any]:
+    """Its results."""
+    return [
+        BackendSpec(
+            schemes=("leaky",),
+            factory="leaky.plugin:LeakyBackend",
+            options="leaky.plugin:LeakyOptions",
+        )
+    ]
 
 
 @hookimpl

@@ -16,9 +16,11 @@ import pytest
 from leaky.bugs import BUGS, leaky
 
 from stem_core.embedded.memory.backend import InMemoryResultBackend
+from stem_core.embedded.memory.broker import CAPABILITIES
 from stem_core.embedded.memory.store import MemoryStore
 from stem_core.testing import AdminContract, BrokerContract, FakeClock, Stage
 from stem_core.testing.contract import staging
+from stem_core.testing.contract.claims import declared
 from stem_core.testing.contract.promise import terms_of
 
 _numbers = itertools.count()
@@ -36,7 +38,14 @@ def factory(*bugs: str) -> Callable[[], Stage]:
 
         broker = leaky(*bugs)(name, clock=clock)
         backend = InMemoryResultBackend(name, clock=clock)
-        stage = Stage(broker, backend, let_pass, clock.wall_ms)
+        stage = Stage(
+            broker,
+            backend,
+            let_pass,
+            clock.wall_ms,
+            full=lambda: broker.in_trouble("full"),
+            read_only=lambda: broker.in_trouble("read-only"),
+        )
         MemoryStore.forget(name)
         return stage
 
@@ -65,7 +74,7 @@ def verdict(test: Callable[[object], None], stages: Callable[[], Stage]) -> Base
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_kit_finds_the_bug_by_the_promise_that_it_breaks(bug: str, monkeypatch: Any):
-    monkeypatch.setattr(staging, "_PATIENCE_S", 2)  # nobody comes: no need to wait a minute
+    monkeypatch.setattr(staging, "_PATIENCE_WITHOUT_TIME_S", 2)  # nobody comes: no need to wait
     tests = list(about(BUGS[bug].breaks))
     assert any(verdict(test, factory(bug)) for test in tests), f"{bug} goes unseen"
 
@@ -80,22 +89,57 @@ def test_without_bugs_the_same_tests_pass(promise: str):
 class TestSound(BrokerContract):
     """With all bugs off the broker keeps every promise."""
 
+    claims = declared(CAPABILITIES)
+
     @pytest.fixture
     def stem_broker(self) -> object:
         return factory()
 
 
-@pytest.mark.parametrize(("url", "code"), [("leaky://", 0), ("leaky://?bugs=no-fence", 1)])
-def test_certify_names_the_promise_that_a_plugin_breaks(url: str, code: int):
+# ── by URL, as a stranger's plugin is ────────────────────────────────────────
+
+
+def certifying(*given: str) -> subprocess.Popen[str]:
+    """Start to certify, in a process that knows the plugin."""
     here = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-m", "stem_core", "certify", url, "--level", "lease", "--json"],
+    return subprocess.Popen(
+        [sys.executable, "-m", "stem_core", "certify", *given, "--json"],
         env={**os.environ, "STEM_PLUGINS": "leaky.plugin", "PYTHONPATH": here},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
     )
-    assert done.returncode == code, done.stderr
-    (lease,) = (each for each in json.loads(done.stdout)["levels"] if each["level"] == "lease")
-    broken = {each["id"] for each in lease["promises"] if each["verdict"] == "broken"}
-    assert broken == ({"SETTLE-2"} if code else set())
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    """Return the exit code of *process*, and what it has certified."""
+    try:
+        said, errors = process.communicate(timeout=150)
+    finally:
+        process.kill()
+    assert said, errors
+    return process.returncode, json.loads(said)
+
+
+def ids_of(certificate: dict[str, Any], verdict: str) -> set[str]:
+    """The promises of *certificate* with that *verdict*."""
+    promises = [each for level in certificate["levels"] for each in level["promises"]]
+    return {each["id"] for each in promises if each["verdict"] == verdict}
+
+
+def test_with_all_bugs_off_it_is_certified_on_every_level_that_it_declares() -> None:
+    code, certificate = ended(certifying("leaky://", "--jobs", "3"))
+    assert (code, certificate["certified"]) == (0, True), certificate
+    verdicts = {each["level"]: each["verdict"] for each in certificate["levels"]}
+    assert verdicts == {
+        **dict.fromkeys(("core", "lease", "delay", "priority", "dedupe"), "kept"),
+        **dict.fromkeys(("transactional", "chaos"), "not claimed"),
+    }
+    assert {bug.breaks for bug in BUGS.values()} <= ids_of(certificate, "kept")
+    assert not ids_of(certificate, "broken")
+
+
+def test_certify_names_the_promise_that_a_plugin_breaks() -> None:
+    given = ("leaky://?bugs=no-fence", "--level", "lease", "--jobs", "3")
+    code, certificate = ended(certifying(*given))
+    assert (code, ids_of(certificate, "broken")) == (1, {"SETTLE-2"})

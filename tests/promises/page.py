@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from chaos.report import replaced
 
-from stem_core.cli.verdicts import DECLARATION, LEVELS
+from stem_core.cli.verdicts import LEVELS
 
 __all__ = ["BEGIN", "END", "rendered", "written"]
 
@@ -21,6 +21,7 @@ Certificate = Mapping[str, Any]
 
 _WORST_FIRST: Final = ("broken", "kept", "not run", "not claimed")
 _NOBODY: Final = "not run"
+_OF_SIGNERS: Final = ("SIGN-", "VERIFY-")
 
 
 def written(page: str, part: str) -> str:
@@ -33,17 +34,21 @@ def rendered(
     sentences: Mapping[str, str],
     absent: Mapping[str, str],
     header: Mapping[str, str],
+    signers: Mapping[str, Certificate],
 ) -> str:
     """Return the generated part.
 
     *sentences* are all promises there are, by id; *absent* says of each store without a
-    certificate why it has none.
+    certificate why it has none; *signers* have a table of their own.
     """
+    of_signers = {id: sentences[id] for id in sentences if id.startswith(_OF_SIGNERS)}
+    of_stores = {id: sentences[id] for id in sentences if id not in of_signers}
     parts = [
         "\n".join(f"- {name}: {value}" for name, value in header.items()),
         _table(["level", *certificates], _levels(certificates)),
-        _table(["promise", "in words", *certificates], _promises(certificates, sentences)),
-        "Left out:\n\n" + "\n".join(_left_out(certificates, sentences, absent)),
+        _table(["promise", "in words", *certificates], _promises(certificates, of_stores)),
+        _table(["promise", "in words", *signers], _promises(signers, of_signers)),
+        "Left out:\n\n" + "\n".join(_left_out({**certificates, **signers}, absent)),
     ]
     told = "\n\n".join(parts)
     return f"{BEGIN}\n{told}\n{END}"
@@ -65,7 +70,7 @@ def _level(certificate: Certificate, name: str) -> str:
     ids = [each["id"] for each in level["promises"] if each["verdict"] == verdict]
     if verdict == "broken":
         return f"broken: {', '.join(ids)}"
-    return f"kept: {len(set(ids) - {DECLARATION})}" if verdict == "kept" else verdict
+    return f"kept: {len(ids)}" if verdict == "kept" else verdict
 
 
 def _promises(
@@ -91,26 +96,21 @@ def _order(id: str) -> tuple[str, int]:
 
 
 def _verdict(on_levels: Sequence[Certificate]) -> str:
-    """Return what became of a promise on all its levels together, with the tests that ran."""
+    """Return what became of a promise on all its levels together, with the tests that ran, and
+    how many could not."""
     given = {each["verdict"] for each in on_levels}
     verdict = next((word for word in _WORST_FIRST if word in given), _NOBODY)
     trials = sum(each["trials"] for each in on_levels)
-    return f"{verdict}, {trials}" if trials else verdict
+    not_run = sum(len(each["not_run"]) for each in on_levels)
+    others = f"; {not_run} not run" if not_run else ""
+    return f"{verdict}, {trials}{others}" if trials else verdict
 
 
-def _left_out(
-    certificates: Mapping[str, Certificate],
-    sentences: Mapping[str, str],
-    absent: Mapping[str, str],
-) -> Iterator[str]:
+def _left_out(certificates: Mapping[str, Certificate], absent: Mapping[str, str]) -> Iterator[str]:
     yield from (f"- **{name}**: not run. {why}" for name, why in absent.items())
     for name, certificate in certificates.items():
         for why, ids in _reasons(certificate).items():
             yield f"- **{name}**, {why}: {', '.join(ids)}"
-    tried = {id for certificate in certificates.values() for id in _by_id(certificate)}
-    if others := sorted(set(sentences) - tried, key=_order):
-        why = "`stem certify` proves brokers and results"
-        yield f"- **signers**, not run, {why}: {', '.join(others)}"
 
 
 def _reasons(certificate: Certificate) -> Mapping[str, Sequence[str]]:
@@ -118,7 +118,9 @@ def _reasons(certificate: Certificate) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for level in certificate["levels"]:
         for promise in level["promises"]:
-            if promise["why"]:
-                why = f"{level['level']}, {promise['verdict']}, {promise['why']}"
-                found[why].append(promise["id"])
+            reasons = {f"{promise['verdict']}, {promise['why']}"} if promise["why"] else set()
+            if promise["verdict"] == "kept":
+                reasons = {f"not wholly run, {each['why']}" for each in promise["not_run"]}
+            for reason in sorted(reasons):
+                found[f"{level['level']}, {reason}"].append(promise["id"])
     return found

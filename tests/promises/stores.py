@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from attrs import frozen
+from services import postgres, redis
+from services.server import GivenServer, Server
 
-__all__ = ["STORES", "Store"]
+__all__ = ["SIGNERS", "STORES", "Store"]
+
+Servers = Callable[[], AbstractContextManager[Server | GivenServer]]
 
 
 @frozen
@@ -16,22 +23,35 @@ class Store:
 
     Attributes:
         url: relative to a folder that is empty when the proof begins; empty for a server.
-        variable: of the environment, which names the server; it wins over *url*.
+        servers: gives what can serve it, the best first; `services` says which those are.
+        scheme: by which its plugin opens it.
     """
 
     name: str
     url: str = ""
-    variable: str = ""
+    servers: Servers | None = None
+    scheme: str = ""
 
-    def found(self, environment: Mapping[str, str]) -> str:
-        """Return the URL to prove; empty when nobody says where the server is."""
-        return environment.get(self.variable, "") or self.url
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Give the URL to prove; a server runs meanwhile."""
+        if self.servers is None:
+            yield self.url
+            return
+        with self.servers() as server:
+            if self.scheme == "postgresql":
+                migrate = [sys.executable, "-m", "stem_core", "migrate", "up", server.url]
+                subprocess.run(migrate, check=True, stdout=subprocess.DEVNULL)
+            yield server.url
 
 
 STORES: Final = (
-    Store("memory", "memory://"),
-    Store("sqlite", "sqlite:///tasks.db"),
-    Store("redis", variable="STEM_TEST_REDIS_URL"),
-    Store("postgres", variable="STEM_TEST_POSTGRES_URL"),
+    Store("memory", "memory://", scheme="memory"),
+    Store("sqlite", "sqlite:///tasks.db", scheme="sqlite"),
+    Store("redis", servers=redis.available, scheme="redis"),
+    Store("postgres", servers=postgres.available, scheme="postgresql"),
 )
 """The columns of the page, in order."""
+
+SIGNERS: Final = ("ed25519", "hmac-sha256")
+"""The columns of its second table."""

@@ -19,8 +19,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from promises.page import rendered, written
-from promises.stores import STORES, Store
+from promises.stores import SIGNERS, STORES, Store
 
+from stem_core.discovery.host import PluginHost
 from stem_core.testing.contract.promise import sentences
 
 _VERDICTS = (0, 1)
@@ -30,31 +31,54 @@ _VERDICTS = (0, 1)
 def main(page: Path) -> int:
     """Write the generated part of *page*; return 1 if a promise is broken."""
     seed = random.SystemRandom().randrange(1, 1 << 32)
-    urls = {store: store.found(os.environ) for store in STORES}
-    certificates = {store.name: certified(store, url, seed) for store, url in urls.items() if url}
-    absent = {
-        store.name: f"{store.variable} names no server." for store, url in urls.items() if not url
-    }
-    part = rendered(certificates, sentences(), absent, header(certificates, seed))
+    here = [store for store in STORES if is_built(store)]
+    absent = {store.name: "Its broker is not built yet." for store in STORES if store not in here}
+    certificates = {store.name: of_store(store, seed) for store in here}
+    signers = {algorithm: of_signer(algorithm, seed) for algorithm in SIGNERS}
+    part = rendered(certificates, sentences(), absent, header(certificates, seed), signers)
     page.write_text(written(page.read_text("utf-8"), part), "utf-8")
     print(f"{page} is written")
-    return int(not all(each["certified"] for each in certificates.values()))
+    every = [*certificates.values(), *signers.values()]
+    return int(not all(each["certified"] for each in every))
 
 
-def certified(store: Store, url: str, seed: int) -> dict[str, Any]:
-    """Return what `stem certify` says of *store*."""
-    print(f"{store.name} …", flush=True)
+def is_built(store: Store) -> bool:
+    """Say whether a plugin opens *store*."""
+    return PluginHost().offers("broker", store.scheme)
+
+
+def of_store(store: Store, seed: int) -> dict[str, Any]:
+    """Return the certificate of *store*, in a folder and on a server of its own."""
+    with store.running() as url, TemporaryDirectory() as folder:
+        return certified(store.name, folder, url, "--seed", str(seed))
+
+
+def of_signer(algorithm: str, seed: int) -> dict[str, Any]:
+    """Return the certificate of a signer with a new key, and one that has its public half."""
     with TemporaryDirectory() as folder:
-        run = subprocess.run(
-            [sys.executable, "-m", "stem_core", "certify", url, "--seed", str(seed), "--json"],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        keys, public = Path(folder) / "keys.toml", Path(folder) / "public.toml"
+        stem(folder, "keys", "generate", str(keys), "--algorithm", algorithm)
+        given = [f"{algorithm}+file://{keys}", "--seed", str(seed)]
+        if algorithm == "ed25519":
+            public.write_text(stem(folder, "keys", "public", "--file", str(keys)).stdout)
+            given += ["--verifier", f"{algorithm}+file://{public}"]
+        return certified(algorithm, folder, *given)
+
+
+def certified(name: str, folder: str, *given: str) -> dict[str, Any]:
+    """Return what `stem certify` says of *given*."""
+    print(f"{name} …", flush=True)
+    run = stem(folder, "certify", *given, "--json")
     if run.returncode not in _VERDICTS or not run.stdout:
-        raise SystemExit(f"{store.name}: no verdict; the page stays as it is")
+        raise SystemExit(f"{name}: no verdict; the page stays as it is")
     verdict: dict[str, Any] = json.loads(run.stdout)
     return verdict
+
+
+def stem(folder: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program in *folder*."""
+    command = [sys.executable, "-m", "stem_core", *words]
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
 def header(certificates: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, str]:

@@ -44,5 +44,22 @@ def test_a_level_counts_its_own_trials_and_one_without_any_was_not_run() -> None
 def test_a_trial_of_no_promise_is_about_what_is_declared() -> None:
     line = {"test": "t", "ids": [], "level": "core", "verdict": "broken", "why": "lacks it"}
     (core,) = judge([Trial.of(line)], SENTENCES, ["core"])
-    assert core.promises[0].id == DECLARATION
-    assert core.promises[0].to_json()["failures"] == [{"test": "t", "why": "lacks it"}]
+    assert core.promises == ()
+    assert (core.verdict, core.declaration) == ("broken", core.broken[0])
+    assert core.broken[0].id == DECLARATION
+    told = core.to_json()
+    assert told["declaration"]["failures"] == [{"test": "t", "why": "lacks it"}]
+
+
+def test_what_is_declared_counts_as_no_promise() -> None:
+    declared = Trial("test_it", (DECLARATION,), "core", "kept")
+    (core,) = judge([trial("FETCH-1"), declared], SENTENCES, ["core"])
+    assert [each.id for each in core.of("kept")] == ["FETCH-1"]
+
+
+def test_a_promise_of_which_a_test_was_not_run_is_kept_in_part() -> None:
+    left_out = trial("FETCH-1", verdict="not run", why="it needs room")
+    trials = [trial("FETCH-1"), left_out, trial("FETCH-2", verdict="not run")]
+    (core,) = judge(trials, SENTENCES, ["core"])
+    assert [each.id for each in core.in_part] == ["FETCH-1"]
+    assert core.in_part[0].to_json()["not_run"] == [{"test": "test_it", "why": "it needs room"}]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import click
+from attrs import frozen
 
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.extensions import plugin_host
 from stem_core.cli.parameters import argument, json_option, option
 from stem_core.cli.proving import Kit, refuse_without_kit
 from stem_core.cli.terminal import Paint, Progress, Shade, count_of, visible
-from stem_core.cli.verdicts import LEVELS, Kept, LevelVerdict, Trial, judge
+from stem_core.cli.verdicts import LEVELS, Kept, LevelVerdict, PromiseVerdict, Trial, judge
 from stem_core.cli.version import versions
 from stem_core.contracts.hookspecs import PluginContext
 from stem_core.model.errors import ConfigError
@@ -24,6 +26,8 @@ from stem_core.model.settings import StemConfig
 from stem_core.model.urls import StemURL
 
 __all__ = ["certify"]
+
+Kind = Literal["broker", "signer"]
 
 _SHADES: Final[dict[Kept, Shade]] = {
     "kept": "good",
@@ -33,7 +37,7 @@ _SHADES: Final[dict[Kept, Shade]] = {
 }
 
 
-@click.command(short_help="Prove that a broker keeps its promises.")
+@click.command(short_help="Prove that a broker, or a signer, is sound.")
 @argument("url", envvar="STEM_BROKER_URL")
 @option(
     "--backend",
@@ -41,6 +45,13 @@ _SHADES: Final[dict[Kept, Shade]] = {
     variable="STEM_CERTIFY_BACKEND",
     default="",
     help="The result backend to prove with it; the broker's own if not given.",
+)
+@option(
+    "--verifier",
+    metavar="URL",
+    variable="STEM_CERTIFY_VERIFIER",
+    default="",
+    help="For a signer: one that knows its key and can only verify, to be proven with it.",
 )
 @option(
     "--level",
@@ -58,11 +69,26 @@ _SHADES: Final[dict[Kept, Shade]] = {
     metavar="N",
     help="Draw the moments of kills from this seed, to see a failure again.",
 )
+@option(
+    "--jobs",
+    variable="STEM_CERTIFY_JOBS",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    default=1,
+    help="Share the tests among N processes: most of them wait for time to pass. Much more than "
+    "the machine has cores makes late what must not be.",
+)
 @json_option("CERTIFY")
 def certify(
-    url: str, backend: str, levels: Sequence[str], seed: int | None, as_json: bool
+    url: str,
+    backend: str,
+    verifier: str,
+    levels: Sequence[str],
+    seed: int | None,
+    jobs: int,
+    as_json: bool,
 ) -> ExitCode:
-    """Prove that the broker at URL keeps what its contract promises.
+    """Prove that the broker, or the signer, at URL keeps what its contract promises.
 
     Runs the conformance kit against it, in real time: it takes one or two minutes. What the
     broker does not declare is listed as not claimed. Each test works in a namespace of its
@@ -72,44 +98,112 @@ def certify(
     URL can also be given as STEM_BROKER_URL. Needs pip install "stem-core[testing]".
 
     Exit code 0 if every promise that is claimed is kept, 1 if one is broken, or if a
-    --level that was asked for is not claimed or was not run.
+    --level that was asked for is not claimed or was not run. What needs more than a URL to
+    be tried is named beside the verdict.
     """
     refuse_without_kit()
-    broker, results = StemURL.parse(url), StemURL.parse(backend) if backend else None
-    asyncio.run(_try_to_open(broker, results))
+    subject = _subject(url, backend, verifier)
+    subject.try_to_open()
     seed = seed or random.SystemRandom().randrange(1, 1 << 32)
-    kit = Kit(urls={"broker": url, "backend": backend}, levels=levels, seed=seed)
-    verdicts = _proven(kit, levels)
+    kit = Kit(urls=subject.urls, levels=levels, seed=seed, jobs=jobs)
+    verdicts = _proven(kit, levels or subject.levels)
     is_certified = _is_certified(verdicts, levels)
     if as_json:
         facts = {
-            "url": broker.redacted(),
-            "backend": results.redacted() if results else "",
+            "url": subject.shown,
+            "kind": subject.kind,
+            **{what: _redacted(given) for what, given in subject.beside.items()},
             "certified": is_certified,
+            "not_run": list(_exceptions(verdicts)),
             "seed": seed,
             "versions": versions(),
             "levels": [verdict.to_json() for verdict in verdicts],
         }
         click.echo(json.dumps(facts, indent=2))
     else:
-        shown = "\n".join(_told(broker.redacted(), verdicts, is_certified, Paint.of(sys.stdout)))
-        click.echo(shown)
+        click.echo("\n".join(_told(subject.shown, verdicts, is_certified, Paint.of(sys.stdout))))
     return ExitCode.OK if is_certified else ExitCode.FAILED
 
 
-async def _try_to_open(broker: StemURL, backend: StemURL | None) -> None:
-    """Open and close what is to be proven, or say why that is not possible."""
+# ── what is to be proven ─────────────────────────────────────────────────────
+
+
+@frozen(kw_only=True)
+class _Subject:
+    """What is proven, a ``broker`` or a ``signer``, and the URLs that were given beside it."""
+
+    kind: Kind
+    url: str
+    beside: Mapping[str, str]
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """By what the kit calls them."""
+        return {self.kind: self.url, **self.beside}
+
+    @property
+    def levels(self) -> Sequence[str]:
+        """The levels on which there is something to prove."""
+        return LEVELS if self.kind == "broker" else LEVELS[:1]
+
+    @property
+    def shown(self) -> str:
+        """The URL without its secrets."""
+        return _redacted(self.url)
+
+    def try_to_open(self) -> None:
+        """Open and close what is to be proven, or say why that is not possible."""
+        if self.kind == "signer":
+            for name, url in self.urls.items():
+                _try_signer(url, "URL" if name == "signer" else "--verifier")
+        else:
+            asyncio.run(_try_broker(self.url, self.beside["backend"]))
+
+
+def _subject(url: str, backend: str, verifier: str) -> _Subject:
+    """Take *url* for a signer's if nobody else opens it and a signer does."""
+    host, scheme = plugin_host(), StemURL.parse(url).scheme
+    if host.offers("signer", scheme) and not host.offers("broker", scheme):
+        if backend:
+            raise click.UsageError(
+                f"{_redacted(url)} is a signer, and --backend belongs to a broker."
+            )
+        return _Subject(kind="signer", url=url, beside={"verifier": verifier})
+    if verifier:
+        raise click.UsageError(f"{_redacted(url)} is no signer, and --verifier belongs to one.")
+    return _Subject(kind="broker", url=url, beside={"backend": backend})
+
+
+def _redacted(url: str) -> str:
+    return StemURL.parse(url).redacted() if url else ""
+
+
+def _try_signer(url: str, name: str) -> None:
+    if not url:
+        return
+    context = PluginContext(role="signer", environment=dict(os.environ))
+    if plugin_host().open_signer(StemURL.parse(url), context) is None:
+        raise ConfigError(
+            f"{_redacted(url)} opens to no signer, and {name} is to prove one",
+            way_out="Name one that signs, such as hmac-sha256+env://.",
+        )
+
+
+async def _try_broker(broker: str, backend: str) -> None:
     host, tls = plugin_host(), StemConfig.from_environment(require_broker=False).tls
     context = PluginContext(namespace="kit-probe", tls=tls)
-    await (await host.open_broker(broker, context)).aclose()
-    if backend is not None:
-        opened = await host.open_backend(backend, context)
+    await (await host.open_broker(StemURL.parse(broker), context)).aclose()
+    if backend:
+        opened = await host.open_backend(StemURL.parse(backend), context)
         if opened is None:
             raise ConfigError(
-                f"{backend.redacted()} opens to no result backend, and --backend is to prove one",
+                f"{_redacted(backend)} opens to no result backend, and --backend is to prove one",
                 way_out="Leave --backend out to prove the broker's own.",
             )
         await opened.aclose()
+
+
+# ── what came of it ──────────────────────────────────────────────────────────
 
 
 def _proven(kit: Kit, levels: Sequence[str]) -> tuple[LevelVerdict, ...]:
@@ -127,12 +221,24 @@ def _proven(kit: Kit, levels: Sequence[str]) -> tuple[LevelVerdict, ...]:
             progress.show(len(trials), trials[-1].test.removeprefix("test_").replace("_", " "))
     finally:
         progress.end()
-    return judge(trials, sentences, levels or LEVELS)
+    return judge(trials, sentences, levels)
 
 
 def _is_certified(verdicts: Sequence[LevelVerdict], asked_for: Sequence[str]) -> bool:
     kept = all(verdict.verdict == "kept" for verdict in verdicts if verdict.level in asked_for)
     return kept and not any(verdict.verdict == "broken" for verdict in verdicts)
+
+
+def _exceptions(verdicts: Sequence[LevelVerdict]) -> Iterator[dict[str, Any]]:
+    """Say what was not tried, or not wholly, on levels that are certified."""
+    for verdict in verdicts:
+        for promise in (*verdict.of("not run"), *verdict.in_part):
+            yield {
+                "id": promise.id,
+                "level": verdict.level,
+                "in_part": promise.is_in_part,
+                "why": _reasons(promise),
+            }
 
 
 # ── for people ───────────────────────────────────────────────────────────────
@@ -145,23 +251,37 @@ def _told(
     yield from (f"  {verdict.level:<13}  {_summary(verdict, paint)}" for verdict in verdicts)
     yield from _broken(verdicts, paint)
     yield from _left_out(verdicts)
-    kept = ", ".join(verdict.level for verdict in verdicts if verdict.verdict == "kept")
     yield ""
-    yield paint(f"certified: {kept}", "good") if is_certified else paint("not certified", "bad")
+    yield paint(_certified(verdicts), "good") if is_certified else paint("not certified", "bad")
+
+
+def _certified(verdicts: Sequence[LevelVerdict]) -> str:
+    kept = [verdict for verdict in verdicts if verdict.verdict == "kept"]
+    exceptions = list(_exceptions(kept))
+    parts = [
+        f"{', '.join(ids)} {what}"
+        for is_in_part, what in ((False, "not run"), (True, "not wholly run"))
+        if (ids := [each["id"] for each in exceptions if each["in_part"] is is_in_part])
+    ]
+    but = f" (except: {'; '.join(parts)})" if parts else ""
+    return f"certified: {', '.join(verdict.level for verdict in kept)}{but}"
 
 
 def _summary(verdict: LevelVerdict, paint: Paint) -> str:
     parts = []
     if verdict.of("kept"):
         parts.append(f"{count_of(len(verdict.of('kept')), 'promise')} kept")
+    if verdict.verdict == "broken" and not verdict.of("broken"):
+        parts.append("what is declared is not there")
     if verdict.of("broken"):
         parts.append(f"{len(verdict.of('broken'))} broken")
+    if parts and verdict.of("not run"):
+        parts.append(f"{len(verdict.of('not run'))} not run")
     return paint(", ".join(parts) or verdict.verdict, _SHADES[verdict.verdict])
 
 
 def _broken(verdicts: Sequence[LevelVerdict], paint: Paint) -> Iterator[str]:
-    broken = [promise for verdict in verdicts for promise in verdict.of("broken")]
-    for promise in broken:
+    for promise in (each for verdict in verdicts for each in verdict.broken):
         yield ""
         yield f"{paint('broken', 'bad')}  {promise.id}  {promise.sentence}"
         for failure in promise.failures:
@@ -177,3 +297,12 @@ def _left_out(verdicts: Sequence[LevelVerdict]) -> Iterator[str]:
             yield ""
             yield word
             yield from (f"  {each.id:<12}  {each.why}" for each in promises)
+    in_part = [promise for verdict in verdicts for promise in verdict.in_part]
+    if in_part:
+        yield ""
+        yield "not wholly run"
+        yield from (f"  {each.id:<12}  {_reasons(each)}" for each in in_part)
+
+
+def _reasons(promise: PromiseVerdict) -> str:
+    return "; ".join(sorted({trial.why for trial in promise.not_run}))

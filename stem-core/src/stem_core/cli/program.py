@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "jobs": ("stem_core.cli.jobs:jobs", "Look at single tasks, or cancel them."),
     "queues": ("stem_core.cli.queues:queues", "List, pause, resume or empty queues."),
     "dlq": ("stem_core.cli.dlq:dlq", "List, replay or discard dead letters."),
-    "certify": ("stem_core.cli.certify:certify", "Prove that a broker keeps its promises."),
+    "certify": ("stem_core.cli.certify:certify", "Prove that a broker, or a signer, is sound."),
     "plugins": ("stem_core.cli.plugins:plugins", "List the installed plugins, or check them."),
     "config": ("stem_core.cli.config:config", "Show the settings and where they come from."),
     "version": ("stem_core.cli.version:version", "Show the versions of Stem and its plugins."),

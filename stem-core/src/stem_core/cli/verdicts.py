@@ -43,44 +43,82 @@ class Trial:
 
 @frozen
 class PromiseVerdict:
-    """One promise on one level: *trials* is how many tests of it have run."""
+    """One promise on one level.
+
+    Attributes:
+        trials: how many tests of it have run.
+        failures: those that failed.
+        not_run: tests of it that could not be run; with others that were, it was proven in part.
+        why: it was left out; empty when it was not.
+    """
 
     id: str
     sentence: str
     verdict: Kept
     trials: int
     failures: tuple[Trial, ...]
+    not_run: tuple[Trial, ...]
     why: str
+
+    @property
+    def is_in_part(self) -> bool:
+        """True when it is kept as far as it was tried, and more is to be tried."""
+        return self.verdict == "kept" and bool(self.not_run)
 
     def to_json(self) -> dict[str, Any]:
         """Return it for programs."""
-        failures = [{"test": each.test, "why": each.why} for each in self.failures]
         return {
             "id": self.id,
             "sentence": self.sentence,
             "verdict": self.verdict,
             "trials": self.trials,
-            "failures": failures,
+            "failures": _tests(self.failures),
+            "not_run": _tests(self.not_run),
             "why": self.why,
         }
 
 
+def _tests(trials: Iterable[Trial]) -> list[dict[str, str]]:
+    return [{"test": each.test, "why": each.why} for each in trials]
+
+
 @frozen
 class LevelVerdict:
-    """One level, and what became of each promise on it."""
+    """One level, and what became of each promise on it.
+
+    Attributes:
+        declaration: of the level on which it is tested that what is declared is there.
+    """
 
     level: str
     verdict: Kept
     promises: tuple[PromiseVerdict, ...]
+    declaration: PromiseVerdict | None = None
 
     def of(self, verdict: Kept) -> list[PromiseVerdict]:
         """Return the promises with that *verdict*."""
         return [each for each in self.promises if each.verdict == verdict]
 
+    @property
+    def in_part(self) -> list[PromiseVerdict]:
+        """The promises that are kept as far as they were tried."""
+        return [each for each in self.promises if each.is_in_part]
+
+    @property
+    def broken(self) -> list[PromiseVerdict]:
+        """What is broken, the declaration included."""
+        declared = self.declaration
+        own = [declared] if declared is not None and declared.verdict == "broken" else []
+        return [*own, *self.of("broken")]
+
     def to_json(self) -> dict[str, Any]:
         """Return it for programs."""
-        promises = [each.to_json() for each in self.promises]
-        return {"level": self.level, "verdict": self.verdict, "promises": promises}
+        return {
+            "level": self.level,
+            "verdict": self.verdict,
+            "promises": [each.to_json() for each in self.promises],
+            "declaration": self.declaration and self.declaration.to_json(),
+        }
 
 
 def judge(
@@ -94,8 +132,10 @@ def judge(
 
 
 def _level(level: str, trials: Sequence[Trial], sentences: Mapping[str, str]) -> LevelVerdict:
-    promises = tuple(_promises(trials, sentences))
-    return LevelVerdict(level, _worst(each.verdict for each in promises), promises)
+    every = tuple(_promises(trials, sentences))
+    promises = tuple(each for each in every if each.id != DECLARATION)
+    declaration = next((each for each in every if each.id == DECLARATION), None)
+    return LevelVerdict(level, _worst(each.verdict for each in every), promises, declaration)
 
 
 def _promises(trials: Sequence[Trial], sentences: Mapping[str, str]) -> Iterator[PromiseVerdict]:
@@ -103,11 +143,12 @@ def _promises(trials: Sequence[Trial], sentences: Mapping[str, str]) -> Iterator
         own = [trial for trial in trials if id in trial.ids]
         verdict = _worst(trial.verdict for trial in own)
         failures = tuple(trial for trial in own if trial.verdict == "broken")
+        not_run = tuple(trial for trial in own if trial.verdict == "not run")
         run = sum(trial.verdict in ("kept", "broken") for trial in own)
         left_out = next((trial.why for trial in own if trial.verdict == verdict), "")
         why = left_out if verdict in ("not claimed", "not run") else ""
         sentence = sentences.get(id, "What is declared is there.")
-        yield PromiseVerdict(id, sentence, verdict, run, failures, why)
+        yield PromiseVerdict(id, sentence, verdict, run, failures, not_run, why)
 
 
 def _worst(verdicts: Iterable[Kept]) -> Kept:

@@ -1,7 +1,8 @@
 """Tools for tests, of your own tasks and of brokers of your own. No room imports this one.
 
 Importing it imports nothing of weight: each name is fetched when it is asked for. The
-contracts need pytest, which ``pip install "stem-core[testing]"`` brings.
+contracts need pytest and `run_model` needs Hypothesis: ``pip install "stem-core[testing]"``
+brings both.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from stem_core.testing.contract.stage import Stage
     from stem_core.testing.drain import Drain, StemWorker
     from stem_core.testing.faults import FaultProxy, FaultyBroker, History
+    from stem_core.testing.model.machine import run_model
     from stem_core.testing.outbox import StemOutbox
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Stage",
     "StemOutbox",
     "StemWorker",
+    "run_model",
 ]
 
 _WHERE: Final = {
@@ -62,6 +65,7 @@ _WHERE: Final = {
     "Stage": "contract.stage",
     "StemOutbox": "outbox",
     "StemWorker": "drain",
+    "run_model": "model.machine",
 }
 
 

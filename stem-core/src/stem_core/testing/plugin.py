@@ -48,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             help=f"Prove the {kind} that URL opens; with --pyargs stem_core.testing.conformance.",
         )
     group.addoption(
+        "--stem-verifier-url",
+        metavar="URL",
+        default="",
+        help="Prove with the signer that this one, which knows its key, can only verify.",
+    )
+    group.addoption(
         "--stem-seed",
         metavar="N",
         type=int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.admin import BrokerAdmin
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.capabilities import Capabilities, Durability, Support
@@ -103,7 +104,12 @@ class InMemoryBroker(MemoryHandle, Broker):
 
     async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
         store = self.enter()
-        return store.step(store.machine.extend, extensions)
+        if failpoints.ARMED:
+            failpoints.reach("memory.extend.before_write")
+        replies = store.step(store.machine.extend, extensions)
+        if failpoints.ARMED:
+            failpoints.reach("memory.extend.after_write")
+        return replies
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
         store = self.enter()
@@ -111,7 +117,12 @@ class InMemoryBroker(MemoryHandle, Broker):
 
     async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
         store = self.enter()
-        return store.step(store.machine.cancel, cancellations)
+        if failpoints.ARMED:
+            failpoints.reach("memory.cancel.before_write")
+        replies = store.step(store.machine.cancel, cancellations)
+        if failpoints.ARMED:
+            failpoints.reach("memory.cancel.after_write")
+        return replies
 
     async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
         store = self.enter()

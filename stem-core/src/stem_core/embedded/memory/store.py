@@ -14,6 +14,7 @@ from itertools import count
 from os import getpid
 from typing import ClassVar, Final, TypeVar, TypeVarTuple, Unpack
 
+from stem_core import failpoints
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts.control import ControlMessage
 from stem_core.contracts.messages import Delivery
@@ -199,10 +200,14 @@ class MemoryStore:
 
     def _sweep(self, now_ms: int) -> None:
         self._let_leave()
+        if failpoints.ARMED:
+            failpoints.reach("memory.sweep.before_write")
         # Bounded, so that no step pays for all; far more than what can expire meanwhile.
         self.machine.sweep(now_ms, _SWEEP_BUDGET)
         self.records.sweep(now_ms, _SWEEP_BUDGET)
         self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
+        if failpoints.ARMED:
+            failpoints.reach("memory.sweep.after_write")
 
     def before_fork(self) -> None:
         """Hold the lock, so that it is not copied in the hands of a thread that the child lacks."""

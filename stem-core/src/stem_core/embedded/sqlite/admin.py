@@ -9,6 +9,7 @@ from stem_core.contracts.messages import Cancelled
 from stem_core.embedded.sqlite import moving
 from stem_core.embedded.sqlite.handle import SqliteHandle
 from stem_core.embedded.sqlite.transaction import Writing
+from stem_core.model.errors import StoreError
 
 __all__ = ["SqliteAdmin"]
 
@@ -50,12 +51,16 @@ class SqliteAdmin(BrokerAdmin):
     async def health(self) -> Health:
         store = self._handle.enter()
         before_ms = store.clock.monotonic_ms()
-        await store.write(_fill)
-        await store.write(_empty)
+        ok, detail = True, f"SQLite store {store.location.path}, durability {store.durability}"
+        try:
+            await store.write(_fill)
+            await store.write(_empty)
+        except StoreError as error:
+            ok, detail = False, error.message
         return Health(
-            ok=True,
+            ok=ok,
             round_trip_ms=float(store.clock.monotonic_ms() - before_ms),
-            detail=f"SQLite store {store.location.path}, durability {store.durability}",
+            detail=detail,
             warnings=_IN_MEMORY if store.location.is_memory else (),
         )
 

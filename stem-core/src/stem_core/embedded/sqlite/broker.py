@@ -26,6 +26,7 @@ from stem_core.contracts.messages import (
     PublishStatus,
     Settled,
     Settlement,
+    SettleStatus,
 )
 from stem_core.embedded.sqlite import moving, publishing, settling, taking
 from stem_core.embedded.sqlite.admin import SqliteAdmin
@@ -41,9 +42,10 @@ from stem_core.embedded.sqlite.publishing import (
 from stem_core.embedded.sqlite.records import write as write_record
 from stem_core.embedded.sqlite.rows import fits_in_row, is_text
 from stem_core.embedded.sqlite.settling import Order
+from stem_core.embedded.sqlite.store import SqliteStore
 from stem_core.embedded.sqlite.taking import Taken
 from stem_core.embedded.waiting import Nap
-from stem_core.model.errors import StoreError
+from stem_core.model.errors import StoreError, StoreFull
 from stem_core.model.outcome import storable
 from stem_core.model.value import replace
 
@@ -172,13 +174,18 @@ class SqliteBroker(SqliteHandle, Broker):
 
     async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
         store = self.enter()
-        return await store.write(settling.extend, extensions) if extensions else []
+        if not extensions:
+            return []
+        replies = await store.write(settling.extend, extensions)
+        if failpoints.ARMED:
+            failpoints.reach("sqlite.extend.after_commit")
+        return replies
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
         store = self.enter()
         if not settlements:
             return []
-        replies = await store.write(settling.settle, [_order(each) for each in settlements])
+        replies = await _settle(store, [_order(each) for each in settlements])
         if failpoints.ARMED:
             failpoints.reach("sqlite.settle.after_commit")
         return replies
@@ -188,7 +195,10 @@ class SqliteBroker(SqliteHandle, Broker):
         if not cancellations:
             return []
         wishes = [replace(each, reason=storable(each.reason)) for each in cancellations]
-        return await store.write(moving.cancel, wishes)
+        replies = await store.write(moving.cancel, wishes)
+        if failpoints.ARMED:
+            failpoints.reach("sqlite.cancel.after_commit")
+        return replies
 
     async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
         store = self.enter()
@@ -208,6 +218,16 @@ class SqliteBroker(SqliteHandle, Broker):
     def limits(self) -> LimitStore:
         """Limits shared by all who use the file."""
         return SqliteLimits(self)
+
+
+async def _settle(store: SqliteStore, orders: Sequence[Order]) -> Sequence[Settled]:
+    """Settle *orders*; where there is no room for all, each that fits by itself."""
+    try:
+        return await store.write(settling.settle, orders)
+    except StoreFull as full:
+        if len(orders) == 1:
+            return [Settled(SettleStatus.FULL, full.message)]
+        return [reply for order in orders for reply in await _settle(store, [order])]
 
 
 def _order(settlement: Settlement) -> Order:

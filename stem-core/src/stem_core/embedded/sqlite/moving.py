@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.contracts.admin import LocatedPage, QueueStats, Replayed, ReplayStatus
 from stem_core.contracts.messages import (
     Cancellation,
@@ -111,7 +112,10 @@ def _stats_of(txn: Reading, queue: str, counts: dict[Place, int], paused: bool) 
 
 def cancel(txn: Writing, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
     """`Broker.cancel`."""
-    return [_cancel(txn, each) for each in cancellations]
+    replies = [_cancel(txn, each) for each in cancellations]
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.cancel.before_commit")
+    return replies
 
 
 def _cancel(txn: Writing, wish: Cancellation) -> Cancelled:

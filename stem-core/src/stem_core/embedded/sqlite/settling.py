@@ -60,6 +60,8 @@ def extend(txn: Writing, extensions: Sequence[Extension]) -> Sequence[Extended]:
     changes: list[tuple[int, int]] = []
     replies = [_extend(txn, each, rows.get(each.receipt.id), changes) for each in extensions]
     txn.do_all("settle.extend", changes)
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.extend.before_commit")
     return replies
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from stem_core import failpoints
 from stem_core.embedded.sqlite.held import Held
 from stem_core.embedded.sqlite.settling import end
 from stem_core.embedded.sqlite.transaction import Writing
@@ -24,6 +25,8 @@ def sweep(txn: Writing) -> bool:
     counts = [txn.do("sweep.ended", now_ms, _PIECE), _bury_for_good(txn)]
     counts += [txn.do(f"sweep.{kind}", now_ms, _PIECE) for kind in _SIMPLE]
     txn.do("admin.probe", now_ms)
+    if failpoints.ARMED:
+        failpoints.reach("sqlite.sweep.before_commit")
     return max(counts) >= _PIECE
 
 

@@ -44,6 +44,8 @@ def _reachable(request: pytest.FixtureRequest) -> None:
             asyncio.run(_try_backend(targets.backend))
         if targets.signer:
             open_signer(targets.signer, "--stem-signer-url")
+        if verifier := str(request.config.getoption("--stem-verifier-url")):
+            open_signer(verifier, "--stem-verifier-url")
     except Misuse as why:
         pytest.exit(str(why), returncode=pytest.ExitCode.USAGE_ERROR)
 

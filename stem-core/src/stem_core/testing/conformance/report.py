@@ -2,7 +2,8 @@
 
 ``-p stem_core.testing.conformance.report --stem-report=FILE`` appends JSON lines: one with
 the plan, one for each test as it ends. ``--stem-level=core,lease`` leaves the other levels
-out. What the lines mean together is decided by who reads them.
+out, ``--stem-share=2/3`` all but the second third of what is left. What the lines mean
+together is decided by who reads them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--stem-level", metavar="LEVEL,...", default="", help="Prove these levels only."
     )
+    group.addoption(
+        "--stem-share", metavar="K/N", default="1/1", help="Run the K-th of N shares of the tests."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,10 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from stem_core.testing.contract.promise import terms_of  # after its asserts are rewritten
 
     wanted = frozenset(filter(None, str(config.getoption("--stem-level")).split(",")))
-    left_out = []
+    share, of = map(int, str(config.getoption("--stem-share")).split("/"))
+    left_out, count = [], 0
     for item in items:
         terms = terms_of(getattr(item, "function", None))
         if terms is None or (wanted and terms.level not in wanted):
+            left_out.append(item)
+            continue
+        count += 1
+        if count % of != share % of:
             left_out.append(item)
         else:
             about = {"test": item.name, "ids": list(terms.ids), "level": terms.level}

@@ -1,4 +1,4 @@
-"""The signer of ``--stem-signer-url``."""
+"""The signer of ``--stem-signer-url``, with the one of ``--stem-verifier-url`` if it is given."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ class TestSigner(SignerContract):
     def stem_signer(self, request: pytest.FixtureRequest) -> object:
         """The URL that was given."""
         return Targets.of(request.config).signer
+
+    @pytest.fixture
+    def stem_verifier(self, request: pytest.FixtureRequest) -> object:
+        """The URL that was given beside it; empty for none."""
+        return str(request.config.getoption("--stem-verifier-url"))

@@ -203,3 +203,12 @@ class AdminContract(OnBroker):
         health = await stage.admin.health()
         assert health.ok
         assert health.round_trip_ms >= 0
+
+    @promise("ADMIN-9", needs=("admin", "read_only"))
+    async def test_a_store_that_takes_no_writes_is_not_healthy(self, stage: Stage) -> None:
+        assert stage.read_only is not None
+        async with stage.read_only():
+            health = await stage.admin.health()
+            assert not health.ok
+            assert health.detail, "it says why"
+        assert (await stage.admin.health()).ok

@@ -17,6 +17,7 @@ from stem_core.testing.contract.load import LoadContract
 from stem_core.testing.contract.outcomes import OutcomeContract
 from stem_core.testing.contract.processes import BrokerProcessContract
 from stem_core.testing.contract.publish import PublishContract
+from stem_core.testing.contract.replies import ReplyContract
 from stem_core.testing.contract.settle import SettleContract
 from stem_core.testing.contract.timing import TimingContract
 from stem_core.testing.contract.transaction import TransactionContract
@@ -36,6 +37,7 @@ class BrokerContract(
     CancelContract,
     HandleContract,
     LoadContract,
+    ReplyContract,
     TimingContract,
     BrokerProcessContract,
     AdminContract,

@@ -12,9 +12,10 @@ from typing import Final
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker, TransactionalBroker
 from stem_core.contracts.capabilities import BackendCapabilities, Capabilities, Support
+from stem_core.model.urls import StemURL
 from stem_core.testing.contract.stage import Stage
 
-__all__ = ["LEVELS", "LEVEL_NEEDS", "absent", "declared", "disagreement", "lacking"]
+__all__ = ["LEVELS", "LEVEL_NEEDS", "WIRE", "absent", "declared", "disagreement", "lacking"]
 
 LEVELS: Final = ("core", "lease", "delay", "priority", "dedupe", "transactional", "chaos")
 """The steps of proof, in order. `chaos` kills real processes."""
@@ -38,12 +39,18 @@ _COMPANION: Final = {
 
 _HOOKS: Final = {
     "address": "a URL: a second process cannot be given a factory",
-    "cut": "`cut` on the Stage",
+    "cut": "`cut` on the Stage, or a URL with one host and its port",
+    "full": "`full` on the Stage",
     "leftovers": "`leftovers` on the Stage",
+    "network": "`network` on the Stage, or a URL with one host and its port",
+    "read_only": "`read_only` on the Stage",
     "transaction": "a method `transaction` of the test class",
     "transaction_sync": "a method `transaction_sync` of the test class",
 }
 """What an author may add, for promises that cannot be seen from outside."""
+
+WIRE: Final = frozenset({"cut", "network"})
+"""Hooks that spoil the network between a broker and its store."""
 
 
 def declared(capabilities: Capabilities | BackendCapabilities) -> frozenset[str]:
@@ -66,10 +73,17 @@ def absent(
     for need in sorted(set(needs).difference(hooks)):
         if not _has(stage, subject, need):
             return f"not claimed: {need}"
+    if WIRE.intersection(hooks) and _is_without_wire(stage):
+        return "not claimed: it is reached over no network"
     for hook in sorted(hooks):
         if getattr(stage, hook, None) is None and getattr(case, hook, None) is None:
             return f"not run: it needs {_HOOKS[hook]}"
     return ""
+
+
+def _is_without_wire(stage: Stage) -> bool:
+    """Say whether a URL leads to the store, and to no host."""
+    return stage.address is not None and not StemURL.parse(stage.address.broker).hosts
 
 
 def _has(stage: Stage, subject: Broker | ResultBackend, need: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a broker promises under load: many takers, many priorities, and replies that are lost."""
+"""What a broker promises under load: many takers, many priorities."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import asyncio
 from collections.abc import Sequence
 
 from stem_core.contracts.broker import Broker
-from stem_core.contracts.messages import ACK, Place, RetryLater, SettleOutcome, SettleStatus
+from stem_core.contracts.messages import SettleStatus
 from stem_core.testing.contract.promise import promise
 from stem_core.testing.contract.stage import Stage
 from stem_core.testing.contract.staging import OnBroker
-from stem_core.testing.contract.values import DEAD, end, message
+from stem_core.testing.contract.values import end, message
 
 __all__ = ["LoadContract"]
 
 _MANY = 300
 _TAKERS = 6
-_CUTS = 12
 
 
 class LoadContract(OnBroker):
@@ -60,35 +59,6 @@ class LoadContract(OnBroker):
             await stage.broker.settle([end(delivery) for delivery in taken])
         assert seen == sorted(priority_of, key=lambda id: -priority_of[id])  # a stable sort
 
-    @promise("PUBLISH-3", "PUBLISH-8", level="dedupe")
-    async def test_a_publish_whose_reply_was_lost_makes_no_second_message(
-        self, stage: Stage
-    ) -> None:
-        for turns in range(_CUTS):
-            batch = [message(f"m{turns}-{n}") for n in range(5)]
-            call = asyncio.ensure_future(stage.broker.publish(batch))
-            await cut(call, turns)
-            replies = await stage.broker.publish(batch)
-            assert [reply.id for reply in replies] == [sent.id for sent in batch]
-            assert {reply.status.value for reply in replies} in ({"created"}, {"duplicate"})
-            assert await stage.drain() == [sent.id for sent in batch]
-
-    @promise("SETTLE-3", level="dedupe")
-    async def test_a_settlement_whose_reply_was_lost_happens_once(self, stage: Stage) -> None:
-        outcomes: Sequence[SettleOutcome] = (ACK, RetryLater(0), DEAD)
-        for turns in range(_CUTS):
-            id, queue, outcome = f"m{turns}", f"q{turns}", outcomes[turns % 3]
-            await stage.publish(message(id, queue))
-            delivery = await stage.take(queue)
-            sent = end(delivery, outcome, follow_ups=(message(f"f{turns}", "f"),))
-            call = asyncio.ensure_future(stage.broker.settle([sent]))
-            await cut(call, turns)
-            assert await stage.settle(sent) in (SettleStatus.DONE, SettleStatus.ALREADY)
-            assert await stage.settle(sent) is SettleStatus.ALREADY
-            places = {ACK: None, DEAD: Place.DEAD}
-            assert await stage.places(id) == [places.get(outcome, Place.READY)]
-            assert await stage.drain("f") == [f"f{turns}"]
-
 
 async def publish_many(stage: Stage) -> None:
     """Publish `_MANY` messages."""
@@ -111,11 +81,3 @@ def assert_each_once(taken: Sequence[Sequence[str]]) -> None:
     """Insist that the takers have got every message, and none of them twice."""
     ids = sorted(id for batch in taken for id in batch)
     assert ids == sorted(f"m{n}" for n in range(_MANY))
-
-
-async def cut(call: asyncio.Task[object], turns: int) -> None:
-    """Cancel *call* after that many turns of the loop, as if its reply were lost."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    call.cancel()
-    await asyncio.wait([call])

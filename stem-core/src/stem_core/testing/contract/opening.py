@@ -8,7 +8,10 @@ from __future__ import annotations
 import inspect
 import os
 import time
+from collections.abc import Awaitable, Callable, Set
+from functools import partial
 from secrets import token_hex
+from statistics import median
 from typing import Any, Final
 
 from stem_core.contracts.backend import ResultBackend
@@ -20,20 +23,38 @@ from stem_core.discovery.settings import PluginSettings
 from stem_core.model.errors import StemError
 from stem_core.model.settings import StemConfig
 from stem_core.model.urls import StemURL
-from stem_core.testing.contract.misuse import Misuse, call, unreachable, wrong_type
+from stem_core.testing.contract.claims import WIRE
+from stem_core.testing.contract.misuse import (
+    Misuse,
+    call,
+    left_behind,
+    made,
+    unreachable,
+    wrong_type,
+)
 from stem_core.testing.contract.stage import Address, Stage, elapsed_ms
 from stem_core.testing.contract.values import end, message
+from stem_core.testing.contract.wire import open_over_wire
 
 __all__ = ["backend_beside", "open_address", "open_backend_stage", "open_signer", "open_stage"]
 
 _LEAST_UNIT_MS: Final = 250
 _MOST_UNIT_MS: Final = 5000
-_UNITS_PER_TRIP: Final = 25
+_TRIPS_PER_UNIT: Final = 25
 """A test does less than this many round trips while a unit of time must not pass."""
+
+_ROUNDS: Final = 5
+_TRIPS_PER_ROUND: Final = 3
 
 _paces: dict[str, int] = {}
 _closed: dict[str, Misuse] = {}
 """By URL: a store that cannot be reached is asked once, not once for each test."""
+
+_given: set[tuple[str, str]] = set()
+"""Fixture and identity of the stores that factories have given: a second time is suspect."""
+
+_USUAL_IDS: Final = ("m", "m0", "m1", "r", "r0")
+"""Under which most tests publish and save."""
 
 _A_BROKER: Final = (
     "give a URL such as 'redis://localhost:6379/0', or a factory: a function, plain or async, "
@@ -51,59 +72,91 @@ _A_SIGNER: Final = (
 # ── brokers ──────────────────────────────────────────────────────────────────
 
 
-async def open_stage(given: object, *, backend_url: str, unit_ms: int) -> Stage:
-    """Open what `stem_broker` gave; *unit_ms* 0 measures a URL for one that fits."""
+async def open_stage(
+    given: object, *, backend_url: str, unit_ms: int, needs: Set[str] = frozenset()
+) -> Stage:
+    """Open what `stem_broker` gave; *unit_ms* 0 measures a URL for one that fits.
+
+    *needs* are those of the test: some are served by a proxy before the store of a URL.
+    """
     if isinstance(given, str) and given:
-        return await _at_url("stem_broker", given, backend_url, unit_ms)
-    made = await _made(given, "stem_broker", _A_BROKER)
-    stage = Stage(made, unit_ms=unit_ms or 1000) if isinstance(made, Broker) else made
+        open_it = partial(open_over_wire, open_address=open_address)
+        way = open_it if needs & WIRE else open_address
+        return await _at_url("stem_broker", given, backend_url, unit_ms, way)
+    got = await _made(given, "stem_broker", _A_BROKER)
+    stage = Stage(got, unit_ms=unit_ms or 1000) if isinstance(got, Broker) else got
     if not isinstance(stage, Stage) or not stage.has_broker:
-        raise wrong_type("stem_broker", made, _A_BROKER)
-    return _unused(stage, "stem_broker")
+        raise wrong_type("stem_broker", got, _A_BROKER)
+    await _refuse_used(stage, "stem_broker", stage.broker)
+    return stage
 
 
 async def open_backend_stage(given: object, *, unit_ms: int) -> Stage:
     """Open what `stem_backend` gave."""
     if isinstance(given, str) and given:
-        stage = await _at_url("stem_backend", "", given, unit_ms)
+        stage = await _at_url("stem_backend", "", given, unit_ms, open_address)
         if stage.backend is None:
             raise Misuse(f"`stem_backend` gave {shown(given)}, which opens to none on purpose")
         return stage
-    made = await _made(given, "stem_backend", _A_BACKEND)
-    is_backend = isinstance(made, ResultBackend)
-    stage = Stage(backend=made, unit_ms=unit_ms or 1000) if is_backend else made
+    got = await _made(given, "stem_backend", _A_BACKEND)
+    is_backend = isinstance(got, ResultBackend)
+    stage = Stage(backend=got, unit_ms=unit_ms or 1000) if is_backend else got
     if not isinstance(stage, Stage) or stage.backend is None:
-        raise wrong_type("stem_backend", made, _A_BACKEND)
-    return _unused(stage, "stem_backend")
+        raise wrong_type("stem_backend", got, _A_BACKEND)
+    await _refuse_used(stage, "stem_backend", stage.backend)
+    return stage
 
 
 async def _made(given: object, fixture: str, wanted: str) -> Any:
     if not callable(given) or isinstance(given, Broker | ResultBackend | Stage):
         raise wrong_type(fixture, given, wanted)
-    made = call(given, fixture)
-    return await made if inspect.isawaitable(made) else made
+    got = call(given, fixture)
+    return await made(got, fixture) if inspect.isawaitable(got) else got
 
 
-def _unused(stage: Stage, fixture: str) -> Stage:
+async def _refuse_used(stage: Stage, fixture: str, subject: Broker | ResultBackend) -> None:
+    """Raise unless the stage is new, and the store behind it new or empty."""
     if stage.is_closed:
         raise Misuse(
             f"`{fixture}` gave the stage of an earlier test again, and that is closed: "
             "let the factory make a new one at each call"
         )
-    return stage
+    store = (fixture, subject.store_id)
+    if store not in _given:
+        _given.add(store)
+        return
+    stage.given_again = fixture
+    if what := await _left_in(subject):
+        await stage.aclose()
+        raise left_behind(fixture, subject.store_id, what)
+
+
+async def _left_in(subject: Broker | ResultBackend) -> str:
+    """Name what can be seen of an earlier test; empty when nothing can."""
+    if isinstance(subject, ResultBackend):
+        records = await subject.load(_USUAL_IDS)
+        return next((f"the record {record.id!r}" for record in records if record), "")
+    found = await subject.lookup(_USUAL_IDS)
+    return next((f"the message {each.message.id!r}" for each in found if each), "")
 
 
 # ── by URL ───────────────────────────────────────────────────────────────────
 
 
-async def _at_url(fixture: str, broker: str, backend: str, unit_ms: int) -> Stage:
+async def _at_url(
+    fixture: str,
+    broker: str,
+    backend: str,
+    unit_ms: int,
+    open_it: Callable[[Address], Awaitable[Stage]],
+) -> Stage:
     """Open a fresh namespace of the stores that the URLs name; *broker* may be empty."""
     key = f"{broker} {backend}"
     if key in _closed:
         raise _closed[key]
     address = Address(broker, backend, f"kit-{token_hex(6)}")
     try:
-        stage = await open_address(address)
+        stage = await open_it(address)
     except StemError as error:
         _closed[key] = unreachable(fixture, shown(broker or backend), error)
         raise _closed[key] from None
@@ -141,15 +194,17 @@ def backend_beside(broker: str) -> str:
 
 async def _pace(stage: Stage) -> int:
     """Return a unit of time that is long for this store, as far away and as slow as it is."""
-    slowest_ms = 0.0
-    for round in range(3):
+    rounds_ms: list[float] = []
+    for round in range(_ROUNDS):
         began = time.monotonic()
         if stage.has_broker:
             await _one_task(stage, f"pace-{round}")
         elif stage.backend is not None:
             await stage.backend.load(["pace"])
-        slowest_ms = max(slowest_ms, elapsed_ms(began))
-    return min(_MOST_UNIT_MS, max(_LEAST_UNIT_MS, round_up(slowest_ms * _UNITS_PER_TRIP / 3)))
+        rounds_ms.append(elapsed_ms(began))
+    # What usually takes that long, and one that is held up as the slowest was.
+    unit_ms = median(rounds_ms) * _TRIPS_PER_UNIT / _TRIPS_PER_ROUND + max(rounds_ms)
+    return min(_MOST_UNIT_MS, max(_LEAST_UNIT_MS, round_up(unit_ms)))
 
 
 async def _one_task(stage: Stage, id: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from stem_core.contracts.messages import (
     ACK,
+    Message,
     Place,
+    PublishStatus,
     Receipt,
     Release,
     ReleaseWhy,
@@ -14,6 +18,8 @@ from stem_core.contracts.messages import (
     SettleStatus,
     UniqueKey,
 )
+from stem_core.model.errors import StoreFull
+from stem_core.testing.contract.misuse import Misuse
 from stem_core.testing.contract.promise import promise
 from stem_core.testing.contract.stage import Stage
 from stem_core.testing.contract.staging import OnBroker
@@ -26,6 +32,9 @@ from stem_core.testing.contract.values import (
 )
 
 __all__ = ["SettleContract"]
+
+_BULKY: Final = 256 * 1024
+"""Bytes that fit in no corner which a full store may have left."""
 
 
 class SettleContract(OnBroker):
@@ -178,6 +187,29 @@ class SettleContract(OnBroker):
         unknown = Settlement(receipt=Receipt("never", "q", 1), record=None)
         assert await stage.settle(unknown) is SettleStatus.GONE
 
+    @promise("SETTLE-10", needs=("full",))
+    async def test_a_settlement_without_room_for_what_it_adds_changes_nothing(
+        self, stage: Stage
+    ) -> None:
+        assert stage.full is not None
+        await stage.publish(message())
+        delivery = await stage.take()
+        bulky = min(_BULKY, stage.broker.capabilities.max_payload)
+        follow_up = message("f", "f", body=b"x" * bulky)
+        sent = end(delivery, record=ended(delivery), follow_ups=(follow_up,))
+        before = await stage.found("m")
+        async with stage.full():
+            await assert_no_room(stage, message("more", "f", body=b"x" * bulky))
+            status = await stage.settle(sent)
+            assert status in (SettleStatus.FULL, SettleStatus.DONE)  # some keep room for workers
+            if status is SettleStatus.FULL:
+                await stage.assert_same("m", before)
+                assert await stage.where("f") is None
+                assert await stage.record("m") is None
+        again = SettleStatus.DONE if status is SettleStatus.FULL else SettleStatus.ALREADY
+        assert await stage.settle(sent) is again
+        assert await stage.places("m", "f") == [None, Place.READY]
+
     @promise("SETTLE-11", level="lease")
     async def test_a_lapsed_lease_that_nobody_took_can_be_settled(self, stage: Stage) -> None:
         await stage.publish(message(lease_ms=stage.unit_ms))
@@ -186,3 +218,18 @@ class SettleContract(OnBroker):
         await stage.fetch("some-other-queue")
         assert await stage.settle(end(delivery, record=ended(delivery))) is SettleStatus.DONE
         assert await stage.fetch() == []
+
+
+async def assert_no_room(stage: Stage, more: Message) -> None:
+    """Insist that the store does not take *more*."""
+    try:
+        (reply,) = await stage.broker.publish([more])
+    except StoreFull:
+        pass
+    else:
+        if reply.status is not PublishStatus.REFUSED:
+            raise Misuse(
+                f"`full` on the Stage leaves room: a message of {len(more.body)} bytes was "
+                f"{reply.status.value} in it; let the store be full until the context ends"
+            )
+    assert await stage.where(more.id) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -36,6 +37,8 @@ from stem_core.contracts.messages import (
 )
 from stem_core.model.outcome import Record
 from stem_core.model.value import replace
+from stem_core.testing.contract.misuse import left_behind
+from stem_core.testing.faults.proxy import FaultProxy
 
 __all__ = ["Address", "Stage"]
 
@@ -44,6 +47,8 @@ _ROUNDING_MS: Final = 20
 
 _BREATH_S: Final = 0.05
 """Real time in which a call that was started reaches its store."""
+
+_KNOWN_ALREADY: Final = (PublishStatus.DUPLICATE, PublishStatus.CONFLICT)
 
 
 @frozen
@@ -72,7 +77,14 @@ class Stage:
         leftovers: names what the store still keeps for the namespace, whatever it is; proves
             that nothing stays behind when every retention time is over.
         cut: cuts the connections of the stage, once; proves that a listener comes back.
+        full: a context in which the store has no room for new work; proves that a settlement
+            which does not fit changes nothing.
+        read_only: a context in which the store takes no writes, as a replica does; proves
+            that `health` says so.
+        network: stands before the store, and before nothing else; proves what becomes of a
+            call whose reply is lost on the way.
         address: how a second process reaches the same namespace.
+        given_again: the fixture, when its factory gave this store to an earlier test too.
     """
 
     _broker: Broker | None = None
@@ -83,9 +95,14 @@ class Stage:
     late_ms: int = 500
     leftovers: Callable[[], Awaitable[Sequence[str]]] | None = None
     cut: Callable[[], Awaitable[None]] | None = None
+    full: Callable[[], AbstractAsyncContextManager[object]] | None = None
+    read_only: Callable[[], AbstractAsyncContextManager[object]] | None = None
+    network: FaultProxy | None = None
     address: Address | None = None
     siblings: list[Broker] = field(factory=list, init=False)
+    closers: list[Callable[[], Awaitable[None]]] = field(factory=list, init=False)
     is_closed: bool = field(default=False, init=False)
+    given_again: str = field(default="", init=False)
 
     # ── what is on it ────────────────────────────────────────────────────────
 
@@ -165,6 +182,11 @@ class Stage:
     async def publish(self, *messages: Message) -> Sequence[Published]:
         """Publish, and insist that all were created."""
         replies = await self.broker.publish(messages)
+        if self.given_again:
+            for message, reply in zip(messages, replies, strict=False):
+                if reply.status in _KNOWN_ALREADY:
+                    store = self.broker.store_id
+                    raise left_behind(self.given_again, store, f"the id {message.id!r}")
         assert [reply.status for reply in replies] == [PublishStatus.CREATED] * len(messages)
         return replies
 
@@ -271,6 +293,8 @@ class Stage:
                 await handle.aclose()
         if self.backend is not None:
             await self.backend.aclose()
+        for close in self.closers:
+            await close()
 
 
 def elapsed_ms(since_s: float) -> float:

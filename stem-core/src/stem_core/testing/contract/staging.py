@@ -92,7 +92,9 @@ def on_broker_stage(case: OnBroker, given: object, needs: Set[str], test: Test) 
     __tracebackhide__ = True
 
     async def opened() -> tuple[Stage, Broker]:
-        stage = await open_stage(given, backend_url=case.backend_url, unit_ms=case.unit_ms)
+        stage = await open_stage(
+            given, backend_url=case.backend_url, unit_ms=case.unit_ms, needs=needs
+        )
         return stage, stage.broker
 
     _take_place(case, opened, needs, test, "stem_broker")

@@ -5,7 +5,7 @@
 `bench` is where a store stands while it is compared; `machine` has one rule for each
 thing that can happen to it.
 
-    from stem_core.testing.model.machine import run_model
+    from stem_core.testing import run_model
 
     def test_it_does_what_the_model_says():
         run_model(open_stage)  # any function, plain or async, that returns a fresh `Stage`
