@@ -243,11 +243,12 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def promises(session: nox.Session) -> None:
-    """Prove each store that is here, and write docs/reliability.md: who keeps which promise.
+    """Prove each store and signer, and write docs/reliability.md: who keeps which promise.
 
-    STEM_TEST_REDIS_URL and STEM_TEST_POSTGRES_URL add the servers that they name.
+    Servers are found as the tests find them; STEM_TEST_REDIS_URL and its kin name another one.
     """
     install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
     told = {"PYTHONPATH": str(ROOT / "tests")}
     page = str(ROOT / "docs" / "reliability.md")
     session.run("python", "-m", "promises.write", page, env=clean_environment() | told)
@@ -263,7 +264,8 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS.md."""
+    """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS*.md; `-- redis`."""
     install_wheels(session, *DISTRIBUTIONS)
-    session.install("-r", "benchmarks/requirements.txt")
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    session.install(*group("test"), "-r", "benchmarks/requirements.txt")
+    venvs = str(session.cache_dir / "peers")
+    session.run("python", "benchmarks/run.py", "--venvs", venvs, *session.posargs)

@@ -1,8 +1,8 @@
 """Measure Stem beside its peers, interleaved, and write one page of results for each store.
 
 Each round runs every system once, in turn, in processes of their own, so that a machine
-that slows down slows down all of them. Nothing is asserted: a number is a number, and what
-it is worth stands beside it.
+that slows down slows down all of them. No figure fails the run: a number is a number, and
+what it is worth stands beside it.
 """
 
 from __future__ import annotations
@@ -10,32 +10,39 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from suites import DISTRIBUTION, LIMIT, MEMORY, SQLITE, Suite
+from page import Samples, report
+from suites import LIMIT, MEMORY, REDIS, SQLITE, Suite
+from venvs import Venvs
 
 HERE = Path(__file__).parent
-SUITES = {suite.name: suite for suite in (MEMORY, SQLITE)}
+SUITES = {suite.name: suite for suite in (MEMORY, SQLITE, REDIS)}
 SKEWED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 """Without the first, every import would compile anew; the second would bring in other code."""
-Samples = dict[str, dict[str, list[float]]]
 
 
-def run(command: list[str]) -> str:
+class Failed(Exception):
+    """A process ended badly; the last line of what it said."""
+
+
+def run(command: list[str], told: Mapping[str, str] | None = None) -> str:
     """Run one process to its end and return what it printed last."""
     environment = {
         **{name: value for name, value in os.environ.items() if name not in SKEWED},
+        **(told or {}),
         "STARTED_AT": repr(time.time()),
     }
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+        print(f"{' '.join(command)} failed:\n{done.stderr}", file=sys.stderr)
+        raise Failed(done.stderr.strip().rsplit("\n", 1)[-1])
     return done.stdout.strip().rsplit("\n", 1)[-1]
 
 
@@ -46,17 +53,40 @@ def wall_ms(command: list[str]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def measure(suite: Suite, system: str, count: int) -> dict[str, float]:
-    """Run every phase of one system once."""
+def measure(
+    suite: Suite, system: str, count: int, *, python: Path, first: bool
+) -> dict[str, float]:
+    """Run every phase of one system once, each on a fresh server; some only in the first round."""
     figures: dict[str, float] = {}
     for phase, share in suite.phases_of(system):
+        if phase in suite.once and not first:
+            continue
         calls = int(count * share) if share < 10 else int(share)
         script, *arguments = suite.command(system)
-        command = [sys.executable, str(HERE / "systems" / script), phase, str(calls), *arguments]
-        figures |= json.loads(run(command))
+        command = [str(python), str(HERE / "systems" / script), phase, str(calls), *arguments]
+        with server(suite) as told:
+            figures |= json.loads(run(command, told))
     if suite is MEMORY and system != LIMIT:
         figures |= start_up(suite, system)
     return figures
+
+
+@contextmanager
+def server(suite: Suite) -> Iterator[Mapping[str, str]]:
+    """Run the server that *suite* needs; give what its processes must know."""
+    if suite is not REDIS:
+        yield {}
+        return
+    with redis_server()() as running:
+        yield {"BENCH_URL": running.url}
+
+
+def redis_server() -> Any:
+    """Return the class that runs servers for tests; it needs more than this folder."""
+    sys.path.append(str(HERE.parent / "tests"))
+    from services.redis import RedisServer
+
+    return RedisServer
 
 
 def start_up(suite: Suite, system: str) -> dict[str, float]:
@@ -71,101 +101,57 @@ def start_up(suite: Suite, system: str) -> dict[str, float]:
     }
 
 
-def collect(suite: Suite, rounds: int, count: int) -> Samples:
-    """Run all systems *rounds* times, interleaved, and keep every figure."""
-    systems = [*suite.systems, LIMIT]
+def collect(
+    suite: Suite, systems: list[str], rounds: int, count: int, venvs: Venvs
+) -> tuple[Samples, dict[str, str]]:
+    """Run *systems* that many rounds, interleaved; keep every figure, and who failed and why."""
     samples: Samples = {system: {} for system in systems}
+    failed: dict[str, str] = {}
     for number in range(rounds):
         turn = systems[number % len(systems) :] + systems[: number % len(systems)]
-        for system in turn:
+        for system in [each for each in turn if each not in failed]:
             print(f"{suite.name}, round {number + 1} of {rounds}: {system}", file=sys.stderr)
-            for name, value in measure(suite, system, count).items():
+            try:
+                python = venvs.python_of(suite.requirements.get(system))
+                figures = measure(suite, system, count, python=python, first=number == 0)
+            except (Failed, subprocess.SubprocessError) as error:
+                if system == suite.systems[0]:
+                    raise
+                failed[system] = str(error)
+                continue
+            for name, value in figures.items():
                 samples[system].setdefault(name, []).append(value)
-    return samples
+    return samples, failed
 
 
-def cell(values: list[float] | None, digits: int) -> str:
-    """Show a median with its range."""
-    if not values:
-        return "–"
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
-
-
-def ratio(suite: Suite, samples: Samples, name: str, *, higher_is_better: bool) -> str:
-    """Show Stem's median against the best peer's that promises as much as it can."""
-    figure = suite.compared_with.get(name, name)
-    peers = {
-        system: statistics.median(samples[system][figure])
-        for system in suite.peers
-        if figure in samples[system]
-    }
-    ours = samples[suite.systems[0]].get(name)
-    if not peers or not ours:
-        return "–"
-    best = (max if higher_is_better else min)(peers, key=lambda system: peers[system])
-    return f"{statistics.median(ours) / peers[best]:.2f} × {best}"
-
-
-def table(
-    suite: Suite, samples: Samples, rows: dict[str, str], *, digits: int, higher: bool
-) -> list[str]:
-    """Draw one table: a row a figure, a column a system."""
-    columns = [*suite.systems, *([LIMIT] if higher else [])]
-    lines = [
-        f"| | {' | '.join(columns)} | Stem to the best peer |",
-        "|---|" + "---:|" * (len(columns) + 1),
-    ]
-    for name, title in rows.items():
-        cells = " | ".join(cell(samples[s].get(name), digits) for s in columns)
-        compared = ratio(suite, samples, name, higher_is_better=higher)
-        lines.append(f"| {title} | {cells} | {compared} |")
-    return lines
-
-
-def report(suite: Suite, samples: Samples, rounds: int, count: int) -> str:
-    """Write the whole page."""
-    products = dict.fromkeys(system.partition(" ")[0] for system in suite.systems)
-    versions = ", ".join(f"{name} {version(DISTRIBUTION.get(name, name))}" for name in products)
-    return "\n".join(
-        [
-            f"# Measured: {suite.title}",
-            "",
-            "Written by `nox -s bench`; how to read it stands in [README.md](README.md).",
-            f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()};"
-            f" {versions}. Medians (lowest–highest) of {rounds} interleaved rounds of {count:,}"
-            " calls with one text and one integer, a task that does nothing."
-            " Only ratios travel to another machine.",
-            "",
-            "## Per second",
-            "",
-            *table(suite, samples, suite.throughput, digits=0, higher=True),
-            "",
-            f"## {suite.others_title}",
-            "",
-            *table(suite, samples, suite.others, digits=2, higher=False),
-            "",
-            "## What stands behind each figure",
-            "",
-            "| system | guarantees and settings |",
-            "|---|---|",
-            *(f"| {system} | {text} |" for system, text in suite.guarantees.items()),
-            "",
-        ]
-    )
+def about(suite: Suite) -> str:
+    """Say what server it was."""
+    if suite is not REDIS:
+        return ""
+    program = redis_server()().program
+    return f"{program.name} {'.'.join(map(str, program.version))} on the same machine, no file."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--store", choices=SUITES, action="append", help="only this one (all)")
+    parser.add_argument("stores", nargs="*", metavar="STORE", help=f"of {', '.join(SUITES)} (all)")
+    parser.add_argument("--store", action="append", default=[], help="the same, as an option")
+    parser.add_argument("--system", action="append", default=[], help="only these systems (all)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of all systems (5)")
     parser.add_argument("--count", type=int, default=20_000, help="calls per phase (20000)")
+    parser.add_argument("--venvs", type=Path, default=HERE / ".venvs", help="where peers live")
     parser.add_argument("--stdout", action="store_true", help="print the pages, write nothing")
     given = parser.parse_args()
-    for name in given.store or SUITES:
-        suite = SUITES[name]
-        samples = collect(suite, given.rounds, given.count)
-        page = report(suite, samples, given.rounds, given.count)
+    for name in [*given.stores, *given.store] or SUITES:
+        if name not in SUITES:
+            parser.error(f"no store {name!r}; there are {', '.join(SUITES)}")
+        suite, venvs = SUITES[name], Venvs(given.venvs)
+        systems = given.system or [*suite.systems, LIMIT]
+        samples, failed = collect(suite, systems, given.rounds, given.count, venvs)
+        page = report(
+            suite, samples, failed, rounds=given.rounds, count=given.count, server=about(suite),
+            version_of=venvs.version_of,
+        )  # fmt: skip
         if given.stdout:
             print(page)
         else:

@@ -5,10 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["DISTRIBUTION", "LIMIT", "MEMORY", "SQLITE", "Suite"]
+__all__ = ["DISTRIBUTION", "LIMIT", "MEMORY", "REDIS", "SQLITE", "Gate", "Suite"]
 
 LIMIT = "limit"
 DISTRIBUTION = {"stem": "stem-core"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What was asked of a figure of Stem.
+
+    Attributes:
+        bound: the least that keeps it; with *at_most* the most.
+        over: empty for the figure itself, ``peers`` for its ratio to the best peer, or the
+            name of another figure of Stem that it is divided by.
+    """
+
+    title: str
+    figure: str
+    bound: float
+    over: str = ""
+    at_most: bool = False
+
+    def keeps(self, measured: float) -> bool:
+        """Decide whether *measured* is as good as asked for."""
+        return measured <= self.bound if self.at_most else measured >= self.bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +44,9 @@ class Suite:
             count, or a number of 10 and more; those of one system alone stand under its name.
         compared_with: a figure of Stem and the figure of a peer that it is compared with,
             where they are not called the same.
+        requirements: of systems that live in a virtual environment of their own: what it has.
+        once: phases that are run in the first round only, for they take long.
+        alone: figures that Stem alone has.
     """
 
     name: str
@@ -37,12 +61,27 @@ class Suite:
     others_title: str
     guarantees: Mapping[str, str]
     compared_with: Mapping[str, str] = field(default_factory=dict)
+    requirements: Mapping[str, str] = field(default_factory=dict)
+    once: Sequence[str] = ()
+    gates: Sequence[Gate] = ()
+    alone: Mapping[str, str] = field(default_factory=dict)
+    notes: str = ""
     module: Mapping[str, str] = field(default_factory=dict)
     help: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def command(self, system: str) -> Sequence[str]:
         """Return the script of *system* and its last arguments."""
         return self.commands[system]
+
+    def calls(self, count: int) -> str:
+        """Say how many calls the systems make."""
+        shares = {
+            system: dict(self.phases_of(system)).get("throughput", 1) for system in self.systems
+        }
+        if len(set(shares.values())) == 1:
+            return f"{count:,} calls"
+        each = ", ".join(f"{system} {int(count * share):,}" for system, share in shares.items())
+        return f"so many calls: {each};"
 
     def phases_of(self, system: str) -> Iterator[tuple[str, float]]:
         """Yield the phases of *system* and how many calls each makes."""
@@ -52,7 +91,7 @@ class Suite:
 MEMORY = Suite(
     name="memory",
     title="memory brokers",
-    page="RESULTS.md",
+    page="RESULTS-MEMORY.md",
     systems=("stem", "huey", "taskiq", "dramatiq"),
     peers=("huey", "taskiq", "dramatiq"),
     commands={
@@ -138,4 +177,112 @@ SQLITE = Suite(
         LIMIT: "sqlite3 alone, synced: one narrow table; one insert a transaction, 500 in one, "
         "and delete of 100 returning them",
     },
+)
+
+_PEERS = ("celery", "dramatiq", "taskiq", "arq", "streaq", "saq", "rq", "huey")
+
+REDIS = Suite(
+    name="redis",
+    title="Redis",
+    page="RESULTS.md",
+    systems=("stem", *_PEERS),
+    peers=_PEERS,
+    commands={name: ("redis_bench.py", name) for name in ("stem", *_PEERS, LIMIT)},
+    requirements={name: f"peers/{name}.txt" for name in _PEERS},
+    phases={
+        "stem": {"throughput": 2, "latency": 200, "backlog": 200_000, "full": 4_000, "idle": 1e6},
+        "celery": {"throughput": 0.2, "latency": 200},
+        "dramatiq": {"throughput": 0.5, "latency": 100},
+        "taskiq": {"throughput": 0.3, "latency": 200},
+        "arq": {"throughput": 0.2, "latency": 200},
+        "streaq": {"throughput": 0.3, "latency": 200},
+        "saq": {"throughput": 0.2, "latency": 200},
+        "rq": {"throughput": 0.1, "latency": 200},
+        "huey": {"throughput": 0.5, "latency": 200},
+        LIMIT: {"throughput": 5, "latency": 200},
+    },
+    once=("idle", "full"),
+    throughput={
+        "enqueue_per_s": "enqueue, one at a time",
+        "enqueue_many_per_s": "10,000 in one call",
+        "drain_per_s": "drain, without results",
+        "drain_results_per_s": "drain, with results",
+    },
+    others={
+        "latency_p50_ms": "idle latency, median, ms",
+        "latency_p99_ms": "the same, 99th percentile, ms",
+        "drain_cpu_us": "CPU of the worker for a task, µs",
+        "drain_results_cpu_us": "the same with results, µs",
+    },
+    others_title="Latency between two processes, and what a task costs the worker",
+    compared_with={"enqueue_many_per_s": "enqueue_per_s"},
+    gates=(
+        Gate(title="enqueue ≥ 1 × the best peer", figure="enqueue_per_s", bound=1.0, over="peers"),
+        Gate(title="bulk ≥ 5 ×", figure="enqueue_many_per_s", bound=5.0, over="peers"),
+        Gate(title="drain ≥ 5 ×", figure="drain_per_s", bound=5.0, over="peers"),
+        Gate(
+            title="drain with results ≥ 5 ×", figure="drain_results_per_s", bound=5.0, over="peers"
+        ),
+        Gate(
+            title="idle latency, median ≤ 1.2 ×",
+            figure="latency_p50_ms",
+            bound=1.2,
+            over="peers",
+            at_most=True,
+        ),
+        Gate(title="CPU for a task ≤ 40 µs", figure="drain_cpu_us", bound=40, at_most=True),
+        Gate(
+            title="200,000 waiting ≥ 0.8 × the rate of 5,000",
+            figure="drain_backlog_per_s",
+            bound=0.8,
+            over="drain_small_per_s",
+        ),
+        Gate(
+            title="idle beside a million delayed ≤ 2 commands a second",
+            figure="idle_commands_per_s",
+            bound=2.0,
+            at_most=True,
+        ),
+        Gate(title="left unsettled at a full server: 0", figure="full_left", bound=0, at_most=True),
+    ),
+    alone={
+        "drain_small_per_s": "drain of 5,000, per second",
+        "drain_backlog_per_s": "drain of 200,000, per second",
+        "idle_commands_per_s": "commands a second of an idle worker, a million delayed",
+        "bytes_per_delayed": "bytes at the server for a delayed task",
+        "full_accepted": "accepted until `maxmemory` was reached, and then settled with results",
+    },
+    guarantees={
+        "stem": "strict JSON, arguments checked; lease with a fence, renewed; acknowledged after "
+        "the run, with its result in the same step; retries, time limits; one worker of "
+        "concurrency 1,000 on asyncio's own loop",
+        "celery": "`solo` pool, prefetch 128, no gossip, mingle or heartbeat; acknowledged before "
+        "the run (its default): a worker that dies loses what it took; results apart; no fence",
+        "dramatiq": "two threads; acknowledged after the run, heartbeats; results apart; no fence",
+        "taskiq": "stream broker, uvloop, 100 tasks at once, arguments not validated; acknowledged "
+        "after the run, back after 10 minutes; results apart; no fence",
+        "arq": "100 jobs at once, polled every 10 ms (its default is 500); ends by id after the "
+        "run; `keep_result=0` where there is no result; no fence; pickle",
+        "streaq": "uvloop, concurrency 100; acknowledged with the result in one step; no fence; "
+        "pickle",
+        "saq": "concurrency 100; removed after the run, aborted and not run again by default when "
+        "its worker dies; results in the job (`ttl=-1` for none); no fence",
+        "rq": "`SimpleWorker`, no fork; removed after the run, failed and not run again when its "
+        "worker dies; `result_ttl=0` for none; no fence; pickle",
+        "huey": "blocking pop, one thread; gone when popped, so a worker that dies loses its task; "
+        "pickle",
+        LIMIT: "no promise at all: hiredis on a socket, a list; 500 in a call, 200 taken by a "
+        "script, results 200 in a call",
+    },
+    notes="""## What limits
+
+- **One at a time**: a call is one turn of the event loop, one script and one reply. huey
+  sends a plain `LPUSH` over a blocking socket and waits for nothing else to happen; the script
+  of Stem looks for the id and for sleepers, takes a turn, and writes message and order.
+- **In bulk and drain**: the server. Its one thread runs about 20 µs of script for a message
+  accepted and about 50 µs for one leased and settled, as much as the worker needs for running
+  it; with two cores free both go on at once.
+- **200,000 waiting**: memory that the server touches for the first time in a while, and a
+  longer sorted set.
+- A peer without a call for many is compared by its calls one at a time.""",
 )

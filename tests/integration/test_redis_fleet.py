@@ -18,9 +18,9 @@ from stem_core import Stem, Worker
 from stem_core.testing.faults import FaultProxy
 
 FLEET = 50
-OUTAGE_S = int(os.environ.pop("STEM_TEST_OUTAGE", "7"))
+OUTAGE_S = int(os.environ.pop("STEM_TEST_OUTAGE", "9"))
 MOST_A_SECOND = FLEET
-RAMP_S = 4
+RAMP_S = 6
 """How long it takes until waits have doubled from 50 ms to 2 s."""
 
 seen: set[int] = set()

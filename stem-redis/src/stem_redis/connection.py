@@ -1,7 +1,7 @@
-"""Calls to one server, over the driver. The only module that knows its classes.
+"""Calls to one server. The only module that knows the driver's classes, which it lets connect.
 
 A `Server` keeps a few connections for calls, one call at a time on each, and opens others
-for whoever listens. The driver sends nothing a second time by itself, and every call has a
+for whoever listens. Nothing is sent a second time by itself, and every call has a
 deadline of its own. Whatever goes wrong is raised as one of our errors.
 """
 
@@ -24,12 +24,13 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
-from stem_core.plugin import Host, StoreError, StoreUnavailable
-from stem_redis.errors import translated
+from stem_core.plugin import Host, StoreError, StoreMisconfigured, StoreUnavailable
+from stem_redis.errors import code_of, translated
 from stem_redis.location import Location
 from stem_redis.scripts import Script
+from stem_redis.wire import Wire
 
 __all__ = ["Arg", "Line", "Server"]
 
@@ -44,15 +45,12 @@ _WAYS_TO_FAIL: Final = (RedisError, OSError, EOFError)
 
 
 class Line:
-    """One connection, for one user at a time.
-
-    Attributes:
-        is_alive: False once it failed, was closed by either side, or was left in the middle.
-    """
+    """One connection that is made and logged in, for one user at a time."""
 
     def __init__(self, connection: AbstractConnection, location: Location) -> None:
-        self._connection = connection
+        self._pack = _pack or (lambda args: b"".join(connection.pack_command(*args)))
         self._location = location
+        self._wire = _taken_over(connection)
 
     @property
     def shown(self) -> str:
@@ -61,10 +59,8 @@ class Line:
 
     @property
     def is_alive(self) -> bool:
-        if not self._connection.is_connected:
-            return False
-        reader: asyncio.StreamReader | None = getattr(self._connection, "_reader", None)
-        return reader is None or not reader.at_eof()
+        """False once it failed, was closed by either side, or was left in the middle."""
+        return self._wire.is_alive
 
     async def call(self, *args: Arg, within_ms: int) -> Any:
         """Return the reply to one command.
@@ -73,9 +69,7 @@ class Line:
             StoreError: see `translated`. An error of the server leaves the line alive.
         """
         try:
-            async with asyncio.timeout(within_ms / 1000):
-                await self._connection.send_packed_command(self._packed(args), False)
-                return await self._connection.read_response(disable_decoding=True)
+            return await self._wire.ask(self._pack(args), within_ms / 1000)
         except ResponseError:
             raise
         except BaseException:
@@ -85,7 +79,7 @@ class Line:
     async def send(self, *args: Arg) -> None:
         """Send a command whose reply `read` returns some time."""
         try:
-            await self._connection.send_packed_command(self._packed(args), False)
+            self._wire.send(self._pack(args))
         except _WAYS_TO_FAIL as error:
             self.close()
             raise translated(error, self._location.shown) from None
@@ -93,26 +87,42 @@ class Line:
     async def read(self) -> Any:
         """Return the next reply or pushed message. A cancelled read loses none."""
         try:
-            return await self._connection.read_response(
-                disable_decoding=True, disconnect_on_error=False
-            )
+            return await self._wire.read()
         except _WAYS_TO_FAIL as error:
             self.close()
             raise translated(error, self._location.shown) from None
 
-    def _packed(self, args: tuple[Arg, ...]) -> Any:
-        if _pack is None:
-            return self._connection.pack_command(*args)
-        return _pack(args)
-
     def close(self) -> None:
         """Close, at once and without a word; in any state, in any loop."""
-        writer: asyncio.StreamWriter | None = getattr(self._connection, "_writer", None)
         with contextlib.suppress(RuntimeError, OSError):  # its loop may be closed
-            if writer is not None:
-                # Not close(): over TLS that waits for the other side, longer than a loop may last.
-                writer.transport.abort()
-        self._connection._reader = self._connection._writer = None
+            self._wire.abort()
+
+
+async def _connected(connection: AbstractConnection, location: Location) -> Line:
+    """Let the driver connect and log in, and take the connection over from it."""
+    try:
+        await _logged_in(connection)
+        return Line(connection, location)
+    except BaseException:
+        writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
+        connection._reader = connection._writer = None
+        if writer is not None:
+            writer.transport.abort()
+        raise
+
+
+async def _logged_in(connection: Any) -> None:
+    # The driver has not typed this method.
+    await connection.connect()
+
+
+def _taken_over(connection: AbstractConnection) -> Wire:
+    writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
+    if writer is None:
+        raise ConnectionError("the driver has no connection")
+    connection._reader = connection._writer = None
+    _keep_alive(writer)
+    return Wire(writer)
 
 
 @define(eq=False)
@@ -139,10 +149,9 @@ class Server:
         prefix, rest = args[0], args[1:]
         try:
             return await self._exchange("EVALSHA", script.sha, 1, prefix, *rest)
-        except NoScriptError:
-            pass
         except _WAYS_TO_FAIL as error:
-            raise self._failed(error) from None
+            if code_of(error) != "NOSCRIPT":
+                raise self._failed(error) from None
         # The server was restarted or has flushed its scripts: with the text it keeps it anew.
         return await self.command("EVAL", script.text, 1, prefix, *rest)
 
@@ -155,13 +164,15 @@ class Server:
 
     def _failed(self, error: BaseException) -> StoreError:
         mine = translated(error, self.location.shown)
-        if isinstance(mine, StoreUnavailable):
+        if isinstance(mine, StoreUnavailable | StoreMisconfigured):
             self.drop_idle()  # who answered so is not to be asked again, whoever is there now
         return mine
 
     async def _exchange(self, *args: Arg) -> Any:
         async with self._room:
-            line = await self._checked_out()
+            idle = self._idle
+            # Mostly a connection waits and is well: not worth another coroutine.
+            line = idle.pop() if idle and idle[-1].is_alive else await self._checked_out()
             self.calls += 1
             try:
                 return await line.call(*args, within_ms=self.location.options.timeout)
@@ -191,15 +202,7 @@ class Server:
 
     async def _opened(self) -> Line:
         async with asyncio.timeout(self.location.options.connect_timeout / 1000):
-            connection = await self._connection()
-            line = Line(connection, self.location)
-            try:
-                await _connected(connection)
-            except BaseException:
-                line.close()
-                raise
-        _keep_alive(connection)
-        return line
+            return await _connected(await self._connection(), self.location)
 
     async def _connection(self) -> AbstractConnection:
         location = self.location
@@ -216,17 +219,17 @@ class Server:
             connection = Connection(
                 host=host.name, port=host.port or 0, **_sentinel_settings(self.location)
             )
-            line = Line(connection, self.location)
             with contextlib.suppress(*_WAYS_TO_FAIL):
-                await _connected(connection)
-                found = await line.call(
-                    "SENTINEL", "get-master-addr-by-name", self.location.service,
-                    within_ms=1000,
-                )  # fmt: skip
-                if found:
+                line = await _connected(connection, self.location)
+                try:
+                    found = await line.call(
+                        "SENTINEL", "get-master-addr-by-name", self.location.service,
+                        within_ms=1000,
+                    )  # fmt: skip
+                finally:
                     line.close()
+                if found:
                     return Host(found[0].decode(), int(found[1]))
-            line.close()
         raise StoreUnavailable(
             f"{self.location.shown}: no sentinel knows a master {self.location.service!r}",
             way_out="Are they running, and is the name right?",
@@ -245,11 +248,6 @@ class Server:
         for line in lines:
             line.close()
         await asyncio.sleep(0)  # let the transports end
-
-
-async def _connected(connection: Any) -> None:
-    # The driver has not typed this method.
-    await connection.connect()
 
 
 def _settings(location: Location) -> dict[str, Any]:
@@ -291,10 +289,9 @@ def _tls_settings(location: Location) -> dict[str, Any]:
     }
 
 
-def _keep_alive(connection: AbstractConnection) -> None:
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
     """Let the operating system notice that the other side is gone."""
-    writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
-    sock = writer.get_extra_info("socket") if writer is not None else None
+    sock = writer.get_extra_info("socket")
     if sock is None or sock.family == getattr(socket, "AF_UNIX", None):
         return
     with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from stem_core.plugin import ControlChannel, ControlMessage, Fault, StoreError
+from stem_core.plugin import SYSTEM_DICE, ControlChannel, ControlMessage, Fault, StoreError
 from stem_redis.connection import Line
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ __all__ = ["MAX_CONTROL_BODY", "RedisControl"]
 
 MAX_CONTROL_BODY: Final = 64 * 1024
 _FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 2.0
+_LONGEST_PAUSE_S: Final = 10.0
+"""Longer than others wait for a server that is away: who missed a message misses little."""
 
 _write: Final = msgspec.msgpack.Encoder().encode
 _read: Final = msgspec.msgpack.Decoder(tuple[bytes, str, str, bytes]).decode
@@ -55,8 +56,8 @@ class RedisControl(ControlChannel):
                     if error.fault in (Fault.FATAL_CONFIG, Fault.DATA):
                         raise
                     line = None
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                    await asyncio.sleep(pause_s * (0.5 + SYSTEM_DICE.roll() / 2))
+                    pause_s = min(4 * pause_s, _LONGEST_PAUSE_S)
                     continue
                 if pushed[0] == b"message":
                     yield _read_message(pushed[2])

@@ -50,30 +50,37 @@ local function lapse(queue, most)
     end
 end
 
-local reply, leases = {1, now, ''}, {}
+local reply, filled, leases = {1, now, ''}, 3, {}
+local ROW_HEAD = CHANGING .. 'I8I8BB'
 
+-- As a row of its own and not a table: this is done for every message.
 local function lease(queue, id, score)
-    local kept = redis.pcall('HMGET', P .. 'm:' .. id, 's', 'm', 'e', 'c')
+    local name = P .. 'm:' .. id
+    local kept = redis.pcall('HMGET', name, 's', 'm', 'e', 'c')
     local raw = kept[1]
     if type(raw) ~= 'string' or #raw < CHANGING_SIZE or not kept[2] then
         vanish('q:', queue, id)
         return false
     end
-    local s = row_of(id, raw)
-    if s.due > 0 or s.place == DEAD or s.place == LEASED then  -- the message knows better
+    local place, _, cancel, failed, lapses, releases, fence, base, settled, _, due, parked_at,
+        died_at, length, _, priority, kind = struct.unpack(ROW_HEAD, raw)
+    if due > 0 or place == DEAD or place == LEASED then  -- the message knows better
         call('ZREM', P .. 'q:' .. queue, id)
         return false
     end
-    if s.place == PARKED then call('SREM', P .. 'pr:' .. queue, id) end
-    if s.kind == 2 then let_go_of_key(s) end
-    s.place, s.held, s.fence = LEASED, 1, s.fence + 1
-    s.turn, s.due = score - (9 - s.priority) * LEVEL, now + s.lease
-    local row = packed(s)
-    call('HSET', P .. 'm:' .. id, 's', row, 'w', worker)
-    leases[#leases + 1], leases[#leases + 2] = s.due, id
-    local n = #reply
-    reply[n + 1], reply[n + 2], reply[n + 3] = id, row, kept[2]
-    reply[n + 4], reply[n + 5] = kept[3] or '', kept[4] or ''
+    if place == PARKED then call('SREM', P .. 'pr:' .. queue, id) end
+    if kind == 2 then let_go_of_key(row_of(id, raw)) end
+    local ends = now + length
+    local row = struct.pack(
+        CHANGING, LEASED, 1, cancel, failed, lapses, releases, fence + 1, base, settled,
+        score - (9 - priority) * LEVEL, ends, parked_at, died_at
+    ) .. string.sub(raw, CHANGING_SIZE + 1)
+    call('HSET', name, 's', row, 'w', worker)
+    leases[#leases + 1] = ends
+    leases[#leases + 1] = id
+    reply[filled + 1], reply[filled + 2], reply[filled + 3] = id, row, kept[2]
+    reply[filled + 4], reply[filled + 5] = kept[3] or '', kept[4] or ''
+    filled = filled + 5
     return true
 end
 

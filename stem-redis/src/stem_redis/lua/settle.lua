@@ -129,10 +129,71 @@ local function settle(it)
     return DONE, ''
 end
 
-local replies = {}
-while at < #ARGV do
-    local status, detail = settle(read())
-    replies[#replies + 1] = status
-    replies[#replies + 1] = detail
+-- What is asked for most: acknowledge what is leased, maybe with the first record of it.
+-- Nothing is built for it, and what sets need is done for all in the end. Nil for all else.
+local FENCE_AT, DEDUPE_AT = 16, 80  -- in a row
+local ended, recorded = {}, {}
+
+local function acknowledged(id, fence, with_record)
+    local name = P .. 'm:' .. id
+    local raw = redis.pcall('HGET', name, 's')
+    if type(raw) ~= 'string' or #raw < CHANGING_SIZE then return nil end
+    local place, held = string.byte(raw, 1, 2)
+    if place ~= LEASED or held ~= 1 or struct.unpack('<I8', raw, FENCE_AT) ~= fence then
+        return nil
+    end
+    local dedupe, _, kind, _, digest, queue = struct.unpack('<I8BBI8c8I2c0', raw, DEDUPE_AT)
+    if kind ~= 0 then return nil end
+    if with_record then
+        local ttl = tonumber(ARGV[at + 6])
+        if ttl <= 0 then return nil end
+        local terminal = ARGV[at + 5] == '1'
+        local head = struct.pack(HEAD, terminal and 1 or 0, tonumber(ARGV[at + 4]), now + ttl)
+        local kept = P .. 'r:' .. id
+        if not call('SET', kept, head .. ARGV[at + 7], 'NX', 'PX', ttl) then return nil end
+        recorded[#recorded + 1] = 0
+        recorded[#recorded + 1] = id
+        if terminal then call('PUBLISH', P .. 'done:' .. id, '') end
+    end
+    if dedupe > 0 then
+        call('SET', name, struct.pack(STONE, now + dedupe, fence, fence, digest), 'PX', dedupe)
+    else
+        call('DEL', name)
+    end
+    local ids = ended[queue] or {}
+    ended[queue] = ids
+    ids[#ids + 1] = id
+    return DONE
 end
+
+local replies, count = {}, 0
+local is_one_home = RESULTS == '' or RESULTS == HOME
+
+local function settle_next()
+    local what, status, detail = ARGV[at + 3], nil, ''
+    local with_record = what == 'aR'
+    if what == 'a' or with_record and is_one_home then
+        status = acknowledged(ARGV[at + 1], tonumber(ARGV[at + 2]), with_record)
+        if status then at = at + (with_record and 7 or 3) end
+    end
+    if not status then status, detail = settle(read()) end
+    replies[count + 1], replies[count + 2] = status, detail
+    count = count + 2
+end
+
+local function settle_all()
+    while at < #ARGV do settle_next() end
+end
+
+-- Whatever happens to one of them, those before it have ended.
+local is_whole, failure = pcall(settle_all)
+for first = 1, #recorded, 1000 do
+    call('ZADD', P .. 'rx', unpack(recorded, first, math.min(first + 999, #recorded)))
+end
+for queue, ids in pairs(ended) do
+    for first = 1, #ids, 1000 do
+        call('ZREM', P .. 'l:' .. queue, unpack(ids, first, math.min(first + 999, #ids)))
+    end
+end
+if not is_whole then error(failure, 0) end
 return replies
