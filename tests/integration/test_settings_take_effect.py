@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -529,6 +530,27 @@ def test_the_program_starts_as_many_processes_as_the_variable_says(tmp_path: Pat
     )
     assert ended.returncode == 4
     assert "several processes cannot share the broker memory://" in ended.stderr
+
+
+@shows("STEM_WORKER_HTTP")
+def test_the_program_answers_where_the_variable_says(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from stem_core.producer.client import Stem\nstem = Stem()\n"
+        "@stem.task\ndef work() -> None: ...\n"
+    )
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("STEM_")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = subprocess.run(
+            [sys.executable, "-m", "stem_core", "worker", "app"],
+            cwd=tmp_path,
+            env=kept | {"STEM_BROKER_URL": "memory://", "STEM_WORKER_HTTP": at},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 4
+    assert f"the worker cannot answer at {at}" in ended.stderr
 
 
 @shows("STEM_STRICT")

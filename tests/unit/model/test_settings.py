@@ -78,6 +78,7 @@ def test_an_environment_with_a_broker_alone_is_the_defaults() -> None:
         ("STEM_WORKER_GRACE", "2m", "worker_grace_ms", 120_000),
         ("STEM_WORKER_PROCESSES", "4", "worker_processes", 4),
         ("STEM_WORKER_THREADS", "2", "worker_threads", 2),
+        ("STEM_WORKER_HTTP", "8080", "worker_http", "127.0.0.1:8080"),
         ("STEM_PREFETCH_MULTIPLIER", "4", "prefetch_multiplier", 4),
         ("STEM_LOG_LEVEL", "WARNING", "log_level", "warning"),
         ("STEM_LOG_FORMAT", "json", "log_format", "json"),

@@ -55,6 +55,7 @@ def test_a_line_for_machines_has_the_same_keys():
     assert line == {
         "event": "task-succeeded",
         "id": "01JD",
+        "task": "email.send",
         "q": "default",
         "try": "1/4",
         "run_ms": 84,

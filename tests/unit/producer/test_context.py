@@ -11,7 +11,7 @@ from unit.producer.stores import Connection
 from stem_core.contracts.messages import Delivery, Message, Receipt
 from stem_core.model.codec import decode
 from stem_core.model.envelope import Envelope
-from stem_core.model.errors import CapabilityMissing, InvalidOption, NotEncodable, UsageError
+from stem_core.model.errors import InvalidOption, NotEncodable, UsageError
 from stem_core.model.ids import derived_id
 from stem_core.model.settings import StemConfig
 from stem_core.producer.client import Stem
@@ -28,6 +28,7 @@ class Sink:
         self.pipeline = Pipeline(StemConfig(), tasks)
         self.progressed: list[tuple[str, int, bytes]] = []
         self.published: list[Message] = []
+        self.completed: list[tuple[object, object]] = []
         self.is_over = False
 
     def progress(self, id: str, fence: int, value: bytes, /) -> None:
@@ -44,6 +45,9 @@ class Sink:
 
     def job(self, id: str, task: AnyTask | None, /) -> Job[Any]:
         return Job(id, Stem("memory://"), task)
+
+    async def complete(self, connection: object, value: object, /) -> None:
+        self.completed.append((connection, value))
 
 
 def running(sink: Sink, **facts: Any) -> TaskContext:
@@ -135,9 +139,27 @@ def test_what_is_no_call_is_no_follow_up(caplog: pytest.LogCaptureFixture) -> No
     assert ctx.enqueued == []
 
 
-def test_settling_in_the_callers_transaction_is_not_built_and_says_so() -> None:
-    with pytest.raises(CapabilityMissing, match="transactional"):
-        asyncio.run(running(Sink()).complete(Connection(), 1))
+def test_completing_hands_connection_and_value_on_once() -> None:
+    sink, connection = Sink(), Connection()
+    ctx = running(sink)
+    asyncio.run(ctx.complete(connection, 1))
+    assert sink.completed == [(connection, 1)]
+    with pytest.raises(UsageError, match="twice"):
+        asyncio.run(ctx.complete(connection, 2))
+
+
+def test_a_task_that_is_completed_enqueues_no_more() -> None:
+    ctx = running(Sink())
+    asyncio.run(ctx.complete(Connection()))
+    with pytest.raises(UsageError, match=r"after ctx\.complete"):
+        ctx.enqueue(charge.call("ada"))
+    assert ctx.follow_ups == []
+
+
+def test_a_context_for_testing_remembers_what_it_was_completed_with() -> None:
+    ctx = TaskContext.for_testing()
+    asyncio.run(ctx.complete(Connection(), {"paid": 1}))
+    assert ctx.completed == [{"paid": 1}]
 
 
 def test_library_code_finds_the_context_of_the_task_around_it() -> None:

@@ -117,9 +117,11 @@ def test_work_is_taken_again_soon_after_the_broker_is_back(away_ms, roll):
             {"default": 1},
             Slots(10),
             worker="w",
+            clock=scene.clock,
             dice=scene.dice,
             backoff=scene.backoff(),
             take=taken.extend,
+            failed=lambda error: None,
             lost=lambda error: told.append("lost"),
             back=lambda: told.append("back"),
         )

@@ -384,6 +384,16 @@ def test_the_worst_end_is_the_end_of_the_worker(codes, code):
     assert merged(codes) == code
 
 
+def test_a_worker_that_shall_not_go_on_drains_and_ends_with_the_code_of_the_reason():
+    scene = working(2)
+    despair = GiveUp(CONFIG, "its address is taken")
+    drains = [Tell(1, Word.DRAIN), Tell(2, Word.DRAIN)]
+    assert scene.note(scene.crew.give_up(despair, scene.now_ms)) == [despair, *drains]
+    scene.ended(1, DRAINED)
+    scene.ended(2, HANDED_BACK)
+    assert scene.crew.code == CONFIG
+
+
 def test_the_worker_ends_with_the_last_of_its_processes():
     scene = working(3)
     scene.signalled()

@@ -12,13 +12,18 @@ from contextlib import contextmanager
 import pytest
 
 from stem_core.worker.exits import STUCK
-from stem_core.worker.tie import HAND_BACK, Hello
+from stem_core.worker.tie import ASK, ASK_ALL, HAND_BACK, Hello, read_report
 
 HELLO = Hello(grace_ms=30_000, log_level="info", log_format="json", facts={"queues": "pay × 7"})
 
 PROCESS = """
 import asyncio, os, signal, sys, time
+from stem_core.observe.families import Row
+from stem_core.observe.health import Report
 from stem_core.worker.tie import Hello, Tie
+
+async def report(with_queues: bool) -> Report:
+    return Report(rows=[Row("stem_worker_slots", (), [7])], has_queues=with_queues)
 
 async def main(tie: Tie, patience_ms: int, is_blocked: bool) -> None:
     told = asyncio.Queue()
@@ -28,6 +33,7 @@ async def main(tie: Tie, patience_ms: int, is_blocked: bool) -> None:
         hand_back=lambda: told.put_nowait("hand back"),
         reload=lambda: told.put_nowait("reload"),
         patience_ms=patience_ms,
+        report=report,
     )
     tie.say(Hello(grace_ms=30_000, log_level="info", log_format="json",
                   facts={"queues": "pay × 7"}))
@@ -88,6 +94,23 @@ def test_a_process_hands_back_when_its_supervisor_says_so():
     with tied() as other:
         other.end.send(HAND_BACK)
         assert other.line() == "hand back"
+
+
+@pytest.mark.parametrize(("word", "has_queues"), [(ASK, False), (ASK_ALL, True)])
+def test_a_process_reports_when_its_supervisor_asks(word, has_queues):
+    with tied() as other:
+        other.end.recv(4096)
+        other.end.send(word)
+        with other.end.makefile("rb") as said:
+            report = read_report(said.readline())
+        assert (report.rows, report.has_queues) == ([("stem_worker_slots", (), [7])], has_queues)
+
+
+def test_a_process_that_a_task_holds_up_stays_silent_and_drains_all_the_same():
+    with tied(patience_ms=10, is_blocked=True) as other:
+        other.end.send(ASK)
+        other.end.close()
+        assert other.process.wait(60) == STUCK
 
 
 @pytest.mark.parametrize("has_read", [True, False])

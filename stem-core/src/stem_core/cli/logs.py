@@ -7,20 +7,21 @@ from typing import Literal
 
 from stem_core.model.errors import ConfigError
 from stem_core.model.settings import StemConfig
-from stem_core.observe.log import configure_logging
+from stem_core.observe.log import Facts, configure_logging
 
 __all__ = ["log_as", "log_as_expected"]
 
 Form = Literal["text", "json"]
 
 
-def log_as(level: str, wish: str) -> Form:
+def log_as(level: str, wish: str, facts: Facts | None = None) -> Form:
     """Log from *level* up in the form that *wish* means; return that form.
 
-    Who is told in text is shown a banner too.
+    Who is told in text is shown a banner too. *facts* tells what is bound to the task
+    that logs.
     """
     form = _form(wish)
-    configure_logging(level, form)
+    configure_logging(level, form, facts=facts)
     return form
 
 

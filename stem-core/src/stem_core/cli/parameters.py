@@ -23,6 +23,7 @@ __all__ = [
     "argument",
     "json_option",
     "option",
+    "read_address",
     "read_duration",
     "read_header",
     "read_instant",
@@ -178,6 +179,16 @@ def read_queues(text: str) -> dict[str, int]:
         raise click.BadParameter(f"{text!r}: {error}") from None
     except InvalidName as error:
         raise click.BadParameter(str(error)) from None
+
+
+def read_address(text: str) -> str:
+    """Return where to listen in full, read as STEM_WORKER_HTTP is."""
+    from stem_core.model.settings import listening
+
+    try:
+        return listening.read_listening(text, "")
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from typing import Final, NoReturn
 
 from stem_core.cli.banner import show_banner
 from stem_core.cli.exits import ExitCode
+from stem_core.cli.gathering import Gathering
 from stem_core.cli.logs import log_as, log_as_expected
 from stem_core.model.errors import ConfigError
-from stem_core.worker.supervision import Crew
+from stem_core.worker.supervision import Crew, GiveUp
 from stem_core.worker.supervisor import Supervisor
 from stem_core.worker.tie import Hello
 
@@ -43,12 +44,18 @@ def supervise(
     _check_system()
     log_as_expected(log_level, log_format)
     crew = Crew(count, hopeless=_HOPELESS, outage=_OUTAGE, roll=random)
-    return Supervisor(
+    gathering = Gathering(lambda with_queues: supervisor.ask(with_queues=with_queues))
+    supervisor = Supervisor(
         crew,
         _command(arguments),
         now_ms=lambda: time.monotonic_ns() // 1_000_000,
-        greeted=_Reception(count, name),
-    ).run()
+        greeted=_Reception(count, name, gathering),
+        reader=gathering,
+    )
+    try:
+        return supervisor.run()
+    finally:
+        gathering.close()
 
 
 def become_supervisor(count: int, arguments: Sequence[str]) -> NoReturn:
@@ -67,17 +74,26 @@ def become_supervisor(count: int, arguments: Sequence[str]) -> NoReturn:
 class _Reception:
     """Shows what the first process says of itself, as what is true of all of them."""
 
-    def __init__(self, count: int, name: str | None) -> None:
+    def __init__(self, count: int, name: str | None, gathering: Gathering) -> None:
         self._count = count
         self._name = name
+        self._gathering = gathering
         self._is_first = True
 
-    def __call__(self, hello: Hello) -> None:
+    def __call__(self, hello: Hello) -> GiveUp | None:
         if not self._is_first:
-            return
+            return None
         self._is_first = False
-        if log_as(hello.log_level, hello.log_format) == "text":
-            show_banner({**hello.facts, **self._facts(hello)})
+        form = log_as(hello.log_level, hello.log_format)
+        shows: dict[str, str] = {}
+        if hello.http:
+            try:
+                shows["http"] = self._gathering.answer_at(hello.http).url
+            except ConfigError as error:
+                return GiveUp(ExitCode.CONFIG, str(error))
+        if form == "text":
+            show_banner({**hello.facts, **self._facts(hello), **shows})
+        return None
 
     def _facts(self, hello: Hello) -> dict[str, str]:
         names = f"{self._name}-1 to {self._name}-{self._count}, " if self._name else ""

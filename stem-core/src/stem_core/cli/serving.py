@@ -8,18 +8,22 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final, NoReturn
 
 from stem_core.cli.apps import load_app
 from stem_core.cli.banner import show_banner
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.logs import log_as, log_as_expected
+from stem_core.cli.pages import listening_of, serving_pages
 from stem_core.cli.terminal import count_of
+from stem_core.cli.watching import Watch
 from stem_core.contracts.capabilities import Durability
 from stem_core.contracts.observer import Event, Observer
 from stem_core.model.errors import ConfigError
 from stem_core.observe.log import LogObserver
 from stem_core.producer.client import Stem
+from stem_core.producer.context import TaskContext
 from stem_core.producer.lane import Lane
 from stem_core.producer.vetting import SigningPolicy
 from stem_core.worker.exits import MARGIN_MS
@@ -68,7 +72,7 @@ class Serving:
         _check_tasks(self.stem, app)
         config = self.stem.config
         self._level = log_level or config.log_level
-        self._form = log_as(self._level, log_format or config.log_format)
+        self._form = log_as(self._level, log_format or config.log_format, _facts_of_task)
         self._app = app
         self._tie = tie
 
@@ -84,28 +88,41 @@ class Serving:
         return code
 
     async def _serve(self, how: Mapping[str, Any]) -> int:
-        async with self.stem:
+        async with self.stem, AsyncExitStack() as stack:
             lane = await self.stem.lane()
-            if self._tie is None:
-                return await self._serve_alone(lane, Worker(self.stem, **_logged(how)))
-            _check_shared(lane)
-            return await self._serve_tied(lane, self._tie, how)
+            how = dict(how)
+            http = how.pop("http") or self.stem.config.worker_http
+            watch = Watch(self.stem, lane.broker.admin, http) if http else None
+            if self._tie is not None:
+                _check_shared(lane)
+                return await self._serve_tied(lane, self._tie, how, watch)
+            runs = Worker(self.stem, **_watched(how, watch))
+            shows: dict[str, str] = {}
+            if watch is not None:
+                watch.see(runs)
+                pages = serving_pages(listening_of(watch.address), watch.pages)
+                shows["http"] = (await stack.enter_async_context(pages)).url
+            return await self._serve_alone(lane, runs, shows)
 
-    async def _serve_alone(self, lane: Lane, runs: Worker) -> int:
+    async def _serve_alone(self, lane: Lane, runs: Worker, shows: Mapping[str, str]) -> int:
         await runs.start()
         runs.install_signals()  # before, there was nothing to drain
         if self._form == "text":
-            show_banner(self._facts(lane, runs))
+            show_banner({**self._facts(lane, runs), **shows})
         if not lane.capabilities.multiprocess:
             _log.warning(_ALONE)
         return await runs.ended()
 
-    async def _serve_tied(self, lane: Lane, tie: Tie, how: Mapping[str, Any]) -> int:
+    async def _serve_tied(
+        self, lane: Lane, tie: Tie, how: Mapping[str, Any], watch: Watch | None
+    ) -> int:
         """The supervisor is told when the worker takes work, and says when it is to end."""
         name = how.get("name")
         how = {**how, "name": name and f"{name}-{tie.slot}"}
-        begins = _Beginning(lambda: tie.say(self._hello(lane, runs)))
-        runs = Worker(self.stem, **_logged(how, begins))
+        begins = _Beginning(lambda: tie.say(self._hello(lane, runs, watch)))
+        runs = Worker(self.stem, **_watched(how, watch, begins))
+        if watch is not None:
+            watch.see(runs)
         await runs.start()
         tie.attend(
             asyncio.get_running_loop(),
@@ -113,15 +130,20 @@ class Serving:
             hand_back=runs.stop_now,
             reload=runs.reload_keys,
             patience_ms=runs.terms.grace_ms + MARGIN_MS,
+            report=watch.report_of if watch else None,
         )
-        return await runs.ended()
+        code = await runs.ended()
+        if watch is not None:
+            tie.say_at_last(watch.report())
+        return code
 
-    def _hello(self, lane: Lane, runs: Worker) -> Hello:
+    def _hello(self, lane: Lane, runs: Worker, watch: Watch | None) -> Hello:
         return Hello(
             grace_ms=runs.terms.grace_ms,
             log_level=self._level,
             log_format=self._form,
             facts=self._facts(lane, runs),
+            http=watch.address if watch else "",
         )
 
     def _facts(self, lane: Lane, runs: Worker) -> dict[str, str]:
@@ -146,8 +168,17 @@ class _Beginning:
             self._then()
 
 
-def _logged(how: Mapping[str, Any], *observers: Observer) -> dict[str, Any]:
-    return {**how, "observers": [LogObserver(), *observers]}
+def _watched(how: Mapping[str, Any], watch: Watch | None, *observers: Observer) -> dict[str, Any]:
+    counts = [] if watch is None else [watch.observer]
+    return {**how, "observers": [LogObserver(), *counts, *observers]}
+
+
+def _facts_of_task() -> Mapping[str, str]:
+    """Return what lines of the log say of the task that writes them."""
+    task = TaskContext.current()
+    if task is None:
+        return {}
+    return {"id": task.id, "task": task.task, "q": task.queue, "try": str(task.attempt)}
 
 
 def _check_tasks(stem: Stem, app: str) -> None:

@@ -13,6 +13,7 @@ import click
 from stem_core.cli.parameters import (
     argument,
     option,
+    read_address,
     read_duration,
     read_queues,
     setting_option,
@@ -83,6 +84,14 @@ class _Repeatable(click.Command):
     help="What to ask of signatures: off, accept (what nobody signed runs too) or require; "
     "without it require, as soon as there are keys.",
 )
+@setting_option(
+    "--http",
+    metavar="[HOST:]PORT",
+    variable="STEM_WORKER_HTTP",
+    type=read_address,
+    help="Answer /livez, /readyz and /metrics there. Without HOST for this machine only; "
+    "0.0.0.0:8080 for all who can reach it, 0 for a port that is free.",
+)
 @option(
     "--name",
     metavar="NAME",
@@ -127,6 +136,9 @@ def worker(
     tells the others, and kills who has not ended 15 seconds after the grace.
 
     SIGHUP reads the signing keys again, unless the worker was started from a terminal.
+
+    With --http the worker, or its supervisor for all processes, answers probes and
+    Prometheus.
 
     APP can also be given as STEM_APP. An option wins over the settings that the
     application was given in code, and those win over the environment.

@@ -23,7 +23,9 @@ class Event(Value, frozen=True, gc=False, kw_only=True):
             ``task-failed``, ``task-released``, ``task-cancelled``, ``message-refused``
             (nobody vouches for it, and its id is only what it claims), ``lease-lost``,
             ``worker-started``, ``worker-draining``, ``worker-stopped``,
-            ``broker-lost``, ``broker-back``.
+            ``broker-lost``, ``broker-back``, ``store-failed`` (one call, to ``fetch``,
+            ``settle`` or ``renew``), ``leases-renewed``. There may be more one day:
+            pass over a name that you do not know.
         at_ms: when, milliseconds since the Unix epoch.
         task_id, task, queue, attempt, worker: whom it concerns, where known.
         detail: more, as plain values; never arguments, results or secrets.

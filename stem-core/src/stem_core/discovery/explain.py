@@ -68,7 +68,7 @@ class FirstParty:
 
 
 _REDIS: Final = FirstParty("stem-redis", is_built=True)
-_POSTGRES: Final = FirstParty("stem-postgres", is_built=False)
+_POSTGRES: Final = FirstParty("stem-postgres", is_built=True)
 _SIGNING: Final = FirstParty("stem-signing", is_built=True)
 _SQLITE: Final = FirstParty("", is_built=False)
 

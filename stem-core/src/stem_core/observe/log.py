@@ -22,6 +22,10 @@ __all__ = ["JsonFormatter", "LogFormat", "LogObserver", "TextFormatter", "config
 LogFormat = Literal["auto", "text", "json"]
 Facts = Callable[[], Mapping[str, str]]
 
+_QUIET: Final = frozenset({"message-refused", "store-failed", "leases-renewed"})
+"""Of these a stranger, or a store that is away, decides how many there are. The worker logs
+what is worth saying of them by itself, and not for each."""
+
 _VERBS: Final = {
     "task-enqueued": (logging.DEBUG, "sent"),
     "task-started": (logging.DEBUG, "start"),
@@ -54,8 +58,8 @@ class LogObserver:
 
     def on_event(self, event: Event, /) -> None:
         """Log *event*."""
-        if event.name == "message-refused":
-            return  # a stranger decides how many there are: the worker logs them, once a second
+        if event.name in _QUIET:
+            return
         level, verb = _VERBS.get(event.name, (logging.INFO, event.name))
         logger = logging.getLogger("stem.tasks" if event.task_id else "stem.worker")
         if logger.isEnabledFor(level):
@@ -69,7 +73,7 @@ class LogObserver:
 def _facts_of(event: Event, detail: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {"event": event.name}
     if event.task_id:
-        facts |= {"id": event.task_id, "q": event.queue}
+        facts |= {"id": event.task_id, "task": event.task, "q": event.queue}
     if event.attempt:
         tries = detail.pop("tries", "")
         facts["try"] = f"{event.attempt}/{tries}" if tries else str(event.attempt)
@@ -91,8 +95,10 @@ class TextFormatter(logging.Formatter):
         level = f"{record.levelname:<5}"
         if self._colour:
             level = f"\x1b[{_COLOURS.get(record.levelno, '0')}m{level}\x1b[0m"
-        facts = _all_facts(record, self._facts).items()
-        pairs = " ".join(_pair(name, value) for name, value in facts if name != "event")
+        facts = _all_facts(record, self._facts)
+        # What happened, and to what task, stands in the message of an event.
+        left_out = ("event", "task") if "event" in facts else ()
+        pairs = " ".join(_pair(name, facts[name]) for name in facts if name not in left_out)
         line = f"{clock} {level} {_escaped(record.getMessage())} {pairs}".rstrip()
         trace = _trace_of(self, record)
         return line + "".join(f"\n    {_escaped(part)}" for part in trace.splitlines())

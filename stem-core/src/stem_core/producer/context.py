@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from stem_core.contracts.messages import CancelStatus, Delivery, Message, Receipt
 from stem_core.model.codec import decode_value, encode_value
 from stem_core.model.duration import Duration
 from stem_core.model.envelope import Envelope
-from stem_core.model.errors import CapabilityMissing, InvalidOption, UsageError
+from stem_core.model.errors import InvalidOption, UsageError
 from stem_core.model.ids import derived_id
 from stem_core.model.outcome import TaskStatus
 from stem_core.model.structure import unstructure
@@ -60,6 +60,10 @@ class ContextSink(Protocol):
         """Return the handle of a follow-up."""
         ...
 
+    async def complete(self, connection: object, value: object, /) -> None:
+        """Settle the task as succeeded in the transaction of *connection*."""
+        ...
+
 
 class TaskContext:
     """One run of a task, as the task sees it.
@@ -69,13 +73,14 @@ class TaskContext:
             and only if it succeeds.
     """
 
-    __slots__ = ("_delivery", "_envelope", "_ordinals", "_sink", "follow_ups")
+    __slots__ = ("_delivery", "_envelope", "_is_completed", "_ordinals", "_sink", "follow_ups")
 
     def __init__(self, envelope: Envelope, delivery: Delivery, sink: ContextSink) -> None:
         self._envelope = envelope
         self._delivery = delivery
         self._sink = sink
         self._ordinals = itertools.count(1)
+        self._is_completed = False
         self.follow_ups: list[Message] = []
 
     @staticmethod
@@ -158,7 +163,8 @@ class TaskContext:
         the same order.
 
         Raises:
-            UsageError: it is no call, such as ``charge.enqueue("a", 1)``.
+            UsageError: it is no call, such as ``charge.enqueue("a", 1)``; or the task is
+                completed already.
         """
         if not isinstance(call, Call):
             dropped(call)
@@ -168,6 +174,8 @@ class TaskContext:
                 "a follow-up cannot join a connection's transaction",
                 way_out="Leave out connection=: it is published with this task's own end.",
             )
+        if self._is_completed:
+            raise UsageError("ctx.enqueue after ctx.complete: this task has ended")
         ordinal = next(self._ordinals)
         child_id = call.how.task_id or derived_id(self.id, ordinal)
         message = self._sink.prepare(
@@ -183,16 +191,30 @@ class TaskContext:
             self.follow_ups.append(message)
         return self._sink.job(child_id, call.task)
 
-    async def complete(self, connection: object, value: object = None) -> NoReturn:
-        """Settle this task in the caller's own transaction.
+    @overload
+    async def complete(self, connection: object) -> None: ...
+    @overload
+    async def complete(self, connection: object, value: R) -> R: ...
+
+    async def complete(self, connection: object, value: Any = None) -> Any:
+        """Settle this task as succeeded, with *value*, in the caller's own transaction; return
+        *value*, for ``return await ctx.complete(connection, value)``.
+
+        The task ends with the commit, together with whatever else was written there; its
+        follow-ups are published by it. Without a commit it never ended: when the function
+        returns, the attempt counts as failed. To be called once, and last.
 
         Raises:
-            CapabilityMissing: always in this release: no broker of it is transactional.
+            LeaseLost: the task belongs to another worker by now. Roll back.
+            CapabilityMissing: the broker is not transactional, or keeps no results.
+            InvalidOption: *connection* is none that the broker can use.
+            NotEncodable, PayloadTooLarge: *value* cannot be kept.
         """
-        raise CapabilityMissing(
-            "ctx.complete needs a transactional broker, and none is built yet",
-            way_out="Return the value; guard effects by ctx.id or ctx.fence.",
-        )
+        if self._is_completed:
+            raise UsageError("ctx.complete twice: this task has ended")
+        await self._sink.complete(connection, value)
+        self._is_completed = True
+        return value
 
     def _inherited(self) -> dict[str, str]:
         headers = self._envelope.headers
@@ -248,17 +270,19 @@ class TestingContext(TaskContext):
     Attributes:
         reported: every progress, in order.
         enqueued: every call that was enqueued, in order.
+        completed: the value that it was completed with, in a list; empty before.
         is_cancelled: what `cancelled` says from now on.
     """
 
     __test__ = False  # for pytest: not a class of tests
-    __slots__ = ("enqueued", "is_cancelled", "reported")
+    __slots__ = ("completed", "enqueued", "is_cancelled", "reported")
 
     def __init__(self, envelope: Envelope, delivery: Delivery, *, cancelled: bool) -> None:
         super().__init__(envelope, delivery, _Remembering(self))
         self.is_cancelled = cancelled
         self.reported: list[Any] = []
         self.enqueued: list[Call[Any]] = []
+        self.completed: list[Any] = []
 
 
 class _Remembering:
@@ -282,6 +306,9 @@ class _Remembering:
 
     def job(self, id: str, task: AnyTask | None, /) -> Job[Any]:
         return Job(id, _Nobody(), task)
+
+    async def complete(self, connection: object, value: object, /) -> None:
+        self._context.completed.append(value)
 
 
 class _Nobody:

@@ -38,6 +38,7 @@ __all__ = [
     "reconsidered",
     "refusal",
     "the_connection",
+    "transactional",
 ]
 
 
@@ -165,7 +166,7 @@ async def publish_in(
     lane: Lane, connection: object, messages: Sequence[Message]
 ) -> list[Published]:
     """Publish on the caller's asynchronous connection; neither commits nor shares calls."""
-    broker = _transactional(lane, connection)
+    broker = transactional(lane, connection)
     replies: list[Published] = []
     for chunk in chunks(messages, lane.capabilities):
         replies.extend(await broker.publish_in(connection, chunk))
@@ -174,14 +175,19 @@ async def publish_in(
 
 def publish_in_sync(lane: Lane, connection: object, messages: Sequence[Message]) -> list[Published]:
     """Publish on the caller's blocking connection, in the caller's thread."""
-    broker = _transactional(lane, connection)
+    broker = transactional(lane, connection)
     replies: list[Published] = []
     for chunk in chunks(messages, lane.capabilities):
         replies.extend(broker.publish_in_sync(connection, chunk))
     return replies
 
 
-def _transactional(lane: Lane, connection: object) -> TransactionalBroker:
+def transactional(lane: Lane, connection: object) -> TransactionalBroker:
+    """Return the broker of *lane*, which can use *connection*.
+
+    Raises:
+        CapabilityMissing, InvalidOption: it is not transactional, or cannot use this one.
+    """
     broker = lane.broker
     if not isinstance(broker, TransactionalBroker):
         raise CapabilityMissing(

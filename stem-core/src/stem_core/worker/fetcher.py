@@ -8,7 +8,7 @@ from typing import Final
 
 from stem_core import failpoints
 from stem_core.contracts.broker import Broker
-from stem_core.contracts.clock import Dice
+from stem_core.contracts.clock import Clock, Dice
 from stem_core.contracts.messages import Delivery
 from stem_core.model.errors import StoreError
 from stem_core.worker.backoff import Backoff
@@ -26,7 +26,13 @@ class Fetcher:
 
     Args:
         take: called with each batch.
+        failed: called with each error of the store.
         lost, back: called when the store goes and when it is there again.
+
+    Attributes:
+        fault: why the last fetch failed; empty when it did not.
+        heard_ms: when the store was last heard of, or asked anew after a while in which
+            there was no reason to; a time of the monotonic clock.
     """
 
     def __init__(
@@ -36,9 +42,11 @@ class Fetcher:
         slots: Slots,
         *,
         worker: str,
+        clock: Clock,
         dice: Dice,
         backoff: Backoff,
         take: Callable[[Sequence[Delivery]], None],
+        failed: Callable[[StoreError], None],
         lost: Callable[[StoreError], None],
         back: Callable[[], None],
     ) -> None:
@@ -46,11 +54,15 @@ class Fetcher:
         self._queues = queues
         self._slots = slots
         self._worker = worker
+        self._clock = clock
         self._dice = dice
         self._backoff = backoff
         self._take = take
+        self._failed = failed
         self._lost = lost
         self._back = back
+        self.fault = ""
+        self.heard_ms = clock.monotonic_ms()
 
     async def run(self) -> None:
         """Fetch whenever there is a free slot. Cancelling it leaves no delivery behind."""
@@ -60,6 +72,7 @@ class Fetcher:
     async def _fetch(self) -> None:
         while self._slots.free <= 0:
             await self._slots.changed()
+            self.heard_ms = self._clock.monotonic_ms()
         queues = in_turn(self._queues, self._dice.roll)
         limit = min(_MOST, self._slots.free)
         try:
@@ -69,12 +82,16 @@ class Fetcher:
             if failpoints.ARMED and deliveries:
                 failpoints.reach("worker.claim.before_start")
         except StoreError as error:
+            self.fault = error.fault.value
+            self._failed(error)
             if self._backoff.failures == 0:
                 self._lost(error)
             await self._backoff.wait()
             return
+        self.heard_ms = self._clock.monotonic_ms()
         if self._backoff.failures:
             self._backoff.reset()
+            self.fault = ""
             self._back()
         if deliveries:
             self._take(deliveries)

@@ -47,6 +47,8 @@ class LeaseKeeper:
         broker: gives a handle that is used in the keeper's loop alone.
         grace_ms: how much longer than its longest time a task may hold its lease.
         ended: is called in the keeper's thread with a run that must end, and why.
+        renewed: is called there with how many leases were renewed by one call.
+        failed: is called there with an error of a call that shall renew them.
     """
 
     def __init__(
@@ -56,11 +58,15 @@ class LeaseKeeper:
         *,
         grace_ms: int,
         ended: Callable[[Run, Cause], None],
+        renewed: Callable[[int], None] = lambda count: None,
+        failed: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self._open = broker
         self._clock = clock
         self._grace_ms = grace_ms
         self._ended = ended
+        self._has_renewed = renewed
+        self._failed = failed
         # A set and two numbers are all that two threads share. Each operation on them is
         # one step of the interpreter; the keeper works on a copy.
         self._held: set[Run] = set()
@@ -199,6 +205,7 @@ class LeaseKeeper:
         except Exception as error:  # a bug of a store: start again, but fence what it costs
             self._not_renewed(runs, error)
             raise
+        self._has_renewed(sum(reply.status is not ExtendStatus.LOST for reply in replies))
         for run, reply in zip(runs, replies, strict=True):
             self._renewed(run, reply, asked_ms)
 
@@ -217,6 +224,7 @@ class LeaseKeeper:
             self._ended(run, Cause.CANCEL)
 
     def _not_renewed(self, runs: Sequence[Run], error: Exception) -> None:
+        self._failed(error)
         now_ms = self._clock.monotonic_ms()
         why = str(error) or type(error).__name__
         _log.warning("%d leases could not be renewed: %s", len(runs), why)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from stem_core.contracts.clock import Clock
 from stem_core.contracts.messages import DeadLetter, Message, RetryLater, SettleStatus
 from stem_core.contracts.observer import Event
+from stem_core.model.errors import Fault, StoreError
 from stem_core.observe.events import Observers
 from stem_core.producer.publishing import enqueued
 from stem_core.worker.outcomes import (
@@ -23,17 +28,22 @@ from stem_core.worker.run import Run
 
 __all__ = ["Reports"]
 
+_log = logging.getLogger("stem.worker")
+
 _KEPT: Final = (SettleStatus.DONE, SettleStatus.ALREADY)
 
 
 class Reports:
     """Turns what happens into events."""
 
-    def __init__(self, observers: Observers, clock: Clock, worker: str) -> None:
+    def __init__(
+        self, observers: Observers, clock: Clock, worker: str, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._observers = observers
         self._is_heard = bool(observers)
         self._clock = clock
         self._worker = worker
+        self._loop = loop
 
     def worker(self, name: str, **detail: Any) -> None:
         """Tell of the worker itself."""
@@ -41,10 +51,48 @@ class Reports:
             at_ms = self._clock.wall_ms()
             self._observers.emit(Event(name=name, at_ms=at_ms, worker=self._worker, detail=detail))
 
+    def store_failed(self, during: str, error: Exception) -> None:
+        """Tell of a call that failed: to ``fetch``, to ``settle`` or to ``renew``."""
+        fault = error.fault if isinstance(error, StoreError) else Fault.RECONNECT
+        self.worker("store-failed", during=during, fault=fault.value)
+
+    def broker_lost(self, error: StoreError) -> None:
+        """Tell, and log, that the broker is away."""
+        _log.error("the broker is away: %s", error)
+        self.worker("broker-lost", fault=error.fault.value)
+
+    def broker_back(self) -> None:
+        """Tell, and log, that it is there again."""
+        _log.info("the broker is back")
+        self.worker("broker-back")
+
+    # ── from the thread of the lease keeper ──────────────────────────────────
+
+    def leases_renewed(self, count: int) -> None:
+        """Tell how many leases one call has renewed."""
+        if self._is_heard and count:
+            self._soon(partial(self.worker, "leases-renewed", count=count))
+
+    def renewal_failed(self, error: Exception) -> None:
+        """Tell of a call that has renewed none."""
+        if self._is_heard:
+            self._soon(partial(self.store_failed, "renew", error))
+
+    def _soon(self, tell: partial[None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the worker's loop is closed, and all with it
+            self._loop.call_soon_threadsafe(tell)
+
+    # ── of one delivery ──────────────────────────────────────────────────────
+
     def started(self, run: Run) -> None:
         """Tell that a task's function is about to be called."""
         if self._is_heard:
-            self._emit("task-started", run, {"wait_ms": _waited_ms(run)})
+            detail = {"wait_ms": _waited_ms(run)}
+            if run.delivery.lapses:
+                detail["lapses"] = run.delivery.lapses
+            if run.delivery.releases:
+                detail["releases"] = run.delivery.releases
+            self._emit("task-started", run, detail)
 
     def settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
         """Tell how deliveries came out, once the store has them."""
@@ -94,7 +142,12 @@ class Reports:
 
 
 def _waited_ms(run: Run) -> int:
-    return max(0, run.started_ms - run.envelope.enqueued_at_ms) if run.envelope else 0
+    """How long it has waited since it was due, or since it was enqueued."""
+    envelope = run.envelope
+    if envelope is None:
+        return 0
+    due_ms = envelope.enqueued_at_ms + (envelope.delay_ms or 0)
+    return max(0, run.started_ms - max(due_ms, envelope.not_before_ms or 0))
 
 
 def _told(run: Run) -> tuple[str, dict[str, Any]]:

@@ -11,11 +11,12 @@ from stem_core.model.envelope import Envelope
 from stem_core.producer.context import TaskContext
 from stem_core.producer.job import Job
 from stem_core.producer.tasks import AnyTask, Call
-from stem_core.worker.outcomes import Cause, Outcome
+from stem_core.worker.outcomes import Cause, Outcome, Returned
 from stem_core.worker.plans import Plan
 from stem_core.worker.threads import ThreadCall
 
 if TYPE_CHECKING:
+    from stem_core.worker.runner import Runner
     from stem_core.worker.sinks import Outlet
 
 __all__ = ["Run"]
@@ -46,6 +47,8 @@ class Run:
         cause: set before Stem ends it.
         cancel_reason: why somebody cancels it, in their words.
         wants_end: read by `TaskContext.cancelled` from any thread.
+        runner: who calls the function; None before.
+        completed: how it came out in a transaction of its own, which may not be committed.
         published_now: what the task enqueued for at once and is not known to be there.
         outcome, settlement, ended_ms: how it came out; what it does from then on
             counts for nothing. *settlement* is None when there is nothing to settle.
@@ -71,6 +74,8 @@ class Run:
     cause: Cause | None = None
     cancel_reason: str = ""
     wants_end: bool = False
+    runner: Runner | None = None
+    completed: Returned | None = None
     published_now: dict[str, Message] | None = None
     outcome: Outcome | None = None
     settlement: Settlement | None = None
@@ -158,3 +163,10 @@ class Run:
     def job(self, id: str, task: AnyTask | None, /) -> Job[Any]:
         """Return the handle of a follow-up."""
         return self.outlet.job(id, task)
+
+    async def complete(self, connection: object, value: object, /) -> None:
+        """Settle it as succeeded in the transaction of *connection*."""
+        assert self.runner is not None  # its function is being called
+        returned, settlement = self.runner.succeeded(self, value)
+        await self.outlet.complete(connection, settlement)
+        self.completed = returned

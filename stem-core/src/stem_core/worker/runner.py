@@ -24,7 +24,9 @@ from stem_core.model.errors import (
     SignatureInvalid,
     SignatureMissing,
     StemError,
+    StoreError,
     UnsupportedVersion,
+    UsageError,
 )
 from stem_core.model.outcome import Reason, Record, TaskError
 from stem_core.model.retry import names_of
@@ -176,6 +178,7 @@ class Runner:
         except InvalidArguments as error:
             return self._refused(run, Reason.ARGUMENTS_MISMATCH, error)
         run.context = TaskContext(envelope, run.delivery, run)
+        run.runner = self
         CURRENT.set(run.context)
         if not plan.in_thread:  # else it starts when a thread is free
             run.started_ms = run.admitted_ms
@@ -190,16 +193,49 @@ class Runner:
             if self._is_the_end_of_the_loop(run, error):
                 raise
             return self._raised(run, error)
+        if run.completed is not None:
+            return await self._completed(run, run.completed)
         return self._returned(run, plan, value)
 
     def _returned(self, run: Run, plan: Plan, value: object) -> Outcome:
-        if plan.effective.ignore_result or not self._books.keeps_records:
-            return Returned(None)
         try:
-            plain = plan.task.binding.result_to_wire(value)
-            return Returned(encode_value(plain, max_bytes=self._max_payload))
+            return self._kept(plan, value)
         except (NotEncodable, PayloadTooLarge) as error:
             return self._refused(run, Reason.RESULT_ENCODE_ERROR, error)
+
+    def _kept(self, plan: Plan, value: object) -> Returned:
+        if plan.effective.ignore_result or not self._books.keeps_records:
+            return Returned(None)
+        plain = plan.task.binding.result_to_wire(value)
+        return Returned(encode_value(plain, max_bytes=self._max_payload))
+
+    def succeeded(self, run: Run, value: object) -> tuple[Returned, Settlement]:
+        """Return what *run* would end with if its function returned *value*: for a task that
+        settles itself, in a transaction of its own.
+
+        Raises:
+            NotEncodable, PayloadTooLarge: *value* cannot be kept.
+        """
+        assert run.plan is not None  # its function is being called
+        returned = self._kept(run.plan, value)
+        settlement = decide(returned, run, self._books, now_ms=self._clock.wall_ms(), roll=0.0)
+        if self._seal is not None:
+            settlement = self._sealed(settlement, self._seal)
+        assert settlement is not None  # a success always has one
+        return returned, settlement
+
+    async def _completed(self, run: Run, returned: Returned) -> Outcome:
+        """Is it committed? Then settling it again answers `already`; else the attempt failed."""
+        error: StemError = UsageError(
+            "ctx.complete was called, and its transaction is not committed",
+            way_out="Commit before the function returns.",
+        )
+        try:
+            if await run.outlet.is_committed(run):
+                return returned
+        except StoreError as away:
+            error = away
+        return self._raised(run, error)
 
     def settle(self, run: Run, outcome: Outcome) -> None:
         """Decide what becomes of *run* and hand it on. Once: later calls change nothing."""

@@ -61,6 +61,7 @@ class Settler:
     Args:
         books: how long what the store refuses is kept.
         done: called with runs for which that is over, and what the store said of them.
+        failed: called with each error of a store that is asked again.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Settler:
         backoff: Backoff,
         books: Books,
         done: Callable[[Sequence[Run], SettleStatus], None],
+        failed: Callable[[StoreError], None] = lambda error: None,
     ) -> None:
         limits = store.broker.capabilities
         self._store = store
@@ -77,6 +79,7 @@ class Settler:
         self._books = books
         self._backoff = backoff
         self._done = done
+        self._failed = failed
         self._waiting: deque[Run] = deque()
         self._bell = asyncio.Event()
 
@@ -139,6 +142,7 @@ class Settler:
                 if error.fault is Fault.DATA:
                     await self._find_the_bad_one(batch, error)
                     return None
+                self._failed(error)
                 if self._backoff.failures == 0:
                     _log.error("%d settlements wait: %s", len(batch), error)
                 for run in batch:

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, Final
 
 from stem_core.contracts.messages import Delivery, ReleaseWhy, SettleStatus
-from stem_core.model.errors import StoreError
 from stem_core.observe.events import Observers
+from stem_core.observe.health import Vitals
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
 from stem_core.producer.sealing import sealer
@@ -89,10 +89,12 @@ class Shift:
         self._slots = Slots(terms.concurrency * terms.prefetch)
         self._threads = Threads(terms.threads, f"{terms.worker}-task")
         self._executor = Executor(self._threads, clock, began=self._thread_began, stuck=self._stuck)
-        self._reports = Reports(Observers(terms.observers), clock, terms.worker)
+        self._reports = Reports(Observers(terms.observers), clock, terms.worker, self._loop)
         self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
         self._outbox = Outbox(lane.publish, self._slots.wake, self._reports.enqueued)
-        self._settler = Settler(lane, Backoff(clock, dice), books, self._settled)
+        failed = partial(self._reports.store_failed, "settle")
+        self._settler = Settler(lane, Backoff(clock, dice), books, self._settled, failed)
+        self._fetcher: Fetcher | None = None
         self._outlet = Outlet(stem, self._board, self._outbox)
         self._keeper = LeaseKeeper(
             lane.broker.sibling,
@@ -100,6 +102,8 @@ class Shift:
             # Without any grace a task that is told to end still needs its lease to be settled.
             grace_ms=max(terms.grace_ms, _LAST_SETTLE_MS),
             ended=self._must_end,
+            renewed=self._reports.leases_renewed,
+            failed=self._reports.renewal_failed,
         )
         self._runner = Runner(
             books,
@@ -138,6 +142,19 @@ class Shift:
         """True since it was told to stop."""
         return self._draining.is_set()
 
+    @property
+    def vitals(self) -> Vitals:
+        """How it is now."""
+        fetcher = self._fetcher
+        return Vitals(
+            busy=self._jobs,
+            slots=self._terms.concurrency,
+            is_draining=self.is_draining,
+            is_full=self._slots.free <= 0,
+            fault=fetcher.fault if fetcher else "",
+            silent_ms=self._clock.monotonic_ms() - fetcher.heard_ms if fetcher else 0,
+        )
+
     def drain(self) -> None:
         """Take nothing new; let what runs finish within the grace."""
         self._draining.set()
@@ -151,16 +168,18 @@ class Shift:
 
     async def serve(self, queues: Mapping[str, int]) -> int:
         """Work until told to stop; return the exit code."""
-        fetcher = Fetcher(
+        fetcher = self._fetcher = Fetcher(
             self._lane.broker,
             queues,
             self._slots,
             worker=self._terms.worker,
+            clock=self._clock,
             dice=self._dice,
             backoff=Backoff(self._clock, self._dice),
             take=self._take,
-            lost=self._broker_lost,
-            back=self._broker_back,
+            failed=partial(self._reports.store_failed, "fetch"),
+            lost=self._reports.broker_lost,
+            back=self._reports.broker_back,
         )
         return await self._live(self._until_told(fetcher), queues)
 
@@ -386,11 +405,3 @@ class Shift:
         )
         self._exit_code = STUCK
         self.stop_now()
-
-    def _broker_lost(self, error: StoreError) -> None:
-        _log.error("the broker is away: %s", error)
-        self._reports.worker("broker-lost", fault=error.fault.value)
-
-    def _broker_back(self) -> None:
-        _log.info("the broker is back")
-        self._reports.worker("broker-back")

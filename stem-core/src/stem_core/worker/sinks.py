@@ -13,10 +13,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from stem_core.contracts.backend import Progress, ResultBackend
-from stem_core.contracts.messages import Message, Published, PublishStatus
-from stem_core.model.errors import StemError, StoreError
+from stem_core.contracts.messages import (
+    ExtendStatus,
+    Extension,
+    Message,
+    Published,
+    PublishStatus,
+    Settlement,
+    SettleStatus,
+)
+from stem_core.model.errors import CapabilityMissing, Fault, LeaseLost, StemError, StoreError
 from stem_core.producer.client import Stem
 from stem_core.producer.job import Job
+from stem_core.producer.publishing import transactional
 from stem_core.producer.tasks import AnyTask
 from stem_core.worker.run import Run
 
@@ -139,3 +148,34 @@ class Outlet:
     def job(self, id: str, task: AnyTask | None) -> Job[Any]:
         """Return the handle of a follow-up."""
         return Job(id, self._stem, task)
+
+    async def complete(self, connection: object, settlement: Settlement) -> None:
+        """Settle in the transaction of *connection*.
+
+        Raises:
+            LeaseLost: the store says that it is somebody else's.
+            CapabilityMissing: the record would not be in that transaction.
+            StoreError: what is settled cannot be kept.
+        """
+        lane = await self._stem.lane()
+        broker = transactional(lane, connection)
+        if settlement.record is not None and not lane.atomic:
+            raise CapabilityMissing(
+                "ctx.complete needs results in the database of the broker",
+                way_out="Leave STEM_RESULT_BACKEND_URL out, or name the same database there.",
+            )
+        [reply] = await broker.settle_in(connection, [settlement])
+        if reply.status in (SettleStatus.FULL, SettleStatus.INVALID):
+            raise StoreError(f"{settlement.receipt.id}: {reply.detail}", fault=Fault.DATA)
+        if reply.status is not SettleStatus.DONE:
+            raise LeaseLost(
+                f"{settlement.receipt.id} belongs to another worker by now",
+                way_out="Roll back; what this run did must not count.",
+            )
+
+    async def is_committed(self, run: Run) -> bool:
+        """Say whether the store knows that *run*, which was completed, has ended."""
+        lane = await self._stem.lane()
+        extension = Extension(run.delivery.receipt, run.lease_ms)
+        [reply] = await lane.broker.extend([extension])
+        return reply.status is ExtendStatus.LOST

@@ -289,11 +289,15 @@ class Crew:
         is_excused = self._has_worked and code in self._outage
         slot.history = slot.history.after(life, is_excused=is_excused)
         if (despair := self._despair(slot, life)) is not None:
-            self._given_up = despair.code
-            return [despair, *self.signalled(now_ms)]
+            return self.give_up(despair, now_ms)
         pause = pause_ms(slot.history.short, self._roll())
         slot.starts_at_ms = now_ms + pause
         return [Restart(number, pause)]
+
+    def give_up(self, despair: GiveUp, now_ms: int) -> Sequence[Order]:
+        """End them all, because of *despair*."""
+        self._given_up = despair.code
+        return [despair, *self.signalled(now_ms)]
 
     def signalled(self, now_ms: int) -> Sequence[Order]:
         """Somebody wants the worker to end, or to end sooner."""

@@ -17,14 +17,14 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 from stem_core.worker.exits import DRAINED, HANDED_BACK
 from stem_core.worker.hangup import hears_hang_ups
 from stem_core.worker.supervision import Crew, GiveUp, Order, Restart, Start, Tell, Word, ending
-from stem_core.worker.tie import HAND_BACK, Hello
+from stem_core.worker.tie import ASK, ASK_ALL, HAND_BACK, Hello
 
-__all__ = ["Command", "Supervisor"]
+__all__ = ["Command", "Reader", "Supervisor"]
 
 _log = logging.getLogger("stem.worker")
 
@@ -54,6 +54,7 @@ class _Process:
             theirs.close()
         self.tie.setblocking(False)
         self.is_tied = True
+        self.is_greeted = False
         self._said = b""
 
     @property
@@ -65,12 +66,11 @@ class _Process:
         """How it ended: an exit code, or a signal as a negative number."""
         return self._popen.poll()
 
-    def hear(self) -> Hello | None:
-        """Return its hello, once, when all of it has come."""
-        before = self._said
+    def hear(self) -> Sequence[bytes]:
+        """Return the lines that it has said since the last time."""
         self._read()
-        is_new = b"\n" in self._said and b"\n" not in before
-        return Hello.decode(self._said) if is_new else None
+        *lines, self._said = self._said.split(b"\n")
+        return lines
 
     def _read(self) -> None:
         try:
@@ -85,8 +85,12 @@ class _Process:
     def reload(self) -> None:
         """Pass SIGHUP on, once it takes work: before, it would die of it, and reads its keys
         when it starts."""
-        if b"\n" in self._said:
+        if self.is_greeted:
             self._popen.send_signal(signal.SIGHUP)
+
+    def ask(self, word: bytes) -> None:
+        with suppress(OSError):  # it ends, or was asked often and has not listened
+            self.tie.send(word)
 
     def tell(self, word: Word) -> None:
         match word:
@@ -104,13 +108,27 @@ class _Process:
                 os.killpg(self.pid, signal.SIGKILL)  # and what its tasks have started
 
 
+class Reader(Protocol):
+    """Who reads the reports of processes. Called in the main thread."""
+
+    def reported(self, pid: int, line: bytes, /) -> None:
+        """Take what the process said when it was asked."""
+        ...
+
+    def ended(self, pid: int, /) -> None:
+        """Note that the process will say nothing more."""
+        ...
+
+
 class Supervisor:
     """Runs the processes of *crew* until they have ended for good.
 
     Args:
         command: how a process is started.
         now_ms: the time, on a clock that never goes back.
-        greeted: is called with the hello of each process that takes work.
+        greeted: is called with the hello of each process that takes work; may say that
+            none of them shall go on.
+        reader: reads what processes say that somebody has asked.
     """
 
     def __init__(
@@ -119,12 +137,14 @@ class Supervisor:
         command: Command,
         *,
         now_ms: Callable[[], int],
-        greeted: Callable[[Hello], None],
+        greeted: Callable[[Hello], GiveUp | None],
+        reader: Reader | None = None,
     ) -> None:
         self._crew = crew
         self._command = command
         self._now_ms = now_ms
         self._greeted = greeted
+        self._reader = reader
         self._processes: dict[int, _Process] = {}
         self._selector = selectors.DefaultSelector()
 
@@ -140,6 +160,14 @@ class Supervisor:
                 self._bury_the_dead()
                 self._obey(self._crew.passed(self._now_ms()))
             return code
+
+    def ask(self, *, with_queues: bool) -> Sequence[int]:
+        """Ask each process that takes work for a report, and the first one for what is in
+        its queues if it is wanted; return their pids. From any thread."""
+        asked = [each for each in list(self._processes.values()) if each.is_greeted]
+        for place, process in enumerate(asked):
+            process.ask(ASK_ALL if with_queues and place == 0 else ASK)
+        return [process.pid for process in asked]
 
     def _wait(self) -> None:
         left_ms = self._crew.wakes_at_ms - self._now_ms()
@@ -173,13 +201,21 @@ class Supervisor:
     def _hear(self, process: _Process) -> None:
         if not process.is_tied:
             return
-        hello = process.hear()
+        lines = process.hear()
         if not process.is_tied:
             self._selector.unregister(process.tie)
-        if hello is not None:
-            self._greeted(hello)
-            _say(logging.INFO, f"process {process.slot} takes work", "process-ready", process)
-            self._obey(self._crew.ready(process.slot, hello.grace_ms, self._now_ms()))
+        for line in lines:
+            if not process.is_greeted:
+                process.is_greeted = True
+                self._meet(process, Hello.decode(line))
+            elif self._reader is not None:
+                self._reader.reported(process.pid, line)
+
+    def _meet(self, process: _Process, hello: Hello) -> None:
+        if (despair := self._greeted(hello)) is not None:
+            self._obey(self._crew.give_up(despair, self._now_ms()))
+        _say(logging.INFO, f"process {process.slot} takes work", "process-ready", process)
+        self._obey(self._crew.ready(process.slot, hello.grace_ms, self._now_ms()))
 
     def _bury_the_dead(self) -> None:
         for process in list(self._processes.values()):
@@ -192,6 +228,8 @@ class Supervisor:
         if process.is_tied:
             self._selector.unregister(process.tie)
         process.tie.close()
+        if self._reader is not None:
+            self._reader.ended(process.pid)
         is_fine = self._crew.is_stopping and code in (DRAINED, HANDED_BACK)
         text = f"process {process.slot} ended with {ending(code)}"
         level = logging.INFO if is_fine else logging.ERROR

@@ -1,9 +1,10 @@
 """The tie between a supervisor and one of its processes: a pair of sockets, and what is said.
 
-The process says one thing, its `Hello`, when it takes work. The supervisor says
-`HAND_BACK`, or nothing at all: when it is gone, however it went, the system closes its
-end, and the process drains. Whom a signal tells to end drains too, and no number of
-signals means more: service managers signal a whole group, and the supervisor does it again.
+The process says its `Hello` when it takes work, and a `Report` of itself for each time it
+is asked. The supervisor says `HAND_BACK`, or asks, or nothing at all: when it is gone,
+however it went, the system closes its end, and the process drains. Whom a signal tells to
+end drains too, and no number of signals means more: service managers signal a whole
+group, and the supervisor does it again.
 """
 
 from __future__ import annotations
@@ -14,24 +15,36 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec import json
 
 from stem_core.model.value import Value
+from stem_core.observe.health import Report
 from stem_core.worker.exits import STUCK
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop  # the supervisor has none, and needs this module too
 
-__all__ = ["HAND_BACK", "Hello", "Tie"]
+__all__ = ["ASK", "ASK_ALL", "HAND_BACK", "Hello", "Reporting", "Tie", "read_report"]
 
 _log = logging.getLogger("stem.worker")
 
 HAND_BACK: Final = b"!"
+
+ASK: Final = b"?"
+ASK_ALL: Final = b"#"
+"""Asks for a report: of the process, or of its queues too."""
+
+_PATIENCE_S: Final = 3.0
+"""How long a loop may take to report, until the process stays silent instead."""
+
+Reporting: TypeAlias = "Callable[[bool], Coroutine[Any, Any, Report]]"
+"""Returns the report of a process; True asks for its queues too."""
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -43,12 +56,14 @@ class Hello(Value, frozen=True, kw_only=True):
         grace_ms: how long its tasks may go on when it is told to end.
         log_level, log_format: how it logs, for the supervisor to do the same.
         facts: about it, for people, by name.
+        http: where the supervisor is to answer for all, if it is.
     """
 
     grace_ms: int
     log_level: str
     log_format: str
     facts: Mapping[str, str]
+    http: str = ""
 
     def encode(self) -> bytes:
         """Return it as one line."""
@@ -58,6 +73,11 @@ class Hello(Value, frozen=True, kw_only=True):
     def decode(cls, line: bytes) -> Hello:
         """Read what `encode` wrote."""
         return json.decode(line, type=cls)
+
+
+def read_report(line: bytes) -> Report:
+    """Read what a process has said when it was asked."""
+    return json.decode(line, type=Report)
 
 
 class Tie:
@@ -72,11 +92,19 @@ class Tie:
         self._socket = socket.socket(fileno=fd)
         self._socket.set_inheritable(False)  # what its tasks start is not tied
         self.slot: Final = slot
+        self._is_sending = threading.Lock()
 
     def say(self, hello: Hello) -> None:
         """Tell the supervisor, if there is still one."""
         with suppress(OSError):
             self._socket.sendall(hello.encode())
+
+    def say_at_last(self, report: Report) -> None:
+        """Tell the supervisor what nobody can ask any more. Does not wait for it to listen."""
+        if self._is_sending.acquire(blocking=False):
+            with suppress(OSError):
+                self._socket.send(json.encode(report) + b"\n", socket.MSG_DONTWAIT)
+            self._is_sending.release()
 
     def attend(
         self,
@@ -86,18 +114,21 @@ class Tie:
         hand_back: Callable[[], None],
         reload: Callable[[], None],
         patience_ms: int,
+        report: Reporting | None = None,
     ) -> None:
         """Call *drain*, *hand_back* and *reload* in *loop* when they are asked for, from now on.
 
         To be called in the main thread. Signals are heard until the process ends: one that
         comes when all is done must not make a death of it. A process without a supervisor
-        that has not ended after *patience_ms* is ended, wherever its tasks stand.
+        that has not ended after *patience_ms* is ended, wherever its tasks stand. *report* is
+        called when the supervisor asks; it answers from a thread, so that no supervisor that
+        does not listen holds up the loop.
         """
         handler = _calling(loop, drain)
         for number in _SIGNALS:
             signal.signal(number, handler)
         signal.signal(signal.SIGHUP, _calling(loop, reload))
-        listening = (loop, drain, hand_back, patience_ms)
+        listening = (loop, drain, hand_back, patience_ms, report)
         threading.Thread(target=self._listen, args=listening, name="stem-tie", daemon=True).start()
 
     def _listen(
@@ -106,13 +137,36 @@ class Tie:
         drain: Callable[[], None],
         hand_back: Callable[[], None],
         patience_ms: int,
+        report: Reporting | None,
     ) -> None:
-        while _heard(self._socket):
-            _soon(loop, hand_back)
+        while said := _heard(self._socket):
+            if HAND_BACK in said:
+                _soon(loop, hand_back)
+            if report is not None and (ASK in said or ASK_ALL in said):
+                self._report(loop, report(ASK_ALL in said))
         _log.warning("the supervisor of this process is gone: it drains")
         _soon(loop, drain)
         time.sleep(patience_ms / 1000)
         os._exit(STUCK)
+
+    def _report(self, loop: AbstractEventLoop, report: Coroutine[Any, Any, Report]) -> None:
+        from asyncio import run_coroutine_threadsafe
+
+        try:
+            asked = run_coroutine_threadsafe(report, loop)
+        except RuntimeError:  # the loop is closed: all has ended already
+            report.close()
+            return
+        try:
+            answer = json.encode(asked.result(_PATIENCE_S))
+        except (TimeoutError, CancelledError):  # a task holds up the loop, or it ends
+            asked.cancel()
+            return
+        except Exception:
+            _log.exception("this process could not report")
+            return
+        with suppress(OSError), self._is_sending:
+            self._socket.sendall(answer + b"\n")
 
 
 def _calling(

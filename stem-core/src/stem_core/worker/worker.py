@@ -21,6 +21,7 @@ from stem_core.contracts.hookspecs import AppInfo
 from stem_core.contracts.observer import Observer
 from stem_core.model.duration import Duration, to_ms
 from stem_core.model.errors import InvalidOption, UsageError
+from stem_core.observe.health import Vitals
 from stem_core.producer.client import Stem
 from stem_core.producer.vetting import SigningPolicy, policy_of
 from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
@@ -120,6 +121,15 @@ class Worker:
     def running(self) -> int:
         """How many deliveries it holds whose task has not ended."""
         return 0 if self._shift is None else self._shift.running
+
+    @property
+    def vitals(self) -> Vitals:
+        """How it is now."""
+        if self._shift is None or self._main is None:
+            return Vitals(busy=0, slots=self.concurrency, is_begun=False)
+        if self._main.done():
+            return Vitals(busy=0, slots=self.concurrency, is_draining=True)
+        return self._shift.vitals
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -17,6 +17,7 @@ from stem_core.model.duration import Milliseconds
 from stem_core.model.errors import ConfigError, MissingSetting
 from stem_core.model.settings.commands import COMMAND_VARIABLES
 from stem_core.model.settings.environment import Variables, setting
+from stem_core.model.settings.listening import read_listening
 from stem_core.model.settings.readers import (
     LogLevel,
     read_log_level,
@@ -189,6 +190,13 @@ class StemConfig:
         minimum=1,
         help="Threads for tasks that are plain functions.",
         example="16",
+    )
+    worker_http: str | None = setting(
+        "STEM_WORKER_HTTP",
+        read=read_listening,
+        help="Where the `stem` command's worker answers `/livez`, `/readyz` and `/metrics`; "
+        "a port alone is for this machine only. Without it nowhere.",
+        example="0.0.0.0:8080",
     )
     prefetch_multiplier: int = setting(
         "STEM_PREFETCH_MULTIPLIER",

@@ -1,0 +1,259 @@
+"""`PostgresBroker`: the broker contract over PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from stem_core.plugin import (
+    BrokerAdmin,
+    Cancellation,
+    Cancelled,
+    Capabilities,
+    ControlChannel,
+    Delivery,
+    Durability,
+    Extended,
+    Extension,
+    LimitStore,
+    Located,
+    Message,
+    Published,
+    Settled,
+    Settlement,
+    StoreError,
+    Support,
+    TransactionalBroker,
+    replace,
+    storable,
+)
+from stem_postgres import publishing, settling, transaction
+from stem_postgres.admin import PostgresAdmin
+from stem_postgres.control import PostgresControl
+from stem_postgres.handle import PostgresHandle, Store
+from stem_postgres.limits import PostgresLimits
+from stem_postgres.objections import (
+    MAX_BATCH,
+    MAX_BATCH_BYTES,
+    MAX_DELAY_MS,
+    MAX_PAYLOAD,
+    is_text,
+    refuse_too_much,
+)
+from stem_postgres.rows import locate
+from stem_postgres.taking import Taken, read_taken
+from stem_postgres.waiting import Nap
+from stem_postgres.wakes import Wakes, word_of
+
+__all__ = ["CAPABILITIES", "PostgresBroker"]
+
+CAPABILITIES: Final = Capabilities(
+    durability=Durability.SYNCED,
+    delay=Support.NATIVE,
+    priority=Support.NATIVE,
+    uniqueness=Support.NATIVE,
+    dedupe=Support.NATIVE,
+    cancel=Support.NATIVE,
+    pause=Support.NATIVE,
+    dead_letters=Support.NATIVE,
+    transactional=Support.NATIVE,
+    atomic_results=Support.NATIVE,
+    broadcast=Support.NATIVE,
+    limits=Support.NATIVE,
+    multiprocess=True,
+    max_batch=MAX_BATCH,
+    max_batch_bytes=MAX_BATCH_BYTES,
+    max_payload=MAX_PAYLOAD,
+    max_delay_ms=MAX_DELAY_MS,
+)
+_FIRST_LOOK_MS: Final = 100
+"""When whoever fell asleep looks once more, for what his note came too late to be told of."""
+
+_FAREWELL_S: Final = 2.0
+"""How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
+
+_TOLD: Final = False
+"""Wakes of these calls are told only to whoever waits: they commit at once."""
+
+
+class PostgresBroker(PostgresHandle, TransactionalBroker):
+    """A broker for many machines: every step is one statement, fenced and by the server's clock.
+
+    What an accepted message survives is what the server is set up for: see `capabilities`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._wakes = Wakes(store.channel)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this broker can do, and how durable its server is."""
+        return replace(CAPABILITIES, durability=self.store.facts.durability)
+
+    # ── the verbs ────────────────────────────────────────────────────────────
+
+    async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        self.enter()
+        batch = self._publishing(messages)
+        if not batch.sent:
+            return batch.replies([])
+        if len(batch.sent) == 1:
+            alone = (self.store.instant(), self.store.ns, *batch.alone)
+            return batch.replies(await self.run("calls.publish_one", alone))
+        return batch.replies(await self.call("calls.publish", _TOLD, *batch.arguments))
+
+    def _publishing(self, messages: Sequence[Message]) -> publishing.Batch:
+        batch = publishing.Batch(messages, self.store.clock.wall_ms())
+        refuse_too_much(messages, batch.sent)
+        return batch
+
+    async def fetch(
+        self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str
+    ) -> Sequence[Delivery]:
+        self.enter()
+        names = [queue for queue in dict.fromkeys(queues) if is_text(queue)]
+        if limit <= 0 or not names:
+            return []
+        until_ms = self.store.clock.monotonic_ms() + wait_ms
+        nap = Nap()
+        self._wakes.note(nap, [word_of("q", name) for name in names])
+        try:
+            return await self._wait(nap, names, limit, until_ms, storable(worker))
+        finally:
+            await self._wakes.leave(nap)
+
+    async def _wait(
+        self, nap: Nap, queues: Sequence[str], limit: int, until_ms: int, worker: str
+    ) -> Sequence[Delivery]:
+        clock, options = self.store.clock, self.store.location.options
+        pause_ms = min(_FIRST_LOOK_MS, options.poll)
+        while True:
+            await self.sweep()
+            asked_ms = clock.monotonic_ms()
+            left_ms = max(0, until_ms - asked_ms)
+            taken = await self._take(queues, limit, min(left_ms, options.poll), worker)
+            if taken.deliveries or left_ms <= 0 or self.is_closed:
+                return taken.deliveries
+            if not options.pooler:
+                await self._wakes.follow(self.enter())
+            wakes_ms = asked_ms + min(left_ms, pause_ms, taken.look_again_ms)
+            was_woken = await nap.sleep(clock, wakes_ms)
+            pause_ms = _FIRST_LOOK_MS if was_woken else options.poll
+
+    async def _take(self, queues: Sequence[str], limit: int, wait_ms: int, worker: str) -> Taken:
+        """Look once. What is leased for a caller who has gone is handed back."""
+        call = asyncio.ensure_future(self.call("calls.fetch", list(queues), limit, wait_ms, worker))
+        try:
+            return read_taken(await asyncio.shield(call))
+        except asyncio.CancelledError:
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await self._hand_back(read_taken(await call).deliveries)
+            raise
+
+    async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            await self.call("calls.settle", _TOLD, *settling.hand_back_arguments(deliveries))
+
+    async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
+        self.enter()
+        if not extensions:
+            return []
+        rows = await self.call(
+            "calls.extend",
+            [storable(each.receipt.id) for each in extensions],
+            [each.receipt.fence for each in extensions],
+            [max(0, each.lease_ms) for each in extensions],
+        )
+        return [settling.extended(row) for row in rows]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
+        self.enter()
+        if not settlements:
+            return []
+        batch = settling.Batch(settlements, self.store.clock.wall_ms())
+        return batch.replies(await self.call("calls.settle", _TOLD, *batch.arguments))
+
+    async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
+        self.enter()
+        if not cancellations:
+            return []
+        rows = await self.call("calls.cancel", False, *settling.cancel_arguments(cancellations))
+        return [settling.read_cancelled(row) for row in rows]
+
+    async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
+        self.enter()
+        if not ids:
+            return []
+        asked = [id for id in dict.fromkeys(ids) if is_text(id)]
+        rows = await self.run("lookup.located", {**self.here, "ids": asked})
+        found = {each.message.id: each for each in map(locate, rows)}
+        return [found.get(id) for id in ids]
+
+    # ── in the caller's transaction ──────────────────────────────────────────
+
+    def accepts(self, connection: object) -> bool:
+        """Return whether *connection* is of psycopg 3, or a SQLAlchemy session or connection."""
+        return transaction.accepts(connection)
+
+    async def publish_in(
+        self, connection: object, messages: Sequence[Message]
+    ) -> Sequence[Published]:
+        batch = self._publishing(messages)
+        if not batch.sent:
+            return batch.replies([])
+        call = transaction.Call(self.store, "calls.publish", batch.arguments)
+        return batch.replies(await call.run(connection))
+
+    async def settle_in(
+        self, connection: object, settlements: Sequence[Settlement]
+    ) -> Sequence[Settled]:
+        if not settlements:
+            return []
+        batch = settling.Batch(settlements, self.store.clock.wall_ms())
+        call = transaction.Call(self.store, "calls.settle", batch.arguments)
+        return batch.replies(await call.run(connection))
+
+    def publish_in_sync(
+        self, connection: object, messages: Sequence[Message]
+    ) -> Sequence[Published]:
+        batch = self._publishing(messages)
+        if not batch.sent:
+            return batch.replies([])
+        call = transaction.Call(self.store, "calls.publish", batch.arguments)
+        return batch.replies(call.run_sync(connection))
+
+    def settle_in_sync(
+        self, connection: object, settlements: Sequence[Settlement]
+    ) -> Sequence[Settled]:
+        if not settlements:
+            return []
+        batch = settling.Batch(settlements, self.store.clock.wall_ms())
+        call = transaction.Call(self.store, "calls.settle", batch.arguments)
+        return batch.replies(call.run_sync(connection))
+
+    # ── companions ───────────────────────────────────────────────────────────
+
+    @property
+    def admin(self) -> BrokerAdmin:
+        """What operators do with this store."""
+        return PostgresAdmin(self)
+
+    @property
+    def control(self) -> ControlChannel:
+        """Fan-out to whoever listens in this namespace."""
+        return PostgresControl(self)
+
+    @property
+    def limits(self) -> LimitStore:
+        """Limits shared by all who use the namespace."""
+        return PostgresLimits(self)
+
+    async def aclose(self) -> None:
+        """Free the connections. Idempotent; leases are left to lapse."""
+        if self._server is not None and self._loop is asyncio.get_running_loop():
+            await self._wakes.stop()
+        await super().aclose()

@@ -1,0 +1,146 @@
+"""Every way in which the driver and the server fail, as one of our errors.
+
+What a server says is shown only where its words cannot hold a secret: a password, or a value of a
+statement, which servers repeat in their details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import psycopg
+
+from stem_core.plugin import Fault, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
+
+__all__ = ["is_lost_race", "translated"]
+
+E = TypeVar("E", bound=BaseException)
+
+_RECONNECT: Final[Mapping[str, str]] = {
+    "25006": "cannot be written to: it is a standby, or read-only",
+    "57P01": "was shut down, or an operator ended this connection",
+    "57P02": "has crashed and comes back",
+    "57P03": "is starting up or shutting down",
+    "57P05": "ended a connection that was idle for long",
+    "25P03": "ended a connection whose transaction was idle",
+}
+_BACKOFF: Final[Mapping[str, str]] = {
+    "53300": "has no connection left for this user",
+    "55P03": "holds a lock that was not free in time",
+    "57014": "did not answer in time",
+    "25P04": "did not answer in time",
+    "55006": "is busy",
+    "53400": "has reached a limit of its configuration",
+}
+_RELOAD: Final = ("0A000", "26000")
+"""The server's plan of a statement is not there, or is that of another version."""
+
+_FULL: Final[Mapping[str, str]] = {
+    "53100": "its disk is full",
+    "53200": "it is out of memory",
+}
+_MISSING: Final = ("42P01", "3F000", "42883", "42703", "42804")
+_ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
+    "28P01": (
+        "refuses this user and password",
+        "Percent-encode what is special in them: '@' as %40, '/' as %2F, '#' as %23.",
+    ),
+    "28000": ("does not let this user in from here", "See pg_hba.conf at the server."),
+    "3D000": ("has no database of this name", "The database is the path of the URL."),
+    "42501": (
+        "does not allow this user what Stem needs",
+        "See the grants in docs/brokers/postgres.md.",
+    ),
+}
+
+# Before a log-in is done a server sends no codes, only words: in English, but for its own.
+_WORDS: Final = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("role ", "28000"),
+    ("is not permitted to log in", "28000"),
+    ("database ", "3D000"),
+    ("too many connections", "53300"),
+    ("too many clients", "53300"),
+    ("remaining connection slots", "53300"),
+    ("the database system is", "57P03"),
+    ("session is read-only", "25006"),
+    ("session is not read-only", "25006"),
+    ("server is in hot standby", "25006"),
+)
+
+
+def is_lost_race(error: BaseException) -> bool:
+    """Decide whether *error* says that the very same call will do, made again."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in ("40001", "40P01")
+
+
+def translated(error: BaseException, shown: str, schema: str = "stem") -> StoreError:
+    """Return *error*, which a call to the server at *shown* raised, as one of ours."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
+        return StoreUnavailable(f"{shown} did not answer in time")
+    if not isinstance(error, psycopg.Error):
+        return _unreachable(error, shown)
+    code = error.sqlstate or _code_in(str(error))
+    return _by_code(code, error, shown, schema) or _by_class(error, shown)
+
+
+def _by_code(code: str, error: psycopg.Error, shown: str, schema: str) -> StoreError | None:
+    if code in _RECONNECT:
+        return StoreUnavailable(f"{shown} {_RECONNECT[code]}")
+    if code in _BACKOFF:
+        return StoreUnavailable(f"{shown} {_BACKOFF[code]}", fault=Fault.BACKOFF)
+    if code in _RELOAD:
+        return StoreError(f"{shown} has forgotten a statement", fault=Fault.RELOAD)
+    if code in _FULL:
+        return StoreFull(f"{shown}: {_FULL[code]}", way_out="Free some space at the server.")
+    if code in _ACCOUNTS:
+        what, way_out = _ACCOUNTS[code]
+        return StoreMisconfigured(f"{shown} {what}", way_out=way_out)
+    if code in _MISSING:
+        return StoreMisconfigured(
+            f"{shown}: what Stem keeps in the schema {schema} is not there, or is another version",
+            way_out=f"Run: stem migrate up '{shown}'",
+        )
+    if code in ("40001", "40P01"):
+        return StoreError(f"{shown}: a transaction lost a race", fault=Fault.RETRY_TXN)
+    if code.startswith("08"):
+        return StoreUnavailable(f"{shown}: the connection is lost")
+    if code[:2] in ("22", "23", "42", "54"):
+        what = error.diag.message_primary or type(error).__name__
+        return StoreError(f"{shown} refuses a call: {what}", fault=Fault.DATA)
+    return None
+
+
+def _code_in(text: str) -> str:
+    """Return the code that the words of a failed log-in stand for; empty if it is not known."""
+    fatal = text.rpartition("FATAL:")[2] if "FATAL:" in text else text
+    for words, code in _WORDS:
+        if words in fatal and (code != "3D000" or "does not exist" in fatal):
+            return code
+    return ""
+
+
+def _by_class(error: psycopg.Error, shown: str) -> StoreError:
+    text = str(error)
+    if "certificate" in text or "SSL" in text:
+        return StoreMisconfigured(
+            f"{shown}: no trusted TLS connection",
+            way_out="STEM_TLS_CA_CERT or sslrootcert= names the certificates to trust; the name "
+            "in the URL must be one that the server's certificate has; sslmode= says how strict.",
+        )
+    for words in ("Connection refused", "timeout expired", "No such file", "Network is unreach"):
+        if words in text:
+            return StoreUnavailable(f"{shown} cannot be reached: {words.split(' unr')[0]}")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return StoreUnavailable(f"{shown}: the connection is lost")
+    return StoreError(f"{shown}: {type(error).__name__}", fault=Fault.DATA)
+
+
+def _unreachable(error: BaseException, shown: str) -> StoreError:
+    why = error.strerror if isinstance(error, OSError) else type(error).__name__
+    return StoreUnavailable(f"{shown} cannot be reached: {why}")

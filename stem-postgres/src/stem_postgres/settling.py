@@ -1,0 +1,192 @@
+"""`Broker.settle`, `extend` and `cancel` in words of SQL: what is sent, what replies mean. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from stem_core.plugin import (
+    Ack,
+    Cancellation,
+    Cancelled,
+    CancelStatus,
+    DeadLetter,
+    Delivery,
+    Extended,
+    ExtendStatus,
+    Message,
+    Record,
+    Release,
+    ReleaseWhy,
+    RetryLater,
+    Settled,
+    Settlement,
+    SettleOutcome,
+    SettleStatus,
+    storable,
+)
+from stem_postgres.objections import objection_to_settlement, record_bytes
+from stem_postgres.rows import columns_of, error_bytes, message_of, record_columns
+
+__all__ = ["Batch", "cancel_arguments", "extended", "hand_back_arguments", "read_cancelled"]
+
+_STATUSES: Final = {
+    1: SettleStatus.ALREADY,
+    2: SettleStatus.STALE,
+    3: SettleStatus.GONE,
+    5: SettleStatus.INVALID,
+}
+_DONE: Final = Settled(SettleStatus.DONE)
+_WHYS: Final = {ReleaseWhy.PARKED: "p", ReleaseWhy.SNOOZE: "s"}
+_NO_RECORD: Final = (False, 0, False, "", "", "", 0, b"")
+_FOLLOW_UP_COLUMNS: Final = 15
+_RECORD_COLUMNS: Final = len(_NO_RECORD)
+
+_CANCELLED: Final = (
+    CancelStatus.CANCELLED,
+    CancelStatus.REQUESTED,
+    CancelStatus.FINISHED,
+    CancelStatus.UNKNOWN,
+)
+_EXTENDED: Final = (ExtendStatus.LOST, ExtendStatus.HELD, ExtendStatus.CANCEL_REQUESTED)
+_LOST: Final = Extended(ExtendStatus.LOST)
+
+
+# ── settle ───────────────────────────────────────────────────────────────────
+
+
+class Batch:
+    """The settlements of one call.
+
+    Attributes:
+        arguments: what the function takes.
+    """
+
+    def __init__(self, settlements: Sequence[Settlement], wall_ms: int) -> None:
+        self._count = len(settlements)
+        self._objections: dict[int, str] = {}
+        rows = [
+            self._row(place, settlement, wall_ms) for place, settlement in enumerate(settlements)
+        ]
+        outcomes = [list(column) for column in zip(*(row for row, _ in rows), strict=True)]
+        self.arguments = [
+            *outcomes,
+            *_record_arguments([record for _, record in rows]),
+            *_follow_up_arguments(settlements, self._objections),
+        ]
+
+    def _row(
+        self, place: int, settlement: Settlement, wall_ms: int
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        receipt = settlement.receipt
+        objection = objection_to_settlement(settlement, wall_ms)
+        record: tuple[Any, ...] = _NO_RECORD
+        if settlement.record is not None and not objection:
+            record, objection = _record(settlement.record)
+        outcome = _outcome(settlement.outcome)
+        if objection:
+            self._objections[place] = objection
+            outcome = ("i", 0, "", b"", 0)
+        return (storable(receipt.id), receipt.fence, *outcome), record
+
+    def replies(self, rows: Sequence[Sequence[Any]]) -> list[Settled]:
+        """Read the reply: a row for each that was not done."""
+        found = [_DONE] * self._count
+        for n, status, detail in rows:
+            found[n - 1] = Settled(_STATUSES[status], self._detail(n - 1, status, detail))
+        return found
+
+    def _detail(self, place: int, status: int, follow_up: str) -> str:
+        if _STATUSES[status] is not SettleStatus.INVALID:
+            return ""
+        known = f"follow-up {follow_up}: this id is known with another body"
+        return self._objections.get(place) or known
+
+
+def _outcome(outcome: SettleOutcome) -> tuple[str, int, str, bytes, int]:
+    """Return the letter, milliseconds, reason, error, and the attempt that this names."""
+    match outcome:
+        case Ack():
+            return "a", 0, "", b"", 0
+        case RetryLater(after_ms, error):
+            return "t", max(0, after_ms), "", error_bytes(error), 0
+        case DeadLetter(reason, error, keep_ms):
+            attempt = error.attempt if error is not None else 0
+            return "b", max(0, keep_ms), reason.value, error_bytes(error), attempt
+        case Release(after_ms, why):
+            return _WHYS.get(why, "l"), max(0, after_ms), "", b"", 0
+
+
+def _record(record: Record) -> tuple[tuple[Any, ...], str]:
+    """Return *record* as arguments, or else why it cannot be kept."""
+    data, objection = record_bytes(record)
+    if objection:
+        return _NO_RECORD, objection
+    return (True, *record_columns(record, data)), ""
+
+
+def _record_arguments(records: Sequence[tuple[Any, ...]]) -> list[list[Any] | None]:
+    if all(record is _NO_RECORD for record in records):
+        return [None] * _RECORD_COLUMNS
+    return [list(column) for column in zip(*records, strict=True)]
+
+
+def _follow_up_arguments(
+    settlements: Sequence[Settlement], objections: Mapping[int, str]
+) -> list[list[Any] | None]:
+    owners: list[int] = []
+    messages: list[Message] = []
+    for place, settlement in enumerate(settlements):
+        if place not in objections:
+            owners += [place + 1] * len(settlement.follow_ups)
+            messages += settlement.follow_ups
+    if not messages:
+        return [None] * _FOLLOW_UP_COLUMNS
+    return [owners, *columns_of(messages)]
+
+
+def hand_back_arguments(deliveries: Sequence[Delivery]) -> list[list[Any] | None]:
+    """Return what lets *deliveries* be as if they had not been taken, but for their fences."""
+    count = len(deliveries)
+    return [
+        [each.receipt.id for each in deliveries],
+        [each.receipt.fence for each in deliveries],
+        ["h"] * count,
+        [0] * count,
+        [""] * count,
+        [b""] * count,
+        [0] * count,
+        *[None] * (_RECORD_COLUMNS + _FOLLOW_UP_COLUMNS),
+    ]
+
+
+# ── extend and cancel ────────────────────────────────────────────────────────
+
+
+def extended(row: Sequence[Any]) -> Extended:
+    """Read a row of `extend`."""
+    status, left_ms, reason = row
+    return Extended(_EXTENDED[status], left_ms, reason) if status else _LOST
+
+
+def cancel_arguments(cancellations: Sequence[Cancellation]) -> list[list[Any]]:
+    """Return what the function takes of *cancellations*."""
+    rows = [_cancel_row(each) for each in cancellations]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _cancel_row(wish: Cancellation) -> tuple[Any, ...]:
+    record, objection = _NO_RECORD, ""
+    if wish.record is not None:
+        made, objection = _record(wish.record)
+        record = record if objection else made
+    has_record, _, *rest = record
+    return (storable(wish.id), storable(wish.reason), has_record, *rest)
+
+
+def read_cancelled(row: Sequence[Any]) -> Cancelled:
+    """Read a row of `cancel`."""
+    status, fence, *message = row
+    if status:
+        return Cancelled(_CANCELLED[status])
+    return Cancelled(CancelStatus.CANCELLED, message_of(message), fence)

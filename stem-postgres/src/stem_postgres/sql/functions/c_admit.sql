@@ -1,0 +1,93 @@
+-- Accepting one message, or saying why not. Written first and looked at afterwards: who publishes
+-- the same id at the same moment waits for this one, and then sees it.
+--
+-- p_wait is a duration; p_at an instant, or 0 for none. Both in milliseconds.
+-- status: 0 created, 1 duplicate, 2 unique (detail: the holder), 3 conflict
+
+-- What was a message of this id and is remembered: its digest, or nothing.
+CREATE OR REPLACE FUNCTION stem.past_digest(p_ns integer, p_now bigint, p_id text) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT e.digest FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
+    UNION ALL
+    SELECT d.digest FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id AND d.keep_ms > p_now
+    LIMIT 1
+$$;
+
+-- Take a unique key; NULL when it is taken, else who holds it.
+CREATE OR REPLACE FUNCTION stem.claim(
+    p_ns integer, p_now bigint, p_key text, p_id text, p_keep bigint
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_holder text;
+BEGIN
+    LOOP
+        INSERT INTO stem.unique_key AS u (ns, keep_ms, key, id) VALUES (p_ns, p_keep, p_key, p_id)
+        ON CONFLICT (ns, key) DO UPDATE SET keep_ms = excluded.keep_ms, id = excluded.id
+        WHERE u.keep_ms <= p_now;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+        SELECT u.id INTO v_holder FROM stem.unique_key u
+        WHERE u.ns = p_ns AND u.key = p_key AND (u.keep_ms IS NULL OR u.keep_ms > p_now);
+        IF FOUND THEN
+            RETURN v_holder;
+        END IF;
+    END LOOP;  -- it was freed in between
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stem.admit(
+    p_ns integer, p_now bigint, p_id text, p_queue text, p_task text, p_rank smallint,
+    p_lease bigint, p_dedupe bigint, p_digest bigint, p_wait bigint, p_at bigint, p_kind smallint,
+    p_key text, p_window bigint, p_more bytea, p_body bytea, p_always boolean,
+    OUT status integer, OUT detail text
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_ticket bigint;
+    v_known bigint;
+    v_ready bigint := greatest(p_now, CASE WHEN p_at > 0 THEN p_at ELSE p_now + p_wait END);
+BEGIN
+    detail := '';
+    LOOP
+        v_ticket := nextval('stem.turn');
+        INSERT INTO stem.message (
+            ns, rank, unique_kind, ready_ms, ticket, fence, base, settled, lease_ms, dedupe_ms,
+            digest, window_ms, id, queue, task, unique_key, more, body
+        ) VALUES (
+            p_ns, p_rank, p_kind, v_ready, v_ticket, v_ticket << 16,
+            v_ticket << 16, v_ticket << 16, p_lease, p_dedupe, p_digest, p_window, p_id, p_queue,
+            p_task, CASE WHEN p_kind > 0 THEN p_key END, nullif(p_more, ''), p_body
+        ) ON CONFLICT (ns, id) DO NOTHING;
+        IF FOUND THEN
+            EXIT;
+        END IF;
+        SELECT m.digest INTO v_known FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
+        IF FOUND THEN
+            status := CASE WHEN v_known = p_digest THEN 1 ELSE 3 END;
+            RETURN;
+        END IF;
+    END LOOP;  -- it ended in between
+
+    v_known := stem.past_digest(p_ns, p_now, p_id);
+    IF v_known IS NOT NULL THEN
+        DELETE FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
+        status := CASE WHEN v_known = p_digest THEN 1 ELSE 3 END;
+        RETURN;
+    END IF;
+    DELETE FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id;  -- its time is over
+
+    IF p_kind > 0 THEN
+        detail := coalesce(stem.claim(
+            p_ns, p_now, p_key, p_id, CASE WHEN p_kind = 3 THEN p_now + p_window END
+        ), '');
+        IF detail <> '' THEN
+            DELETE FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
+            status := 2;
+            RETURN;
+        END IF;
+    END IF;
+    PERFORM stem.rouse(p_ns, p_queue, v_ready, p_always);
+    status := 0;
+END
+$$;

@@ -1,0 +1,54 @@
+-- What becomes of a message when it ends, and of what asks for one that has.
+
+-- Say why a receipt settles nothing: 1 already, 2 stale, 3 gone.
+CREATE OR REPLACE FUNCTION stem.refusal(
+    p_ns integer, p_now bigint, p_id text, p_fence bigint
+) RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT coalesce((
+        SELECT CASE WHEN k.settled = p_fence THEN 1 ELSE 2 END FROM (
+            SELECT m.settled FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id
+            UNION ALL
+            SELECT d.settled FROM stem.dead d
+            WHERE d.ns = p_ns AND d.id = p_id AND d.keep_ms > p_now
+            UNION ALL
+            SELECT e.settled FROM stem.ended e
+            WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
+        ) AS k LIMIT 1
+    ), 3)
+$$;
+
+-- Free the unique key that a message holds until it ends.
+CREATE OR REPLACE FUNCTION stem.let_go(p_ns integer, p_key text, p_id text) RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM stem.unique_key u
+    WHERE u.ns = p_ns AND u.key = p_key AND u.id = p_id AND u.keep_ms IS NULL
+$$;
+
+-- Leave only the id of what has ended, for as long as it asked.
+CREATE OR REPLACE FUNCTION stem.remember(
+    p_ns integer, p_keep bigint, p_fence bigint, p_settled bigint, p_digest bigint, p_id text
+) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO stem.ended (ns, keep_ms, fence, settled, digest, id)
+    VALUES (p_ns, p_keep, p_fence, p_settled, p_digest, p_id)
+    ON CONFLICT (ns, id) DO UPDATE SET
+        keep_ms = excluded.keep_ms, fence = excluded.fence, settled = excluded.settled,
+        digest = excluded.digest
+$$;
+
+-- End a message: remove it, free its key, remember its id.
+CREATE OR REPLACE FUNCTION stem.finish(
+    p_message stem.message, p_now bigint, p_settled bigint
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM stem.message m WHERE m.ns = p_message.ns AND m.id = p_message.id;
+    IF p_message.dedupe_ms > 0 THEN
+        PERFORM stem.remember(
+            p_message.ns, p_now + p_message.dedupe_ms, p_message.fence, p_settled,
+            p_message.digest, p_message.id
+        );
+    END IF;
+    IF p_message.unique_key IS NOT NULL THEN
+        PERFORM stem.let_go(p_message.ns, p_message.unique_key, p_message.id);
+    END IF;
+END
+$$;

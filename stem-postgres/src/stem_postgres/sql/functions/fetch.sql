@@ -1,0 +1,106 @@
+-- Broker.fetch: make ready again what has lapsed, and lease what is first.
+--
+-- p_wait is how long the caller would wait, in milliseconds.
+-- returns  a row for each delivery, in any order: `n` is the place of its queue in the call, and
+--          with rank, ready_ms and ticket tells its turn
+--      or  one row without id, whose until_ms says when to look again
+--
+-- The plan is the same with and without statistics: for each queue and rank, in order, a walk
+-- along one index, which ends when there are enough.
+CREATE OR REPLACE FUNCTION stem.fetch(
+    p_ns integer, p_now bigint, p_queues text[], p_limit integer, p_wait bigint, p_worker text
+) RETURNS TABLE (
+    n integer, now_ms bigint, rank smallint, ready_ms bigint, ticket bigint, until_ms bigint,
+    id text, queue text, task text, lease_ms bigint, dedupe_ms bigint, more bytea, body bytea,
+    fence bigint, failed integer, lapses integer, releases integer, parked_ms bigint,
+    cancel_reason text, errors bytea[]
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_now bigint := stem.now_ms(p_now);
+    v_open text[];
+    v_queue text;
+    v_rows tid[] := '{}';  -- locked, so that they stay where they are
+    v_more tid[];
+    v_at bigint := v_now + p_wait;
+BEGIN
+    v_open := ARRAY(
+        SELECT q.queue FROM unnest(p_queues) AS q (queue) WHERE NOT EXISTS (
+            SELECT FROM stem.paused p WHERE p.ns = p_ns AND p.queue = q.queue
+        )
+    );
+
+    v_more := ARRAY(
+        SELECT m.ctid FROM unnest(v_open) AS q (queue) CROSS JOIN LATERAL (
+            SELECT m.ctid FROM stem.message m
+            WHERE m.ns = p_ns AND m.queue = q.queue AND m.place = 2 AND m.until_ms <= v_now
+            ORDER BY m.until_ms LIMIT greatest(200, 2 * p_limit)
+            FOR UPDATE SKIP LOCKED  -- what its own handler is settling has not lapsed
+        ) AS m
+    );
+    IF v_more <> '{}' THEN
+        UPDATE stem.message m
+        SET place = 0, ready_ms = m.until_ms, until_ms = NULL, lapses = m.lapses + 1
+        WHERE m.ctid = ANY (v_more);
+    END IF;
+
+    FOREACH v_queue IN ARRAY v_open LOOP
+        v_more := ARRAY(
+            SELECT m.ctid FROM generate_series(0, 9) AS r (rank) CROSS JOIN LATERAL (
+                SELECT m.ctid FROM stem.message m
+                WHERE m.ns = p_ns AND m.queue = v_queue AND m.rank = r.rank AND m.place < 2
+                    AND m.ready_ms <= v_now
+                ORDER BY m.ready_ms, m.ticket LIMIT p_limit
+                FOR UPDATE SKIP LOCKED
+            ) AS m LIMIT p_limit - cardinality(v_rows)
+        );
+        v_rows := v_rows || v_more;
+        EXIT WHEN cardinality(v_rows) >= p_limit;
+    END LOOP;
+
+    IF v_rows <> '{}' THEN
+        DELETE FROM stem.unique_key u USING stem.message m
+        WHERE m.ctid = ANY (v_rows) AND m.unique_kind = 2
+            AND u.ns = p_ns AND u.key = m.unique_key AND u.id = m.id AND u.keep_ms IS NULL;
+        RETURN QUERY
+            UPDATE stem.message m
+            SET place = 2, until_ms = v_now + m.lease_ms, fence = m.fence + 1, worker = p_worker
+            WHERE m.ctid = ANY (v_rows)
+            RETURNING
+                array_position(p_queues, m.queue), v_now, m.rank, m.ready_ms, m.ticket,
+                m.until_ms, m.id, m.queue, m.task, m.lease_ms, m.dedupe_ms, m.more, m.body,
+                m.fence, m.failed, m.lapses, m.releases, m.parked_ms, m.cancel_reason, m.errors;
+        RETURN;
+    END IF;
+
+    -- Nothing: say when something will be due, and note that somebody sleeps until then.
+    IF p_wait > 0 THEN
+        SELECT least(v_at, min(m.due)) INTO v_at
+        FROM unnest(v_open) AS q (queue) CROSS JOIN LATERAL (
+            SELECT min(f.ready_ms) AS due FROM generate_series(0, 9) AS r (rank) CROSS JOIN LATERAL (
+                SELECT m.ready_ms FROM stem.message m
+                WHERE m.ns = p_ns AND m.queue = q.queue AND m.rank = r.rank AND m.place < 2
+                    AND m.ready_ms > v_now
+                ORDER BY m.ready_ms, m.ticket LIMIT 1
+            ) AS f
+            UNION ALL
+            SELECT l.until_ms FROM (
+                SELECT m.until_ms FROM stem.message m
+                WHERE m.ns = p_ns AND m.queue = q.queue AND m.place = 2
+                ORDER BY m.until_ms LIMIT 1
+            ) AS l
+        ) AS m;
+        INSERT INTO stem.sleeper AS s (ns, until_ms, queue)
+        SELECT p_ns, v_at + 5000, q.queue FROM unnest(p_queues) AS q (queue) ORDER BY q.queue
+        ON CONFLICT (ns, queue) DO UPDATE SET until_ms = excluded.until_ms
+        WHERE s.until_ms < excluded.until_ms - 4000;
+    END IF;
+    n := 0;
+    now_ms := v_now;
+    until_ms := v_at;
+    RETURN NEXT;
+END
+$$;

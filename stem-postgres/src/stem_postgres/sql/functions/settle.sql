@@ -1,0 +1,136 @@
+-- Broker.settle: each settlement with its record and follow-ups, or not at all.
+--
+-- Each array has one value for each settlement, as in settle_one; f_owner says whose a follow-up
+-- is, from 1. p_record is NULL when none has a record.
+-- returns  a row for each that is not done: its place in the call (from 1), status and detail
+--
+-- Most settlements acknowledge and nothing else: those are one statement for all of them.
+CREATE OR REPLACE FUNCTION stem.settle(
+    p_ns integer, p_now bigint, p_always boolean, p_id text[], p_fence bigint[], p_kind text[],
+    p_after bigint[], p_reason text[], p_error bytea[], p_attempt integer[],
+    p_record boolean[], r_fence bigint[], r_terminal boolean[], r_state text[], r_task text[],
+    r_queue text[], r_keep bigint[], r_record bytea[],
+    f_owner integer[], f_id text[], f_queue text[], f_task text[], f_rank smallint[],
+    f_lease bigint[], f_dedupe bigint[], f_digest bigint[], f_wait bigint[], f_at bigint[],
+    f_kind smallint[], f_key text[], f_window bigint[], f_more bytea[], f_body bytea[]
+) RETURNS TABLE (n integer, status integer, detail text) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_now bigint := stem.now_ms(p_now);
+    v_done integer[] := '{}';
+BEGIN
+    IF (SELECT count(DISTINCT i.id) FROM unnest(p_id) AS i (id)) = cardinality(p_id) THEN
+        v_done := stem.acknowledge(
+            p_ns, v_now, p_always, p_id, p_fence, p_kind, p_record, r_fence, r_terminal,
+            r_state, r_task, r_queue, r_keep, r_record, f_owner
+        );
+        IF cardinality(v_done) = cardinality(p_id) THEN
+            RETURN;
+        END IF;
+    END IF;
+    FOR n IN
+        SELECT g.n FROM generate_series(1, cardinality(p_id)) AS g (n)
+        WHERE g.n <> ALL (v_done) ORDER BY g.n
+    LOOP
+        SELECT s.status, s.detail INTO status, detail
+        FROM (
+            SELECT
+                array_agg(f.id ORDER BY f.m) AS id, array_agg(f.queue ORDER BY f.m) AS queue,
+                array_agg(f.task ORDER BY f.m) AS task, array_agg(f.rank ORDER BY f.m) AS rank,
+                array_agg(f.lease ORDER BY f.m) AS lease,
+                array_agg(f.dedupe ORDER BY f.m) AS dedupe,
+                array_agg(f.digest ORDER BY f.m) AS digest,
+                array_agg(f.wait ORDER BY f.m) AS wait, array_agg(f.at ORDER BY f.m) AS at,
+                array_agg(f.kind ORDER BY f.m) AS kind, array_agg(f.key ORDER BY f.m) AS key,
+                array_agg(f.win ORDER BY f.m) AS win, array_agg(f.more ORDER BY f.m) AS more,
+                array_agg(f.body ORDER BY f.m) AS body
+            FROM unnest(
+                f_owner, f_id, f_queue, f_task, f_rank, f_lease, f_dedupe, f_digest, f_wait,
+                f_at, f_kind, f_key, f_window, f_more, f_body
+            ) WITH ORDINALITY AS f (
+                owner, id, queue, task, rank, lease, dedupe, digest, wait, at, kind, key, win,
+                more, body, m
+            ) WHERE f.owner = n
+        ) AS f, LATERAL stem.settle_one(
+            p_ns, v_now, p_always, p_id[n], p_fence[n], p_kind[n], p_after[n], p_reason[n],
+            p_error[n], p_attempt[n], coalesce(p_record[n], false), r_fence[n], r_terminal[n],
+            r_state[n], r_task[n], r_queue[n], r_keep[n], r_record[n],
+            f.id, f.queue, f.task, f.rank, f.lease, f.dedupe, f.digest, f.wait, f.at, f.kind,
+            f.key, f.win, f.more, f.body
+        ) AS s;
+        IF status <> 0 THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Do the plain acknowledgements whose leases hold; return their places in the call.
+CREATE OR REPLACE FUNCTION stem.acknowledge(
+    p_ns integer, p_now bigint, p_always boolean, p_id text[], p_fence bigint[], p_kind text[],
+    p_record boolean[], r_fence bigint[], r_terminal boolean[], r_state text[], r_task text[],
+    r_queue text[], r_keep bigint[], r_record bytea[], f_owner integer[]
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_plain integer[];
+    v_rows tid[];
+    v_done integer[];
+    v_ids text[];
+    v_keys text[];
+BEGIN
+    v_plain := ARRAY(
+        SELECT i.n::integer FROM unnest(p_kind) WITH ORDINALITY AS i (kind, n)
+        WHERE i.kind = 'a' AND (f_owner IS NULL OR i.n <> ALL (f_owner))
+    );
+    IF p_record IS NOT NULL THEN
+        v_plain := ARRAY(
+            SELECT i.n FROM unnest(v_plain) AS i (n) WHERE NOT p_record[i.n] OR NOT EXISTS (
+                SELECT FROM (
+                    SELECT r FROM stem.record r WHERE r.ns = p_ns AND r.id = p_id[i.n] LIMIT 1
+                ) AS k WHERE stem.stands_against(k.r, p_now, r_fence[i.n], r_record[i.n])
+            )
+        );
+    END IF;
+    SELECT coalesce(array_agg(m.ctid), '{}'), coalesce(array_agg(i.n), '{}') INTO v_rows, v_done
+    FROM unnest(v_plain) AS i (n) CROSS JOIN LATERAL (
+        SELECT m.ctid FROM stem.message m
+        WHERE m.ns = p_ns AND m.id = p_id[i.n] AND m.fence = p_fence[i.n] AND m.settled < m.fence
+        LIMIT 1
+    ) AS m;
+    WITH gone AS (
+        DELETE FROM stem.message m WHERE m.ctid = ANY (v_rows) AND m.settled < m.fence
+        RETURNING m.id, m.fence, m.dedupe_ms, m.digest, m.unique_key
+    ), stones AS (
+        INSERT INTO stem.ended (ns, keep_ms, fence, settled, digest, id)
+        SELECT p_ns, p_now + g.dedupe_ms, g.fence, g.fence, g.digest, g.id
+        FROM gone g WHERE g.dedupe_ms > 0
+        ON CONFLICT (ns, id) DO UPDATE SET
+            keep_ms = excluded.keep_ms, fence = excluded.fence, settled = excluded.settled,
+            digest = excluded.digest
+    )
+    SELECT array_agg(g.id), array_agg(g.unique_key) FILTER (WHERE g.unique_key IS NOT NULL)
+    INTO v_ids, v_keys FROM gone g;
+    IF cardinality(v_ids) IS DISTINCT FROM cardinality(v_done) THEN
+        -- Somebody was at one of them in between: his change decides, and it takes its own turn.
+        v_done := ARRAY(SELECT d.n FROM unnest(v_done) AS d (n) WHERE p_id[d.n] = ANY (v_ids));
+    END IF;
+    IF v_keys IS NOT NULL THEN
+        DELETE FROM stem.unique_key u
+        WHERE u.ns = p_ns AND u.key = ANY (v_keys) AND u.id = ANY (v_ids) AND u.keep_ms IS NULL;
+    END IF;
+    IF p_record IS NOT NULL THEN
+        PERFORM stem.offer(
+            p_ns, p_now, array_agg(p_id[i.n]), array_agg(r_fence[i.n]),
+            array_agg(r_terminal[i.n]), array_agg(r_state[i.n]), array_agg(r_task[i.n]),
+            array_agg(r_queue[i.n]), array_agg(r_keep[i.n]), array_agg(r_record[i.n]), p_always
+        )
+        FROM unnest(v_done) AS i (n) WHERE p_record[i.n] HAVING count(*) > 0;
+    END IF;
+    RETURN v_done;
+END
+$$;

@@ -1,0 +1,56 @@
+"""Waiting in an event loop for what others do at the server."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stem_core.plugin import Clock
+
+__all__ = ["Nap"]
+
+
+class Nap:
+    """One coroutine that waits, again and again, to be woken or for its time.
+
+    A wake that comes while nobody sleeps ends the next sleep.
+    """
+
+    __slots__ = ("_error", "_is_woken", "_loop", "_woken")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._woken: asyncio.Future[None] = self._loop.create_future()
+        self._is_woken = False
+        self._error: Exception | None = None
+
+    def wake(self, error: Exception | None = None) -> None:
+        """End this sleep, or the next one; with *error*, by raising it."""
+        self._error = self._error or error
+        self._is_woken = True
+        _finish(self._woken)
+
+    async def sleep(self, clock: Clock, until_ms: int) -> bool:
+        """Return when woken, or at *until_ms* of the monotonic time of *clock*; say if woken."""
+        woken = self._woken
+        alarm = self._loop.create_task(_sleep_until(clock, until_ms))
+        alarm.add_done_callback(lambda _: _finish(woken))
+        try:
+            await woken
+        finally:
+            alarm.cancel()
+            self._woken = self._loop.create_future()
+            was_woken, self._is_woken = self._is_woken, False
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return was_woken
+
+
+async def _sleep_until(clock: Clock, until_ms: int) -> None:
+    # Counted from here and not from the call: a task starts a little later.
+    await clock.sleep(max(0, until_ms - clock.monotonic_ms()))
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
