@@ -264,8 +264,15 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS*.md; `-- redis`."""
+    """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS*.md; `-- redis`.
+
+    `-- signing` measures what a signature costs instead.
+    """
     install_wheels(session, *DISTRIBUTIONS)
+    if session.posargs[:1] == ["signing"]:
+        page = str(ROOT / "benchmarks" / "RESULTS-SIGNING.md")
+        session.run("python", "benchmarks/signing.py", "--page", page, *session.posargs[1:])
+        return
     session.install(*group("test"), "-r", "benchmarks/requirements.txt")
     venvs = str(session.cache_dir / "peers")
     session.run("python", "benchmarks/run.py", "--venvs", venvs, *session.posargs)
