@@ -18,7 +18,7 @@ __all__ = ["Watcher"]
 _log: Final = logging.getLogger("stem.sqlite")
 
 _BUSY_S: Final = 0.001
-_IDLE_S: Final = 0.006
+_IDLE_S: Final = 0.009
 _BUSY_FOR_S: Final = 0.5
 _LOOK_ANYWAY_S: Final = 1.0
 """The safety net: a change that was missed for whatever reason is seen after this."""
