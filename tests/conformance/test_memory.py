@@ -8,6 +8,7 @@ from secrets import token_hex
 
 import pytest
 
+from stem_core.contracts.messages import Place
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.embedded.memory.store import MemoryStore
@@ -36,6 +37,7 @@ async def open_stage() -> Stage:
         let_pass=let_pass,
         wall_ms=clock.wall_ms,
         leftovers=leftovers,
+        due_shows=frozenset({Place.DELAYED}),
     )
     return stage
 

@@ -14,7 +14,7 @@ from hypothesis import settings
 from services.redis import RedisServer
 from services.server import Server
 
-from stem_core.plugin import PluginContext, StemURL
+from stem_core.plugin import Place, PluginContext, StemURL
 from stem_core.testing import BrokerContract, FakeClock, ResultBackendContract, Stage
 from stem_core.testing.contract.staging import OnBroker
 from stem_core.testing.faults import RESP, FaultProxy
@@ -64,6 +64,7 @@ def in_a_time_of_its_own(url: str, results_db: int | None = None) -> Callable[[]
             backend,
             let_pass=let_pass,
             wall_ms=clock.wall_ms,
+            due_shows=frozenset({Place.DELAYED}),
             unit_ms=_UNIT_MS,
             cut=cutting(broker),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stem_core.contracts.messages import Place
 from stem_core.embedded.sqlite.backend import SqliteResultBackend
 from stem_core.embedded.sqlite.broker import SqliteBroker
 from stem_core.embedded.sqlite.location import MEMORY, Location
@@ -53,6 +54,7 @@ def factory(kind: str, folder: Path) -> Callable[[], Awaitable[Stage]]:
             SqliteResultBackend(store),
             let_pass=let_pass,
             wall_ms=clock.wall_ms,
+            due_shows=frozenset({Place.DELAYED}),
             leftovers=None if kind == "memory" else leftovers,
             full=lambda: setting(store, "max_page_count", "1", "4294967294"),
             read_only=lambda: setting(store, "query_only", "ON", "OFF"),

@@ -73,6 +73,8 @@ class Stage:
         let_pass: lets that many milliseconds of the store's time pass.
         wall_ms: the wall clock of the store.
         unit_ms: a span that is long for the store and short for the test.
+        due_shows: where a lookup may see what has become due and nobody has taken: in one
+            place, where a step of the store makes it ready, or where time alone does.
         late_ms: delayed work may be late by this much; on a real clock.
         leftovers: names what the store still keeps for the namespace, whatever it is; proves
             that nothing stays behind when every retention time is over.
@@ -92,6 +94,7 @@ class Stage:
     _let_pass: Callable[[int], Awaitable[None]] | None = None
     wall_ms: Callable[[], int] = SYSTEM_CLOCK.wall_ms
     unit_ms: int = 1000
+    due_shows: frozenset[Place] = frozenset({Place.DELAYED, Place.READY})
     late_ms: int = 500
     leftovers: Callable[[], Awaitable[Sequence[str]]] | None = None
     cut: Callable[[], Awaitable[None]] | None = None
