@@ -24,6 +24,7 @@ from stem_core.plugin import (
     Located,
     Message,
     Published,
+    PublishStatus,
     Settled,
     Settlement,
     StoreError,
@@ -72,6 +73,7 @@ CAPABILITIES: Final = Capabilities(
     max_payload=MAX_PAYLOAD,
     max_delay_ms=MAX_DELAY_MS,
 )
+_CREATED: Final = PublishStatus.CREATED
 _SWEEP_EVERY_MS: Final = 1_000
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
@@ -105,6 +107,10 @@ class RedisStreamsBroker(RedisHandle, Broker):
     # ── the verbs ────────────────────────────────────────────────────────────
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+        if len(messages) == 1 and publishing.is_plain(messages[0]):
+            args = publishing.arguments_of_one(messages[0])
+            if await self.run_alone("publish_one", *args) == 0:
+                return [Published(_CREATED, messages[0].id)]
         self.enter()
         sent, refused = publishing.judged(messages)
         refuse_too_much(messages, sent)
@@ -113,12 +119,6 @@ class RedisStreamsBroker(RedisHandle, Broker):
     async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         if not messages:
             return []
-        if (
-            len(messages) == 1
-            and publishing.is_plain(messages[0])
-            and await self.run("publish_one", *publishing.arguments_of_one(messages[0])) == 0
-        ):
-            return publishing.replies(messages, 0)
         reply = await self.run("publish", *publishing.arguments(messages))
         return publishing.replies(messages, reply)
 

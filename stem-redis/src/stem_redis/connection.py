@@ -30,9 +30,9 @@ from stem_core.plugin import Host, StoreError, StoreMisconfigured, StoreUnavaila
 from stem_redis.errors import code_of, translated
 from stem_redis.location import Location
 from stem_redis.scripts import Script
-from stem_redis.wire import Wire
+from stem_redis.wire import NOT_SENT, OWED, Wire
 
-__all__ = ["Arg", "Line", "Server"]
+__all__ = ["NOT_SENT", "Arg", "Line", "Server"]
 
 Arg = str | bytes | int
 """What a command is made of."""
@@ -70,6 +70,26 @@ class Line:
         """
         try:
             return await self._wire.ask(self._pack(args), within_ms / 1000)
+        except ResponseError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def call_here(self, args: tuple[Arg, ...]) -> Any:
+        """`Wire.ask_here`. A reply that is `OWED` is read by `rest`."""
+        try:
+            return self._wire.ask_here(self._pack(args))
+        except ResponseError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    async def rest(self, *, within_ms: int) -> Any:
+        """Return the reply that is owed; raises as `call` does."""
+        try:
+            return await self._wire.rest(within_ms / 1000)
         except ResponseError:
             raise
         except BaseException:
@@ -154,6 +174,38 @@ class Server:
                 raise self._failed(error) from None
         # The server was restarted or has flushed its scripts: with the text it keeps it anew.
         return await self.command("EVAL", script.text, 1, prefix, *rest)
+
+    def run_here(self, script: Script, prefix: str, *args: Arg) -> Any:
+        """Return what *script* returns, if the server is so near that its reply is waited for
+        here; else `NOT_SENT`, or the `Line` that owes the reply, for `rest_of`.
+
+        For one who has nothing to do meanwhile; nobody else of the loop has a turn.
+        """
+        idle = self._idle
+        if not idle:
+            return NOT_SENT
+        try:
+            reply = idle[-1].call_here(("EVALSHA", script.sha, 1, prefix, *args))
+        except _WAYS_TO_FAIL as error:
+            if code_of(error) == "NOSCRIPT":
+                return NOT_SENT  # and nothing was done
+            raise self._failed(error) from None
+        if reply is NOT_SENT:
+            return reply
+        self.calls += 1
+        return idle.pop() if reply is OWED else reply
+
+    async def rest_of(self, line: Line) -> Any:
+        """Return the reply that *line* owes after `run_here`."""
+        try:
+            async with self._room:
+                try:
+                    return await line.rest(within_ms=self.location.options.timeout)
+                finally:
+                    if line.is_alive:
+                        self._idle.append(line)
+        except _WAYS_TO_FAIL as error:
+            raise self._failed(error) from None
 
     async def command(self, *args: Arg) -> Any:
         """Return the reply to one command."""

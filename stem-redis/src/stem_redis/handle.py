@@ -21,7 +21,7 @@ from stem_core.plugin import (
     check_name,
     options_from_query,
 )
-from stem_redis.connection import Arg, Server
+from stem_redis.connection import NOT_SENT, Arg, Line, Server
 from stem_redis.diagnosis import diagnosed
 from stem_redis.errors import WrongType
 from stem_redis.facts import Facts, facts_of
@@ -42,6 +42,7 @@ class Store:
         results_db: where records are kept; the database itself, or another of the server.
         clock: for waits. One that is not the system's is for tests: it then stands for the
             server's clock too, which otherwise decides about every instant.
+        prefix: what every key begins with. The braces keep a namespace in one slot of a cluster.
     """
 
     location: Location
@@ -49,10 +50,10 @@ class Store:
     facts: Facts
     results_db: int
     clock: Clock = field(default=SYSTEM_CLOCK, repr=False)
+    prefix: str = field(init=False, repr=False)
 
-    @property
-    def prefix(self) -> str:
-        """What every key begins with. The braces keep a namespace in one slot of a cluster."""
+    @prefix.default
+    def _prefix_of_namespace(self) -> str:
         return f"{{{self.namespace}}}:"
 
     @property
@@ -163,6 +164,18 @@ class RedisHandle:
         lua = script(name, store.facts.reads_shebangs)
         try:
             return await server.run(lua, store.prefix, store.instant(), *args)
+        except WrongType as error:
+            raise await diagnosed(error, server, store.prefix) from None
+
+    async def run_alone(self, name: str, *args: Arg) -> Any:
+        """`run` for a caller with nothing to do meanwhile: a near server is waited for in place."""
+        server, store = self.enter(), self.store
+        lua = script(name, store.facts.reads_shebangs)
+        try:
+            reply = server.run_here(lua, store.prefix, store.instant(), *args)
+            if reply is NOT_SENT:
+                return await server.run(lua, store.prefix, store.instant(), *args)
+            return await server.rest_of(reply) if isinstance(reply, Line) else reply
         except WrongType as error:
             raise await diagnosed(error, server, store.prefix) from None
 

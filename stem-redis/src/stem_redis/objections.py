@@ -53,6 +53,8 @@ def objection_to(message: Message) -> str:
 
 
 def _objection_to_text(what: str, text: str) -> str:
+    if len(text) <= _MAX_NAME and text.isascii():
+        return ""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

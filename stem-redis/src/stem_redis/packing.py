@@ -150,13 +150,27 @@ def _unique(key: str, until: Any, window_ms: int) -> UniqueKey:
 def fixed_row(message: Message) -> bytes:
     """Return what the scripts must know of *message* and never change."""
     unique, queue = message.unique, message.queue.encode()
-    key = b"" if unique is None else unique.key.encode()
+    if unique is None:
+        return (
+            _FIXED.pack(
+                message.lease_ms,
+                min(max(0, message.dedupe_for_ms), _LONGEST_MS),
+                message.priority,
+                0,
+                0,
+                blake2b(message.body, digest_size=8).digest(),
+                len(queue),
+            )
+            + queue
+            + b"\0\0"
+        )
+    key = unique.key.encode()
     head = _FIXED.pack(
         message.lease_ms,
         min(max(0, message.dedupe_for_ms), _LONGEST_MS),
         message.priority,
-        0 if unique is None else _KINDS[unique.until],
-        0 if unique is None else min(max(0, unique.window_ms), _LONGEST_MS),
+        _KINDS[unique.until],
+        min(max(0, unique.window_ms), _LONGEST_MS),
         blake2b(message.body, digest_size=8).digest(),
         len(queue),
     )

@@ -42,8 +42,13 @@ def arguments(messages: Sequence[Message]) -> list[Arg]:
 
 
 def is_plain(message: Message) -> bool:
-    """Decide whether *message* is ready at once and claims no key."""
-    return message.unique is None and message.delay_ms <= 0 and not message.not_before_ms
+    """Decide whether *message* is ready at once, claims no key, and can be kept."""
+    return (
+        message.unique is None
+        and message.delay_ms <= 0
+        and not message.not_before_ms
+        and not objection_to(message)
+    )
 
 
 def arguments_of_one(message: Message) -> tuple[Arg, ...]:

@@ -14,7 +14,15 @@ from typing import Any, Final
 import hiredis
 from redis.exceptions import InvalidResponse, ResponseError
 
-__all__ = ["Wire"]
+from stem_redis.nearby import Nearness, shortcut_of
+
+__all__ = ["NOT_SENT", "OWED", "Wire"]
+
+NOT_SENT: Final = object()
+"""Instead of a reply: nothing was sent."""
+
+OWED: Final = object()
+"""Instead of a reply: it was sent, and the reply is to be read."""
 
 _BUFFER: Final = 65_536
 
@@ -38,6 +46,8 @@ class Wire(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[Any] | None = None
         self._until: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._shortcut = shortcut_of(self._transport)
+        self._nearness = Nearness()
 
     # ── what a user does ─────────────────────────────────────────────────────
 
@@ -52,8 +62,35 @@ class Wire(asyncio.BufferedProtocol):
         if self._unread:
             raise InvalidResponse("a reply to nothing that was asked")
         waiter = self._next()
-        self._watch(within_s)
+        until = self._watch(within_s)
         self._transport.write(data)
+        reply = await waiter
+        self._nearness.answered_in(self._loop.time() - until + within_s)
+        return _checked(reply)
+
+    def ask_here(self, data: bytes) -> Any:
+        """Send one command to a server that is near; return its reply, without the loop.
+
+        `NOT_SENT` if it is not near, `OWED` if the reply takes its time: `rest` returns it.
+
+        Raises:
+            ResponseError: the server's answer is an error.
+        """
+        shortcut = self._shortcut
+        if shortcut is None or not self._nearness.is_near or not self.is_alive or self._unread:
+            return NOT_SENT
+        size = shortcut.exchange(data, self._buffer)
+        if size:
+            self.buffer_updated(size)
+        if self._unread:
+            return _checked(self._unread.popleft())
+        self._nearness.was_late()
+        return OWED
+
+    async def rest(self, within_s: float) -> Any:
+        """Return the reply that `ask_here` left `OWED`; raises as `ask` does."""
+        waiter = self._next()
+        self._watch(within_s)
         return _checked(await waiter)
 
     def send(self, data: bytes) -> None:
@@ -99,11 +136,13 @@ class Wire(asyncio.BufferedProtocol):
 
     # ── time ─────────────────────────────────────────────────────────────────
 
-    def _watch(self, within_s: float) -> None:
-        """Let the waiter fail then. One alarm serves many calls: most of them set none."""
+    def _watch(self, within_s: float) -> float:
+        """Let the waiter fail then, and return when that is. One alarm serves many calls: most
+        of them set none."""
         self._until = until = self._loop.time() + within_s
         if self._alarm is None or self._alarm.when() > until:
             self._set_alarm(until)
+        return until
 
     def _set_alarm(self, when: float) -> None:
         if self._alarm is not None:

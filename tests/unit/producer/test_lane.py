@@ -66,6 +66,25 @@ def test_publishes_that_meet_a_call_in_flight_share_the_next_ones() -> None:
     asyncio.run(main())
 
 
+def test_a_producer_in_a_loop_gives_others_a_turn_though_no_call_ever_waits() -> None:
+    async def main() -> None:
+        broker = Willful()
+        seen: list[int] = []
+
+        async def other() -> None:
+            while len(seen) < 3:
+                seen.append(len(broker.batches))
+                await asyncio.sleep(0)
+
+        lane, running = Lane(broker, None), asyncio.ensure_future(other())
+        for each in messages(100):
+            await lane.publish(each)
+        await running
+        assert all(count < 100 for count in seen)
+
+    asyncio.run(main())
+
+
 def test_a_thousand_concurrent_publishes_take_few_calls() -> None:
     async def main() -> None:
         broker = Willful()

@@ -55,11 +55,34 @@ class SystemClock:
 class SystemDice:
     """The machine's own chance: the operating system's for bytes, a generator's for rolls."""
 
+    def __init__(self) -> None:
+        self._stock: dict[int, list[bytes]] = {}
+        if hasattr(os, "register_at_fork"):  # a child must not roll what its parent rolls
+            os.register_at_fork(after_in_child=self._stock.clear)
+
     def roll(self) -> float:
         return random.random()
 
     def bytes(self, count: int, /) -> bytes:
-        return os.urandom(count)
+        """As the protocol says. The system is asked for many at a time: each costs a call."""
+        try:
+            return self._stock[count].pop()  # one step, so that no two threads get the same
+        except (KeyError, IndexError):
+            return self._restocked(count)
+
+    def _restocked(self, count: int) -> bytes:
+        if not 0 < count <= _KEPT_BYTES:
+            return os.urandom(count)
+        many = os.urandom(count * _STOCK)
+        pieces = [many[at : at + count] for at in range(0, len(many), count)]
+        last = pieces.pop()
+        self._stock.setdefault(count, []).extend(pieces)
+        return last
+
+
+_STOCK: Final = 128
+_KEPT_BYTES: Final = 16
+"""What is longer than an id is not kept: it may be a secret."""
 
 
 SYSTEM_CLOCK: Final = SystemClock()

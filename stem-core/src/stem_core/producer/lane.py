@@ -39,6 +39,9 @@ _REFUSED: Final = PASSING - {Fault.RECONNECT}
 """Those after which it is certain that nothing was done."""
 _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 1_000
+_IN_A_ROW: Final = 16
+"""After so many calls for one message each the loop has a turn, whatever the broker does: a call
+that ends without waiting gives it none, and a producer in a loop would keep it for itself."""
 
 
 @frozen(kw_only=True)
@@ -193,6 +196,7 @@ class Lane:
         self._publish = _failing(broker.publish) if failpoints.ARMED else broker.publish
         self._patience = patience or Patience()
         self._is_busy = False
+        self._in_a_row = 0
         self._waiting: list[_Waiting] = []
         self._flusher: asyncio.Task[None] | None = None
 
@@ -209,6 +213,10 @@ class Lane:
             return await self._queued(message, until)
         self._is_busy = True
         try:
+            self._in_a_row += 1
+            if self._in_a_row >= _IN_A_ROW:
+                self._in_a_row = 0
+                await asyncio.sleep(0)  # those who ask meanwhile share the next call
             asked = self._patience.insist(self._publish, [message], at=self.at, until=until)
             return (await asked)[0]
         finally:

@@ -31,6 +31,7 @@ from stem_core.model.errors import (
     SignatureInvalid,
     StemError,
 )
+from stem_core.model.frame import Frame
 from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
 from stem_core.model.seal import TASK
@@ -59,13 +60,13 @@ class Plan:
         effective: every question about options answered.
         envelope: with the fields that they share; those of one call are empty.
         message: the routing fields of a call that says nothing more.
-        is_plain: nothing is left to work out for each call.
+        frame: writes the body of such a call; None when there is more to work out for each.
     """
 
     effective: Effective
     envelope: Envelope
     message: dict[str, Any]
-    is_plain: bool
+    frame: Frame | None
 
 
 class Pipeline:
@@ -143,6 +144,10 @@ class Pipeline:
             CapabilityMissing: an option that this release or this broker does not have.
         """
         plan, how, now_ms = self.plan(call.name, call.given), call.how, self._wall_ms()
+        if how is PLAINLY and task_id is None and (frame := plan.frame) is not None:
+            id = uuid7(now_ms, self._random(10))
+            body = frame.body(id, now_ms, call.args, self._max_body)
+            return self._sealed(id, body, plan.message)
         chosen_id = task_id or how.task_id
         shared = plan.envelope
         envelope = Envelope(
@@ -155,8 +160,6 @@ class Pipeline:
             priority=shared.priority,
             options=shared.options,
         )
-        if how is PLAINLY and task_id is None and plan.is_plain:
-            return self._seal(envelope, plan.message, plan)
         envelope = replace(
             envelope,
             headers={**(headers or {}), **(how.headers or {})},
@@ -206,6 +209,7 @@ class Pipeline:
             options=asked.given(),
         )
         has_end = effective.expires_ms is not None or effective.expires_at_ms is not None
+        has_more = has_end or effective.unique is not None or bool(self._middleware)
         return Plan(
             effective=effective,
             envelope=envelope,
@@ -217,7 +221,7 @@ class Pipeline:
                 "max_lapses": self._max_lapses,
                 "dedupe_for_ms": self._dedupe_ms,
             },
-            is_plain=not has_end and effective.unique is None and not self._middleware,
+            frame=None if has_more else Frame(envelope),
         )
 
     def _routing(self, envelope: Envelope, plan: Plan, *, is_chosen: bool) -> dict[str, Any]:
@@ -245,11 +249,14 @@ class Pipeline:
     def _seal(self, envelope: Envelope, routing: dict[str, Any], plan: Plan) -> Message:
         # What a plan says was given as TaskOptions, which are checked where they are made.
         body = encode(envelope, max_bytes=self._max_body, checked=plan.envelope.options)
+        return self._sealed(envelope.id, body, routing)
+
+    def _sealed(self, id: str, body: bytes, routing: dict[str, Any]) -> Message:
         if self.signer is None:
-            return Message(id=envelope.id, body=body, **routing)
+            return Message(id=id, body=body, **routing)
         seal = self.signer.sign(TASK, body)
         return Message(
-            id=envelope.id,
+            id=id,
             body=body,
             key_id=seal.key_id,
             algorithm=seal.algorithm,

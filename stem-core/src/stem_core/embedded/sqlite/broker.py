@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from stem_core import failpoints
@@ -40,7 +39,7 @@ from stem_core.embedded.sqlite.publishing import (
     MAX_PAYLOAD,
 )
 from stem_core.embedded.sqlite.records import write as write_record
-from stem_core.embedded.sqlite.rows import fits_in_row, is_text
+from stem_core.embedded.sqlite.rows import is_text
 from stem_core.embedded.sqlite.settling import Order
 from stem_core.embedded.sqlite.store import SqliteStore
 from stem_core.embedded.sqlite.taking import Taken
@@ -69,6 +68,7 @@ CAPABILITIES: Final = Capabilities(
     max_payload=MAX_PAYLOAD,
     max_delay_ms=MAX_DELAY_MS,
 )
+_CREATED: Final = PublishStatus.CREATED
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to be sure. A lease that is left behind lapses."""
 
@@ -91,26 +91,19 @@ class SqliteBroker(SqliteHandle, Broker):
         return CAPABILITIES if self.store.durability == "full" else _NORMAL
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
-        replies = await self._publish(messages)
+        store = self.enter()
+        # Most publish one, and one that is too large is refused by itself.
+        if len(messages) == 1 and store.is_quick and store.insert_here(messages[0]):
+            replies: Sequence[Published] = [Published(_CREATED, messages[0].id)]
+        elif messages:
+            if len(messages) > 1:
+                _refuse_too_much(messages)
+            replies = await store.write(publishing.publish, messages)
+        else:
+            replies = []
         if failpoints.ARMED:
             failpoints.reach("sqlite.publish.after_commit")
         return replies
-
-    async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
-        store = self.enter()
-        if not messages:
-            return []
-        if len(messages) == 1:  # one that is too large is refused by itself
-            message = messages[0]
-            if fits_in_row(message.body) and await store.write_here(
-                "publish.insert_one",
-                partial(publishing.row_of, message),
-                partial(publishing.announce, message),
-            ):
-                return [Published(PublishStatus.CREATED, message.id)]
-            return await store.write(publishing.publish, messages)
-        _refuse_too_much(messages)
-        return await store.write(publishing.publish, messages)
 
     async def fetch(
         self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str

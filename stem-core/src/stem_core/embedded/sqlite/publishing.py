@@ -10,11 +10,14 @@ from stem_core.contracts.messages import Message, Published, PublishStatus
 from stem_core.embedded.sqlite.rows import (
     DELAYED,
     ENDED,
+    IN_ROW,
     READY,
     digest_of,
     fits_in_row,
     more_of,
+    says_the_usual,
 )
+from stem_core.embedded.sqlite.store_time import StoreTime
 from stem_core.embedded.sqlite.transaction import Effects, Row, Writing
 
 __all__ = [
@@ -39,15 +42,48 @@ MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
 _CREATED: Final = PublishStatus.CREATED
 
 
-def row_of(message: Message, now_ms: int, wall_ms: int) -> Row | None:
+def row_of(message: Message, time: StoreTime) -> Row | None:
     """Return the values of `publish.insert_one` for *message* but for its ticket; None if it takes
     more to publish it, or to say why not."""
-    delay_ms = delay_of(message, wall_ms)
-    if message.unique is not None or objection_to(message, delay_ms):
-        return None
-    if failpoints.ARMED:
+    if is_plain(message):
+        row: Row | None = _row_of_plain(message, time.now_ms())
+    else:
+        row = _row_of(message, time.now_ms(), time.wall_ms())
+    if failpoints.ARMED and row is not None:
         failpoints.reach("sqlite.publish_alone.before_commit")
-    return _columns(message, now_ms, delay_ms)
+    return row
+
+
+def is_plain(message: Message) -> bool:
+    """Decide whether *message* is sound and says nothing but the usual: most do."""
+    return (
+        says_the_usual(message)
+        and len(message.body) <= IN_ROW
+        and type(priority := message.priority) is int
+        and 0 <= priority <= 9
+        and type(lease_ms := message.lease_ms) is int
+        and 0 < lease_ms <= MAX_DELAY_MS
+        and type(dedupe_ms := message.dedupe_for_ms) is int
+        and 0 <= dedupe_ms <= MAX_DELAY_MS
+        and message.id.isascii()
+        and message.queue.isascii()
+        and message.task.isascii()
+    )
+
+
+def _row_of_plain(message: Message, now_ms: int) -> Row:
+    body = message.body
+    return (
+        message.id, message.queue, message.task, 9 - message.priority, READY, None, now_ms,
+        message.lease_ms, message.dedupe_for_ms, digest_of(body), None, None, None, body,
+    )  # fmt: skip
+
+
+def _row_of(message: Message, now_ms: int, wall_ms: int) -> Row | None:
+    delay_ms = delay_of(message, wall_ms)
+    if message.unique is not None or not fits_in_row(message.body):
+        return None
+    return None if objection_to(message, delay_ms) else _columns(message, now_ms, delay_ms)
 
 
 def announce(message: Message, effects: Effects, row: Row) -> None:
@@ -100,7 +136,7 @@ class Admission:
         if message.id in self._known and (status := self.status_of_known(message)):
             return Published(status, message.id)
         delay_ms = delay_of(message, self._txn.wall_ms)
-        if objection := objection_to(message, delay_ms):
+        if not is_plain(message) and (objection := objection_to(message, delay_ms)):
             return Published(PublishStatus.REFUSED, message.id, objection)
         if message.unique is not None:
             holder = self._txn.one("publish.holder", message.unique.key, self._txn.now_ms)
@@ -156,6 +192,8 @@ _MARK: Final = slice(3, 5)  # ticket and id, after what fences are counted from
 
 def _columns(message: Message, now_ms: int, delay_ms: int) -> Row:
     """Return the columns of a new row, but for those that count."""
+    if delay_ms <= 0 and is_plain(message):
+        return _row_of_plain(message, now_ms)
     unique, body = message.unique, message.body
     place, due_ms = (DELAYED, now_ms + delay_ms) if delay_ms > 0 else (READY, None)
     return (

@@ -19,6 +19,7 @@ __all__ = [
     "DEAD",
     "DELAYED",
     "ENDED",
+    "IN_ROW",
     "LEASED",
     "MAX_ERRORS",
     "PARKED",
@@ -32,6 +33,7 @@ __all__ = [
     "locate",
     "more_of",
     "read_error",
+    "says_the_usual",
 ]
 
 READY, DELAYED, PARKED, LEASED, DEAD, ENDED = range(6)
@@ -40,7 +42,7 @@ READY, DELAYED, PARKED, LEASED, DEAD, ENDED = range(6)
 PLACES: Final = (Place.READY, Place.DELAYED, Place.PARKED, Place.LEASED, Place.DEAD)
 MAX_ERRORS: Final = 20
 
-_IN_ROW: Final = 1024
+IN_ROW: Final = 1024
 """The largest body that stands in the row of its message: half a page."""
 
 
@@ -60,6 +62,7 @@ class _More(msgspec.Struct, omit_defaults=True, gc=False):
     signature: bytes = b""
 
 
+_USUAL: Final = _More()
 _log: Final = logging.getLogger("stem.sqlite")
 _write: Final = msgspec.json.Encoder().encode
 _read_more: Final = msgspec.json.Decoder(_More).decode
@@ -68,7 +71,7 @@ _read_error: Final = msgspec.json.Decoder(TaskError).decode
 
 def fits_in_row(body: bytes) -> bool:
     """Decide whether *body* stands in the row of its message."""
-    return len(body) <= _IN_ROW
+    return len(body) <= IN_ROW
 
 
 def is_text(text: str) -> bool:
@@ -85,8 +88,28 @@ def digest_of(body: bytes) -> int:
     return int.from_bytes(blake2b(body, digest_size=8).digest(), "big", signed=True)
 
 
+def says_the_usual(message: Message) -> bool:
+    """Decide whether *message* needs no `more`: whatever stands there has its default."""
+    return (
+        message.max_lapses == _USUAL.max_lapses
+        and type(message.max_lapses) is int
+        and not message.expires_at_ms
+        and not message.key_id
+        and not message.partition
+        and not message.limit_keys
+        and not message.algorithm
+        and not message.signature
+        and not message.delay_ms
+        and not message.not_before_ms
+        and message.unique is None
+        and message.content_type == _USUAL.content_type
+    )
+
+
 def more_of(message: Message) -> str | None:
     """Return the column `more` of *message*."""
+    if says_the_usual(message):
+        return None
     text = _write(
         _More(
             message.delay_ms,

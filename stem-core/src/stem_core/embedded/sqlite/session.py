@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Final, Literal
 
 from attrs import frozen
@@ -138,18 +137,17 @@ class Session:
         """True when using the connection for *purpose* opens nothing."""
         return purpose in self._open
 
-    def write_alone(self, name: str, values: Row) -> int:
+    def write_alone(self, name: str, values: Row, now: float) -> int:
         """Run the statement *name* as a whole transaction; return how many rows it changed.
 
         `writing` in few words, for the one write that comes alone and often. Its first value
         is a ticket, before *values*. A statement that writes is a transaction of its own and
-        takes the lock in its first step, as BEGIN IMMEDIATE would.
+        takes the lock in its first step, as BEGIN IMMEDIATE would. *now* is that of `monotonic`.
 
         Raises:
             NotNow: somebody else writes.
             sqlite3.Error, StoreError: as `connection`.
         """
-        now = monotonic()
         if now - self._looked_at > _LOOK_AGAIN_S:
             self._check("write")
             self._looked_at = now

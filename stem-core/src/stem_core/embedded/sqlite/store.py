@@ -9,28 +9,29 @@ Rule of this module: it runs verbs and wakes sleepers; what a verb does it does 
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from time import monotonic
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
+from stem_core.contracts.messages import Message
 from stem_core.embedded import forks
 from stem_core.embedded.sqlite.desk import Desk, Job
 from stem_core.embedded.sqlite.errors import translated
 from stem_core.embedded.sqlite.location import Location
+from stem_core.embedded.sqlite.publishing import announce, row_of
 from stem_core.embedded.sqlite.records import ended_among
 from stem_core.embedded.sqlite.session import NotNow, Session
 from stem_core.embedded.sqlite.sweeping import sweep
-from stem_core.embedded.sqlite.transaction import Effects, Reading, Row, Writing
+from stem_core.embedded.sqlite.transaction import Effects, Reading, Writing
 from stem_core.embedded.sqlite.waiters import Waiters, Wanted
 from stem_core.embedded.sqlite.watcher import Watcher
 from stem_core.model.errors import Fault, StemError, StoreError
@@ -41,15 +42,12 @@ _log: Final = logging.getLogger("stem.sqlite")
 R = TypeVar("R")
 Durability = Literal["full", "normal"]
 Gather = Callable[[], list[Job]]
-RowAt = Callable[[int, int], Row | None]
 
 _SWEEP_EVERY_MS: Final = 1_000
 _SWEEP_ON_MS: Final = 5
 _FAREWELL_S: Final = 2.0
 _QUICK_S: Final = 0.002
 """A commit that takes longer than this is none that an event loop should make by itself."""
-
-_IN_A_ROW: Final = 8
 
 _PAGES_ALONE: Final = 3
 _LONG_LOG: Final = 1_000
@@ -63,6 +61,7 @@ class SqliteStore:
 
     Attributes:
         generation: grows in a forked child, where handles of the parent end.
+        is_quick: the last commit took a moment, so that `insert_here` may make the next.
         clock: where time comes from.
         location: where it is.
         waiters: who waits here for what.
@@ -107,8 +106,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._sweep_at_ms = 0
         self._last_sent: object = None  # nothing is equal to it: who listens looks once
-        self._is_quick = False  # not known yet
-        self._in_a_row = 0
+        self.is_quick = False  # not known yet
         self._log_pages = 0
         self._writer = Desk("stem-sqlite-write", self._write, lambda: self._leave("write"))
         self._reader = (
@@ -149,56 +147,34 @@ class SqliteStore:
         outcome: R = await self._writer.ask(verb, *args, glance=glance, lost=lost)
         return outcome
 
-    async def write_here(
-        self,
-        name: str,
-        row_at: Callable[[int, int], Row | None],
-        tell: Callable[[Effects, Row], None],
-    ) -> bool:
-        """Insert one row in the caller's own thread, while that is quicker than another one.
+    def insert_here(self, message: Message) -> bool:
+        """Publish *message* in the caller's own thread; say whether that was done.
 
-        *row_at* gives the row for the store's time and the wall's; None, and the answer
-        False, if it takes more than this. Waking a thread and being woken by it takes about
-        as long as a commit on a fast disk. Nothing is waited for here, neither the desk nor
-        another process, and after a commit that took long the next one is left to the
-        thread. After a few in a row the loop has a turn: those who ask meanwhile share
-        the next call.
+        To be asked while `is_quick`: waking a thread and being woken by it takes about as
+        long as a commit on a fast disk. Nothing is waited for here, neither the desk nor
+        another process.
         """
-        self._in_a_row += 1
-        if self._in_a_row >= _IN_A_ROW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
-        if not self._is_quick or not self._session.is_open("write"):
-            return False
-        if not self._writer.begin_here():
+        session = self._session
+        if not session.is_open("write") or not self._writer.begin_here():
             return False
         try:
-            return self._insert(name, row_at, tell)
+            row = row_of(message, session.facts.time)
+            if row is None:
+                return False
+            began = monotonic()
+            is_new = session.write_alone("publish.insert_one", row, began) > 0
+            self.is_quick = monotonic() - began < _QUICK_S
         except NotNow:
             return False
         except (sqlite3.Error, StoreError) as error:
             raise self._say(error, "write") from error
         finally:
             self._writer.end_here()
-
-    def _insert(
-        self,
-        name: str,
-        row_at: Callable[[int, int], Row | None],
-        tell: Callable[[Effects, Row], None],
-    ) -> bool:
-        now = self._session.facts.time
-        row = row_at(now.now_ms(), now.wall_ms())
-        if row is None:
-            return False
-        began = time.monotonic()
-        is_new = self._session.write_alone(name, row) > 0
-        self._is_quick = time.monotonic() - began < _QUICK_S
         # By the writer: while nobody writes the log can begin anew, and need not grow.
         self._lengthen_log(_PAGES_ALONE, self._writer)
         if is_new and not self.waiters.is_empty:
             effects = Effects()
-            tell(effects, row)
+            announce(message, effects, row)
             self.waiters.tell(effects)
         return is_new
 
@@ -289,7 +265,7 @@ class SqliteStore:
         return outcome is not None
 
     def _commit(self, jobs: Sequence[Job], gather: Gather) -> None:
-        began = time.monotonic()
+        began = monotonic()
         outcomes: list[tuple[Job, Any]] = []
         with self._session.writing() as txn:
             todo = jobs
@@ -302,7 +278,7 @@ class SqliteStore:
                 todo = gather()
             self._sweep(txn)
         self._lengthen_log(txn.pages(), self._reader)
-        self._is_quick = time.monotonic() - began < _QUICK_S
+        self.is_quick = monotonic() - began < _QUICK_S
         for job, outcome in outcomes:
             job.made(outcome)
         self.waiters.tell(txn.effects)
@@ -451,9 +427,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
 def _farewell() -> None:
     """Do what was asked for and close the files: a program may end without closing anything."""
     ending = [(store, store.stop()) for store in list(_stores)]
-    until = time.monotonic() + _FAREWELL_S
+    until = monotonic() + _FAREWELL_S
     for store, threads in ending:
         for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, until - monotonic()))
         if not any(thread.is_alive() for thread in threads):
             store.end()

@@ -23,10 +23,8 @@ ON CONFLICT (id) DO NOTHING;
 INSERT INTO stem_message (
     fence, base, settled, ticket, id, queue, task, rank, place, due_ms, ready_ms,
     lease_ms, dedupe_ms, digest, unique_key, unique_until, more, body
-) VALUES (
-    (SELECT fence_base FROM stem_meta), (SELECT fence_base FROM stem_meta),
-    (SELECT fence_base FROM stem_meta), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-)
+) SELECT fence_base, fence_base, fence_base, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM stem_meta WHERE true
 ON CONFLICT (id) DO NOTHING;
 
 -- name: take_back
