@@ -6,9 +6,11 @@ import asyncio
 import os
 import random
 import time
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 __all__ = ["SYSTEM_CLOCK", "SYSTEM_DICE", "Clock", "Dice", "SystemClock", "SystemDice"]
+
+_Bytes: TypeAlias = bytes  # where a method has that name
 
 
 class Clock(Protocol):
@@ -56,7 +58,7 @@ class SystemDice:
     """The machine's own chance: the operating system's for bytes, a generator's for rolls."""
 
     def __init__(self) -> None:
-        self._stock: dict[int, list[bytes]] = {}
+        self._stock: dict[int, list[_Bytes]] = {}
         if hasattr(os, "register_at_fork"):  # a child must not roll what its parent rolls
             os.register_at_fork(after_in_child=self._stock.clear)
 
@@ -70,7 +72,7 @@ class SystemDice:
         except (KeyError, IndexError):
             return self._restocked(count)
 
-    def _restocked(self, count: int) -> bytes:
+    def _restocked(self, count: int) -> _Bytes:
         if not 0 < count <= _KEPT_BYTES:
             return os.urandom(count)
         many = os.urandom(count * _STOCK)
