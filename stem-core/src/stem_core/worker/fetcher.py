@@ -11,6 +11,7 @@ from stem_core.contracts.broker import Broker
 from stem_core.contracts.clock import Clock, Dice
 from stem_core.contracts.messages import Delivery
 from stem_core.model.errors import StoreError
+from stem_core.producer.waiting import Begun
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.queues import in_turn
 from stem_core.worker.slots import Slots
@@ -66,19 +67,28 @@ class Fetcher:
 
     async def run(self) -> None:
         """Fetch whenever there is a free slot. Cancelling it leaves no delivery behind."""
+        begun: Begun[Sequence[Delivery]] | None = None
         while True:
-            await self._fetch()
+            begun = await self._fetched(begun or self._begin(await self._free_slots()))
 
-    async def _fetch(self) -> None:
-        while self._slots.free <= 0:
+    async def _free_slots(self) -> int:
+        """Return how many slots are free, as soon as one is."""
+        while (free := self._slots.free) <= 0:
             await self._slots.changed()
             self.heard_ms = self._clock.monotonic_ms()
+        return free
+
+    def _begin(self, limit: int) -> Begun[Sequence[Delivery]]:
+        """Ask for *limit* deliveries, or as many as fit one call."""
+        limit = min(_MOST, limit)
         queues = in_turn(self._queues, self._dice.roll)
-        limit = min(_MOST, self._slots.free)
+        return Begun(self._broker.fetch(queues, limit=limit, wait_ms=_WAIT_MS, worker=self._worker))
+
+    async def _fetched(self, begun: Begun[Sequence[Delivery]]) -> Begun[Sequence[Delivery]] | None:
+        """Take what was asked for. Where slots for as many again are free, these are asked for
+        before that, and returned: the store looks for them while the tasks run."""
         try:
-            deliveries = await self._broker.fetch(
-                queues, limit=limit, wait_ms=_WAIT_MS, worker=self._worker
-            )
+            deliveries = await begun.rest()
             if failpoints.ARMED and deliveries:
                 failpoints.reach("worker.claim.before_start")
         except StoreError as error:
@@ -87,12 +97,25 @@ class Fetcher:
             if self._backoff.failures == 0:
                 self._lost(error)
             await self._backoff.wait()
-            return
-        self.heard_ms = self._clock.monotonic_ms()
+            return None
+        except Exception:  # a bug of a store: this loop is started again, and says so till then
+            self.fault = "error"
+            raise
+        self.heard_ms, self.fault = self._clock.monotonic_ms(), ""
         if self._backoff.failures:
             self._backoff.reset()
-            self.fault = ""
             self._back()
-        if deliveries:
+        if not deliveries:
+            return None
+        free = self._slots.free - len(deliveries)
+        if begun.is_over or free < len(deliveries):
             self._take(deliveries)
             await asyncio.sleep(0)  # a store that never waits would leave no turn to the tasks
+            return None
+        following = self._begin(free)
+        try:
+            self._take(deliveries)
+        except BaseException:
+            following.drop()
+            raise
+        return following
