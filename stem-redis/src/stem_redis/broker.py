@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final
 
@@ -34,8 +34,9 @@ from stem_core.plugin import (
 )
 from stem_redis import publishing, settling
 from stem_redis.admin import RedisAdmin
-from stem_redis.connection import Arg
+from stem_redis.connection import NOT_SENT, Arg, Line
 from stem_redis.control import RedisControl
+from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle, Store
 from stem_redis.limits import RedisLimits
 from stem_redis.objections import (
@@ -48,7 +49,7 @@ from stem_redis.objections import (
 )
 from stem_redis.packing import locate, read_message
 from stem_redis.taking import Taken, read_taken
-from stem_redis.waiting import Nap
+from stem_redis.waiting import Nap, started
 from stem_redis.wakes import Wakes
 
 __all__ = ["CAPABILITIES", "RedisStreamsBroker", "cancel_arguments", "read_cancelled"]
@@ -140,12 +141,12 @@ class RedisStreamsBroker(RedisHandle, Broker):
     async def _wait(
         self, nap: Nap, queues: Sequence[str], limit: int, until_ms: int, worker: str
     ) -> Sequence[Delivery]:
-        clock = self.store.clock
+        clock, take = self.store.clock, self._take
         while True:
             await self._sweep()
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
-            taken = await self._take(queues, limit, left_ms, worker)
+            taken = await take(queues, limit, left_ms, worker)
             if taken.vanished:
                 self._mourn(taken.vanished)
             if taken.deliveries or left_ms <= 0 or self.is_closed:
@@ -153,16 +154,36 @@ class RedisStreamsBroker(RedisHandle, Broker):
             if taken.cursors:
                 await self._wakes.follow(self.enter(), taken.cursors)
                 await nap.sleep(clock, asked_ms + min(left_ms, taken.look_again_ms))
+                take = self._take_alone  # who slept had nothing to do, and is wanted at once
 
     async def _take(self, queues: Sequence[str], limit: int, wait_ms: int, worker: str) -> Taken:
         """Look once. What is leased for a caller who has gone is handed back."""
-        call = asyncio.ensure_future(self.run("fetch", limit, wait_ms, worker, *queues))
+        return await self._kept(queues, self.run("fetch", limit, wait_ms, worker, *queues))
+
+    async def _take_alone(
+        self, queues: Sequence[str], limit: int, wait_ms: int, worker: str
+    ) -> Taken:
+        """`_take` for a caller with nothing to do meanwhile."""
+        server = self.enter()
         try:
-            return read_taken(queues, await asyncio.shield(call))
+            reply = self.run_here("fetch", limit, wait_ms, worker, *queues)
+        except WrongType:
+            reply = NOT_SENT  # it did nothing, and says so again to one who finds out why
+        if reply is NOT_SENT:
+            return await self._take(queues, limit, wait_ms, worker)
+        if isinstance(reply, Line):
+            return await self._kept(queues, server.rest_of(reply))
+        return read_taken(queues, reply)
+
+    async def _kept(self, queues: Sequence[str], call: Coroutine[Any, Any, Any]) -> Taken:
+        """Return what *call* takes, or if nobody waits for it any more, hand that back."""
+        running = started(call)
+        try:
+            return read_taken(queues, await asyncio.shield(running))
         except asyncio.CancelledError:
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
-                    await self._hand_back(read_taken(queues, await call).deliveries)
+                    await self._hand_back(read_taken(queues, await running).deliveries)
             raise
 
     async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:

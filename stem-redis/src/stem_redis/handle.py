@@ -167,17 +167,23 @@ class RedisHandle:
         except WrongType as error:
             raise await diagnosed(error, server, store.prefix) from None
 
-    async def run_alone(self, name: str, *args: Arg) -> Any:
-        """`run` for a caller with nothing to do meanwhile: a near server is waited for in place."""
-        server, store = self.enter(), self.store
+    def run_here(self, name: str, *args: Arg) -> Any:
+        """`run` for a caller with nothing to do meanwhile, if the server is near: then it is
+        waited for in place. `NOT_SENT` if it is not, and a `Line` if the reply is late."""
+        store = self.store
         lua = script(name, store.facts.reads_shebangs)
+        return self.enter().run_here(lua, store.prefix, store.instant(), *args)
+
+    async def run_alone(self, name: str, *args: Arg) -> Any:
+        """`run` for a caller with nothing to do meanwhile, in place or not."""
+        server = self.enter()
         try:
-            reply = server.run_here(lua, store.prefix, store.instant(), *args)
-            if reply is NOT_SENT:
-                return await server.run(lua, store.prefix, store.instant(), *args)
-            return await server.rest_of(reply) if isinstance(reply, Line) else reply
+            reply = self.run_here(name, *args)
+            if isinstance(reply, Line):
+                return await server.rest_of(reply)
         except WrongType as error:
-            raise await diagnosed(error, server, store.prefix) from None
+            raise await diagnosed(error, server, self.store.prefix) from None
+        return await self.run(name, *args) if reply is NOT_SENT else reply
 
     @property
     def homes(self) -> tuple[str, str]:

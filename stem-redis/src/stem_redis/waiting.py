@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from stem_core.plugin import Clock
 
-__all__ = ["Nap"]
+__all__ = ["Nap", "started"]
+
+T = TypeVar("T")
+
+
+def started(call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a task that has made its first step, where Python can: what it sends is on its way."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(call, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.ensure_future(call)
 
 
 class Nap:
