@@ -135,15 +135,18 @@ class Admission:
         """Accept *message*, or say why not."""
         if message.id in self._known and (status := self.status_of_known(message)):
             return Published(status, message.id)
+        if is_plain(message):
+            self._add(message, _row_of_plain(message, self._txn.now_ms))
+            return Published(_CREATED, message.id)
         delay_ms = delay_of(message, self._txn.wall_ms)
-        if not is_plain(message) and (objection := objection_to(message, delay_ms)):
+        if objection := objection_to(message, delay_ms):
             return Published(PublishStatus.REFUSED, message.id, objection)
         if message.unique is not None:
             holder = self._txn.one("publish.holder", message.unique.key, self._txn.now_ms)
             if holder is not None:
                 return Published(PublishStatus.UNIQUE, holder[0])
             self._claim(message)
-        self._add(message, delay_ms)
+        self._add(message, _columns(message, self._txn.now_ms, delay_ms))
         return Published(_CREATED, message.id)
 
     def status_of_known(self, message: Message) -> PublishStatus | None:
@@ -175,9 +178,8 @@ class Admission:
         until_ms = self._txn.now_ms + unique.window_ms if unique.until == "window" else None
         self._txn.do("publish.claim", unique.key, message.id, until_ms)
 
-    def _add(self, message: Message, delay_ms: int) -> None:
+    def _add(self, message: Message, columns: Row) -> None:
         txn = self._txn
-        columns = _columns(message, txn.now_ms, delay_ms)
         base = txn.fence_base
         self._rows.append((base, base, base, txn.ticket(), *columns))
         if not fits_in_row(message.body):
@@ -192,8 +194,6 @@ _MARK: Final = slice(3, 5)  # ticket and id, after what fences are counted from
 
 def _columns(message: Message, now_ms: int, delay_ms: int) -> Row:
     """Return the columns of a new row, but for those that count."""
-    if delay_ms <= 0 and is_plain(message):
-        return _row_of_plain(message, now_ms)
     unique, body = message.unique, message.body
     place, due_ms = (DELAYED, now_ms + delay_ms) if delay_ms > 0 else (READY, None)
     return (
