@@ -21,18 +21,50 @@ local function make_ready(s)
     write(s)
 end
 
+local ROW_HEAD = CHANGING .. 'I8I8BB'
+
+local function in_chunks(command, name, list)
+    for first = 1, #list, 1000 do
+        call(command, name, unpack(list, first, math.min(first + 999, #list)))
+    end
+end
+
+-- What a row is once its time has come, and its score; nil for one that waits for nothing.
+-- As numbers of its own and not a table: thousands may be due at one moment.
+local function come_due(raw)
+    local place, held, cancel, failed, lapses, releases, fence, base, settled, _, due, parked_at,
+        died_at, _, _, priority = struct.unpack(ROW_HEAD, raw)
+    if due == 0 or place ~= DELAYED and place ~= PARKED then return nil end
+    local turn = due * PER_MS + base % PER_MS
+    return struct.pack(
+        CHANGING, place == PARKED and PARKED or READY, held, cancel, failed, lapses, releases,
+        fence, base, settled, turn, 0, parked_at, died_at
+    ) .. string.sub(raw, CHANGING_SIZE + 1), (9 - priority) * LEVEL + turn, place == PARKED
+end
+
 local function promote(queue, most)
     local due = call('ZRANGEBYSCORE', P .. 'd:' .. queue, '-inf', now, 'LIMIT', 0, most)
+    local ready, rows, done, parked = {}, {}, {}, {}
     for _, id in ipairs(due) do
-        local s = find(id)
-        if s and s.due > 0 and s.place ~= LEASED then
-            make_ready(s)
-        elseif s then
-            call('ZREM', P .. 'd:' .. queue, id)
-        else
+        local raw = redis.pcall('HGET', P .. 'm:' .. id, 's')
+        if type(raw) ~= 'string' or #raw < CHANGING_SIZE then
             vanish('d:', queue, id)
+        else
+            local row, score, is_parked = come_due(raw)
+            done[#done + 1] = id
+            if row then
+                ready[#ready + 1], ready[#ready + 2] = score, id
+                rows[#rows + 1], rows[#rows + 2] = P .. 'm:' .. id, row
+                if is_parked then parked[#parked + 1] = id end
+            end
         end
     end
+    in_chunks('ZADD', P .. 'q:' .. queue, ready)  -- before anything that it could leave half done
+    in_chunks('SADD', P .. 'pr:' .. queue, parked)
+    for i = 1, #rows, 2 do call('HSET', rows[i], 's', rows[i + 1]) end
+    in_chunks('ZREM', P .. 'd:' .. queue, done)
+    in_chunks('SREM', P .. 'pw:' .. queue, parked)
+    if #rows > 0 then rouse(queue, now) end
 end
 
 local function lapse(queue, most)
@@ -51,7 +83,6 @@ local function lapse(queue, most)
 end
 
 local reply, filled, leases = {1, now, ''}, 3, {}
-local ROW_HEAD = CHANGING .. 'I8I8BB'
 
 -- As a row of its own and not a table: this is done for every message.
 local function lease(queue, id, score)
@@ -82,12 +113,6 @@ local function lease(queue, id, score)
     reply[filled + 4], reply[filled + 5] = kept[3] or '', kept[4] or ''
     filled = filled + 5
     return true
-end
-
-local function in_chunks(command, name, list)
-    for first = 1, #list, 1000 do
-        call(command, name, unpack(list, first, math.min(first + 999, #list)))
-    end
 end
 
 local taken = 0
