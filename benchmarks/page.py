@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from suites import DISTRIBUTION, LIMIT, Gate, Suite
 
@@ -23,11 +23,16 @@ def cell(values: list[float] | None, digits: int) -> str:
 
 
 def best_peer(
-    suite: Suite, samples: Samples, name: str, *, higher_is_better: bool
+    suite: Suite,
+    samples: Samples,
+    name: str,
+    *,
+    higher_is_better: bool,
+    among: Sequence[str] = (),
 ) -> tuple[str, float] | None:
     """Return the peer with the best median of a figure, or of another that stands for it."""
     peers: dict[str, float] = {}
-    for system in suite.peers:
+    for system in among or suite.peers:
         for figure in (name, suite.compared_with.get(name, name)):
             if values := samples.get(system, {}).get(figure):
                 peers.setdefault(system, statistics.median(values))
@@ -89,16 +94,17 @@ def verdict(gate: Gate, measured: float | None) -> str:
 
 
 def measured_for(gate: Gate, suite: Suite, samples: Samples) -> float | None:
-    """Return the figure of *gate*: Stem's own, or its ratio to another one or to the best peer."""
+    """Return the figure of *gate*: Stem's own, or its ratio to another one or to a peer's."""
     mine = samples.get(suite.systems[0], {})
     if not mine.get(gate.figure):
         return None
     ours = statistics.median(mine[gate.figure])
     if gate.over == "":
         return ours
-    if gate.over != "peers":
+    among = (gate.over,) if gate.over in suite.peers else suite.peers
+    if gate.over not in ("peers", *among):
         return ours / statistics.median(mine[gate.over]) if mine.get(gate.over) else None
-    best = best_peer(suite, samples, gate.figure, higher_is_better=not gate.at_most)
+    best = best_peer(suite, samples, gate.figure, higher_is_better=not gate.at_most, among=among)
     return ours / best[1] if best else None
 
 

@@ -19,11 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from page import Samples, report
-from suites import LIMIT, MEMORY, REDIS, SQLITE, Suite
+from suites import LIMIT, MEMORY, POSTGRES, REDIS, SQLITE, Suite
 from venvs import Venvs
 
 HERE = Path(__file__).parent
-SUITES = {suite.name: suite for suite in (MEMORY, SQLITE, REDIS)}
+SUITES = {suite.name: suite for suite in (MEMORY, SQLITE, REDIS, POSTGRES)}
+AS_IN_EARNEST = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "256MB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "1h",
+}
+"""A Postgres that keeps what it confirms; without checkpoints, which would hit one by chance."""
+
 SKEWED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 """Without the first, every import would compile anew; the second would bring in other code."""
 
@@ -74,19 +83,23 @@ def measure(
 @contextmanager
 def server(suite: Suite) -> Iterator[Mapping[str, str]]:
     """Run the server that *suite* needs; give what its processes must know."""
-    if suite is not REDIS:
+    if suite not in (REDIS, POSTGRES):
         yield {}
         return
-    with redis_server()() as running:
+    with server_of(suite) as running:
         yield {"BENCH_URL": running.url}
 
 
-def redis_server() -> Any:
-    """Return the class that runs servers for tests; it needs more than this folder."""
+def server_of(suite: Suite) -> Any:
+    """Return a server that is not started; those for tests need more than this folder."""
     sys.path.append(str(HERE.parent / "tests"))
+    if suite is POSTGRES:
+        from services.postgres import PostgresServer
+
+        return PostgresServer(durable=True, config=AS_IN_EARNEST)
     from services.redis import RedisServer
 
-    return RedisServer
+    return RedisServer()
 
 
 def start_up(suite: Suite, system: str) -> dict[str, float]:
@@ -126,10 +139,11 @@ def collect(
 
 def about(suite: Suite) -> str:
     """Say what server it was."""
-    if suite is not REDIS:
+    if suite not in (REDIS, POSTGRES):
         return ""
-    program = redis_server()().program
-    return f"{program.name} {'.'.join(map(str, program.version))} on the same machine, no file."
+    program = server_of(suite).program
+    how = "no file" if suite is REDIS else "every commit synced"
+    return f"{program.name} {'.'.join(map(str, program.version))} on the same machine, {how}."
 
 
 def main() -> None:

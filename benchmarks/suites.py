@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["DISTRIBUTION", "LIMIT", "MEMORY", "REDIS", "SQLITE", "Gate", "Suite"]
+__all__ = ["DISTRIBUTION", "LIMIT", "MEMORY", "POSTGRES", "REDIS", "SQLITE", "Gate", "Suite"]
 
 LIMIT = "limit"
 DISTRIBUTION = {"stem": "stem-core"}
@@ -17,8 +17,8 @@ class Gate:
 
     Attributes:
         bound: the least that keeps it; with *at_most* the most.
-        over: empty for the figure itself, ``peers`` for its ratio to the best peer, or the
-            name of another figure of Stem that it is divided by.
+        over: empty for the figure itself, ``peers`` for its ratio to the best peer, the name
+            of one peer, or of another figure of Stem that it is divided by.
     """
 
     title: str
@@ -285,4 +285,123 @@ REDIS = Suite(
 - **200,000 waiting**: memory that the server touches for the first time in a while, and a
   longer sorted set.
 - A peer without a call for many is compared by its calls one at a time.""",
+)
+
+_ON_POSTGRES = ("pgqueuer", "pgqueuer default", "procrastinate", "saq")
+
+POSTGRES = Suite(
+    name="postgres",
+    title="PostgreSQL",
+    page="RESULTS-POSTGRES.md",
+    systems=("stem", *_ON_POSTGRES),
+    peers=_ON_POSTGRES,
+    commands={
+        name: ("pg_bench.py", name.replace(" ", "_")) for name in ("stem", *_ON_POSTGRES, LIMIT)
+    },
+    requirements={
+        "pgqueuer": "peers/pgqueuer.txt",
+        "pgqueuer default": "peers/pgqueuer.txt",
+        "procrastinate": "peers/procrastinate.txt",
+        "saq": "peers/saq-postgres.txt",
+    },
+    phases={
+        "stem": {"throughput": 1, "latency": 200, "backlog": 200_000, "crowd": 6_400, "claim": 1e6},
+        "pgqueuer": {"throughput": 1, "latency": 200},
+        "pgqueuer default": {"throughput": 0.5, "latency": 200},
+        "procrastinate": {"throughput": 0.15, "latency": 200},
+        "saq": {"throughput": 0.15, "latency": 200},
+        LIMIT: {"throughput": 2, "latency": 200},
+    },
+    once=("crowd", "claim"),
+    throughput={
+        "enqueue_per_s": "enqueue, one at a time",
+        "enqueue_many_per_s": "in bulk",
+        "drain_per_s": "drain, without results",
+        "drain_results_per_s": "drain, with results",
+    },
+    others={
+        "latency_p50_ms": "idle latency, median, ms",
+        "latency_p99_ms": "the same, 99th percentile, ms",
+        "drain_cpu_us": "CPU of the worker for a task, µs",
+        "drain_results_cpu_us": "the same with results, µs",
+        "wal_bytes": "bytes of write-ahead log for a task, in bulk and drained",
+        "wal_results_bytes": "the same with its result",
+        "wal_enqueue_bytes": "the same for one enqueued alone",
+    },
+    others_title="Latency between two processes, and what a task costs",
+    compared_with={"enqueue_many_per_s": "enqueue_per_s"},
+    gates=(
+        Gate(
+            title="enqueue ≥ 1.2 × the best peer", figure="enqueue_per_s", bound=1.2, over="peers"
+        ),
+        Gate(title="bulk ≥ 1 ×", figure="enqueue_many_per_s", bound=1.0, over="peers"),
+        Gate(
+            title="drain with results ≥ 1.5 × pgqueuer's",
+            figure="drain_results_per_s",
+            bound=1.5,
+            over="pgqueuer",
+        ),
+        Gate(
+            title="drain with results ≥ 15 × procrastinate's",
+            figure="drain_results_per_s",
+            bound=15,
+            over="procrastinate",
+        ),
+        Gate(
+            title="idle latency, median ≤ 0.8 × the best",
+            figure="latency_p50_ms",
+            bound=0.8,
+            over="peers",
+            at_most=True,
+        ),
+        Gate(
+            title="a claim with a million waiting ≤ 1.5 × that with 10,000",
+            figure="claim_many_ms",
+            bound=1.5,
+            over="claim_few_ms",
+            at_most=True,
+        ),
+        Gate(
+            title="64 that enqueue at once, told of ≥ 0.5 × untold",
+            figure="crowd_told_per_s",
+            bound=0.5,
+            over="crowd_per_s",
+        ),
+        Gate(
+            title="write-ahead log for a task ≤ 0.5 × pgqueuer's",
+            figure="wal_bytes",
+            bound=0.5,
+            over="pgqueuer",
+            at_most=True,
+        ),
+    ),
+    alone={
+        "drain_small_per_s": "drain of 5,000, per second",
+        "drain_backlog_per_s": "drain of 200,000, per second",
+        "claim_few_ms": "a claim of 50 while 10,000 wait, ms",
+        "claim_many_ms": "a claim of 50 while a million wait, ms",
+        "crowd_per_s": "64 that enqueue at once while nobody waits, per second",
+        "crowd_told_per_s": "the same while a worker waits, whom each commit may wake",
+    },
+    guarantees={
+        "stem": "strict JSON, arguments checked; lease with a fence, renewed; acknowledged after "
+        "the run, with its result in the same statement; retries, time limits; one worker of "
+        "concurrency 1,000 on asyncio's own loop",
+        "pgqueuer": "asyncpg, uvloop, a pool of 5, `batch_size=500`, every table logged; bytes as "
+        "they are given; logged after the run, apart, up to 0.1 s later; no fence; keeps no "
+        "results, so its two drains do the same",
+        "pgqueuer default": "the same with `batch_size=10`",
+        "procrastinate": 'psycopg, uvloop, concurrency 20, `delete_jobs="successful"`; a dead '
+        "worker's jobs stay until somebody asks for them; no fence; keeps no results, so its two "
+        "drains do the same",
+        "saq": "psycopg, uvloop, concurrency 50; no call for many; results in the job (`ttl=-1` "
+        "for none); aborted and not run again by default when its worker dies; no fence",
+        LIMIT: "no promise at all: psycopg on a blocking connection, a table of a number and a "
+        "body; 500 in a call, deleted 500 at a time, results in the same statement",
+    },
+    notes="""## What stands behind the server
+
+One fresh server a phase, `fsync`, `synchronous_commit` and `full_page_writes` on, `shared_buffers`
+256 MB, no checkpoint in between. A peer without a call for many is compared by its calls one at a
+time; one that keeps no results by its drain all the same.""",
 )

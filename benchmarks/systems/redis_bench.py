@@ -51,7 +51,7 @@ class WorkerProcess:
 async def worker(name: str, tasks: int = 0) -> AsyncIterator[WorkerProcess]:
     """Run a worker for the block; it tells when that many *tasks* have run."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, __file__, "serve", "0", name),
+        *(sys.executable, sys.argv[0], "serve", "0", name),
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, TASKS: str(tasks)},

@@ -13,11 +13,13 @@ from stem_core.testing.faults.checker import Findings
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 
 IDS = (
-    "A1", "A1-redis", "A3", "A3-commit", "A3-settle", "A5", "A6", "A7",
-    "B1-many-full", "B1-many-normal", "B1-single-full", "B1-single-normal",
+    "A1", "A1-postgres", "A1-redis", "A3", "A3-commit", "A3-settle", "A5", "A6", "A7",
+    "B1-many-full", "B1-many-normal", "B1-many-postgres",
+    "B1-single-full", "B1-single-normal", "B1-single-postgres",
     "C1", "C11", "C12", "C16",
-    "E1", "E11", "E2", "E3-full", "E3-normal", "E3-publish-full", "E3-publish-normal",
-    "E3-redis",
+    "D1", "D10", "D11", "D13", "D2", "D3", "D8", "D9",
+    "E1", "E11", "E2", "E3-full", "E3-normal", "E3-postgres",
+    "E3-publish-full", "E3-publish-normal", "E3-publish-postgres", "E3-redis",
 )  # fmt: skip
 """Every row of the page: one that is missing is no figure but a hole."""
 

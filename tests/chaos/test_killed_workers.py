@@ -8,6 +8,7 @@ import pytest
 from chaos.arena import RECOVERY_MS, Arena
 from chaos.names import KINDS
 from chaos.plan import Plan
+from chaos.postgres_arena import PostgresArena
 from chaos.redis_arena import RedisArena
 from chaos.report import Row
 from chaos.scale import Scale
@@ -22,7 +23,9 @@ PER_SECOND = 150
 """A third of what four workers can do: what waits, waits for a lease and not for a slot."""
 
 
-@pytest.mark.parametrize(("id", "kind"), [("A1", Arena), ("A1-redis", RedisArena)])
+@pytest.mark.parametrize(("id", "kind"), [
+    ("A1", Arena), ("A1-redis", RedisArena), ("A1-postgres", PostgresArena),
+])  # fmt: skip
 def test_a_task_of_a_killed_worker_starts_again_in_time_and_ends_once(
     arena_of, scale, prove, id, kind
 ):
@@ -66,11 +69,14 @@ def kill_somebody(arena: Arena, workers: list, trial: int, scale: Scale) -> None
     workers[place] = arena.worker()
 
 
-@pytest.mark.parametrize("place", ["full", "normal", "redis"])
+SERVERS = {"redis": RedisArena, "postgres": PostgresArena}
+
+
+@pytest.mark.parametrize("place", ["full", "normal", *SERVERS])
 def test_a_kill_inside_a_settlement_leaves_the_whole_of_it_or_nothing(
     arena_of, scale, prove, place
 ):
-    how = {"kind": RedisArena} if place == "redis" else {"durability": place}
+    how = {"kind": SERVERS[place]} if place in SERVERS else {"durability": place}
     with arena_of(f"E3 {place}", **how) as arena:
         for _ in range(scale.rounds):
             arena.enqueue([{"kind": kind} for kind in arena.dice.choices(KINDS, k=TASKS)])
@@ -87,7 +93,7 @@ def test_a_kill_inside_a_settlement_leaves_the_whole_of_it_or_nothing(
             id=f"E3-{place}",
             fault="SIGKILL of a worker up to 3 ms into a settlement: ends, follow-ups, retries, "
             "dead letters",
-            broker=arena.broker if place == "redis" else f"sqlite, durability={place}",
+            broker=arena.broker if place in SERVERS else f"sqlite, durability={place}",
             trials=scale.rounds,
             found=found,
             bound="started twice ≤ IN_FLIGHT in flight; "

@@ -6,16 +6,18 @@ import pytest
 from chaos.arena import RESUME_MS, Arena
 from chaos.outages import OUTAGES, Outage
 from chaos.plan import ENDLESS, Plan
+from chaos.postgres_outages import POSTGRES_OUTAGES
 from chaos.report import Row
 
 from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
 
 WORKERS = 2
+EVERY = OUTAGES | POSTGRES_OUTAGES
 
 
-@pytest.mark.parametrize("id", OUTAGES)
+@pytest.mark.parametrize("id", EVERY)
 def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, prove, id):
-    outage = OUTAGES[id]
+    outage = EVERY[id]
     seconds = outage.seconds[not scale.is_long]
     with arena_of(id, outage.kind) as arena:
         workers = arena.ready_workers(WORKERS)

@@ -12,10 +12,12 @@ from datetime import timedelta
 import psycopg
 import pytest
 from hypothesis import settings
+from services.postgres import PostgresServer
 from services.server import Server
 
 from stem_core.plugin import PluginContext, StemURL, TlsConfig
 from stem_core.testing import BrokerContract, FakeClock, ResultBackendContract, Stage
+from stem_core.testing.contract.staging import OnBroker
 from stem_core.testing.model.machine import RUN, run_model
 from stem_postgres.backend import PostgresResultBackend
 from stem_postgres.broker import PostgresBroker
@@ -79,6 +81,61 @@ def in_a_time_of_its_own(url: str) -> Callable[[], Awaitable[Stage]]:
         return stage
 
     return open_stage
+
+
+def in_the_servers_time(server: PostgresServer) -> Callable[[], Awaitable[Stage]]:
+    """Open fresh namespaces on a server of our own, whose tests may spoil it."""
+
+    async def open_stage() -> Stage:
+        broker, backend = await opened(server.url, PluginContext(namespace=fresh_name()))
+
+        async def leftovers() -> Sequence[str]:
+            return await kept_by(broker)
+
+        return ServerStage(
+            broker,
+            backend,
+            unit_ms=500,
+            leftovers=leftovers,
+            full=lambda: without_room(server),
+            read_only=lambda: as_a_standby(server),
+            cut=cutting(server.url),
+        )
+
+    return open_stage
+
+
+@asynccontextmanager
+async def without_room(server: PostgresServer) -> AsyncIterator[None]:
+    """Let the server say of each new message what it says when its disk is full."""
+    async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as somebody:
+        await somebody.execute(
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$"
+        )
+        await somebody.execute(
+            "CREATE TRIGGER no_room BEFORE INSERT ON stem.message "
+            "FOR EACH STATEMENT EXECUTE FUNCTION no_room()"
+        )
+        try:
+            yield
+        finally:
+            await somebody.execute("DROP FUNCTION no_room CASCADE")
+
+
+@asynccontextmanager
+async def as_a_standby(server: PostgresServer) -> AsyncIterator[None]:
+    """Let the server come back as a standby that refuses writes, and promote it in the end."""
+    await asyncio.to_thread(server.stop)
+    mark = server.data / "standby.signal"
+    mark.touch()
+    server.program.runner.take(mark)
+    await asyncio.to_thread(server.start)
+    try:
+        yield
+    finally:
+        async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as somebody:
+            await somebody.execute("SELECT pg_promote(true, 30)")
 
 
 def fresh_name() -> str:
@@ -153,6 +210,28 @@ class TestBrokerInTheServersTime(InTransactions, BrokerContract):
     @pytest.fixture
     def stem_broker(self, postgres_url: str) -> object:
         return postgres_url
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may spoil."""
+    with PostgresServer(durable=True) as server:
+        asyncio.run(migrate(location_of(StemURL.parse(server.url), PostgresOptions(), TlsConfig())))
+        yield server
+
+
+class TestTroubleOfTheServer(OnBroker):
+    """What a test can only see on a server that it may spoil: full, and read-only."""
+
+    test_without_room = (
+        BrokerContract.test_a_settlement_without_room_for_what_it_adds_changes_nothing
+    )
+    test_without_writes = BrokerContract.test_a_store_that_takes_no_writes_is_not_healthy
+    test_leftovers = BrokerContract.test_when_every_retention_is_over_nothing_is_left_at_the_store
+
+    @pytest.fixture
+    def stem_broker(self, own_server: PostgresServer) -> object:
+        return in_the_servers_time(own_server)
 
 
 class TestBackendInTheServersTime(ResultBackendContract):

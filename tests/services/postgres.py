@@ -196,13 +196,16 @@ class PostgresServer(Server):
         return [str(self.program.path), "-D", str(self.data), *chosen]
 
     def _is_ready(self) -> bool:
-        """Read it in the file that its own tools read: who runs, and in what state."""
+        """Read it in the file that its own tools read: who runs, and in what state.
+
+        A standby can be asked as soon as it is one.
+        """
         try:
             lines = (self.data / "postmaster.pid").read_text("utf-8").splitlines()
         except FileNotFoundError:
             return False
         who, status = lines[:1], [line.strip() for line in lines[7:8]]
-        return who == [str(self.pid)] and status == ["ready"]
+        return who == [str(self.pid)] and status in (["ready"], ["standby"])
 
 
 @cache

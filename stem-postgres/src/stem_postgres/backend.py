@@ -23,10 +23,11 @@ from stem_core.plugin import (
     replace,
     storable,
 )
+from stem_postgres.arrays import Texts, columns
 from stem_postgres.companions import PostgresHeartbeats, PostgresLocks, PostgresSchedules
 from stem_postgres.handle import PostgresHandle, Store
 from stem_postgres.objections import MAX_PAYLOAD, is_text, record_bytes
-from stem_postgres.rows import read_record, record_columns
+from stem_postgres.rows import RECORD_COLUMNS, read_record, record_columns
 from stem_postgres.waiting import Nap
 from stem_postgres.wakes import Wakes, word_of
 
@@ -76,8 +77,7 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
         return [kept for row in rows for kept in await self._offer([row])]
 
     async def _offer(self, rows: Sequence[tuple[Any, ...]]) -> list[bool]:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        ((refused,),) = await self.call("calls.offer", *columns)
+        ((refused,),) = await self.call("calls.offer", *columns(rows, (Texts, *RECORD_COLUMNS)))
         return [row[0] not in refused for row in rows]
 
     async def reopen(self, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:

@@ -23,7 +23,9 @@ from stem_core.plugin import (
     Published,
     Settled,
     Settlement,
+    SettleStatus,
     StoreError,
+    StoreFull,
     Support,
     TransactionalBroker,
     replace,
@@ -31,6 +33,7 @@ from stem_core.plugin import (
 )
 from stem_postgres import publishing, settling, transaction
 from stem_postgres.admin import PostgresAdmin
+from stem_postgres.arrays import Int8s, Texts
 from stem_postgres.control import PostgresControl
 from stem_postgres.handle import PostgresHandle, Store
 from stem_postgres.limits import PostgresLimits
@@ -71,6 +74,9 @@ CAPABILITIES: Final = Capabilities(
 _FIRST_LOOK_MS: Final = 100
 """When whoever fell asleep looks once more, for what his note came too late to be told of."""
 
+_BUSY_MS: Final = 4_000
+"""How long a worker that always finds work puts off clearing away what is over."""
+
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
 
@@ -101,8 +107,8 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         if not batch.sent:
             return batch.replies([])
         if len(batch.sent) == 1:
-            alone = (self.store.instant(), self.store.ns, *batch.alone)
-            return batch.replies(await self.run("calls.publish_one", alone))
+            ((reply,),) = await self.call("calls.publish_one", *batch.alone)
+            return batch.replies([(1, int(reply[0]), reply[1:])])
         return batch.replies(await self.call("calls.publish", _TOLD, *batch.arguments))
 
     def _publishing(self, messages: Sequence[Message]) -> publishing.Batch:
@@ -121,6 +127,7 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         nap = Nap()
         self._wakes.note(nap, [word_of("q", name) for name in names])
         try:
+            await self.sweep(late_ms=_BUSY_MS)
             return await self._wait(nap, names, limit, until_ms, storable(worker))
         finally:
             await self._wakes.leave(nap)
@@ -131,12 +138,14 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         clock, options = self.store.clock, self.store.location.options
         pause_ms = min(_FIRST_LOOK_MS, options.poll)
         while True:
-            await self.sweep()
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
             taken = await self._take(queues, limit, min(left_ms, options.poll), worker)
-            if taken.deliveries or left_ms <= 0 or self.is_closed:
+            if taken.deliveries:
                 return taken.deliveries
+            await self.sweep()  # now nobody waits for it
+            if left_ms <= 0 or self.is_closed:
+                return ()
             if not options.pooler:
                 await self._wakes.follow(self.enter())
             wakes_ms = asked_ms + min(left_ms, pause_ms, taken.look_again_ms)
@@ -164,9 +173,9 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             return []
         rows = await self.call(
             "calls.extend",
-            [storable(each.receipt.id) for each in extensions],
-            [each.receipt.fence for each in extensions],
-            [max(0, each.lease_ms) for each in extensions],
+            Texts([storable(each.receipt.id) for each in extensions]),
+            Int8s([each.receipt.fence for each in extensions]),
+            Int8s([max(0, each.lease_ms) for each in extensions]),
         )
         return [settling.extended(row) for row in rows]
 
@@ -175,7 +184,18 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         if not settlements:
             return []
         batch = settling.Batch(settlements, self.store.clock.wall_ms())
-        return batch.replies(await self.call("calls.settle", _TOLD, *batch.arguments))
+        try:
+            return batch.replies(await self.call("calls.settle", _TOLD, *batch.arguments))
+        except StoreFull as error:
+            return await self._settle_what_fits(settlements, error)
+
+    async def _settle_what_fits(
+        self, settlements: Sequence[Settlement], error: StoreFull
+    ) -> Sequence[Settled]:
+        """Settle each by itself: there may be room for most, and an end makes more of it."""
+        if len(settlements) == 1:
+            return [Settled(SettleStatus.FULL, error.message)]
+        return [reply for each in settlements for reply in await self.settle([each])]
 
     async def cancel(self, cancellations: Sequence[Cancellation]) -> Sequence[Cancelled]:
         self.enter()

@@ -23,6 +23,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from stem_core.plugin import Fault, StoreError, StoreUnavailable
+from stem_postgres.arrays import register
 from stem_postgres.errors import is_lost_race, translated
 from stem_postgres.location import Location
 
@@ -228,6 +229,7 @@ class Server:
                 prepare_threshold=None if options.pooler else 3,
                 **_settings(self.location),
             )
+        register(wire)
         if options.pooler:
             # Nothing of a session is kept: it is said at the beginning of each transaction.
             await wire.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)

@@ -171,10 +171,10 @@ class PostgresHandle:
         """The namespace and now, for statements that take parameters by name."""
         return {"ns": self.store.ns, "now": self.store.instant()}
 
-    async def sweep(self) -> None:
-        """Clear away a piece of what is over, if it is time for that."""
+    async def sweep(self, *, late_ms: int = 0) -> None:
+        """Clear away a piece of what is over, if it is time for that, or *late_ms* later."""
         now_ms = self.store.clock.monotonic_ms()
-        if now_ms >= self._sweep_at_ms:
+        if now_ms >= self._sweep_at_ms + late_ms:
             self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
             ((most,),) = await self.call("calls.sweep", _PIECE)
             if most >= _PIECE:

@@ -62,6 +62,15 @@ def _is_whole(number: object, most: int) -> bool:
 
 
 def _objection_to_texts(message: Message) -> str:
+    names = message.id + message.queue + message.task
+    rest = message.key_id + message.algorithm + message.partition + message.content_type
+    is_plain = message.unique is None and not message.limit_keys and len(names) <= 250
+    if is_plain and names.isascii() and rest.isascii() and "\0" not in names:
+        return ""
+    return _objection_to_each(message)
+
+
+def _objection_to_each(message: Message) -> str:
     key = "" if message.unique is None else message.unique.key
     columns = (("id", message.id), ("queue", message.queue), ("unique key", key))
     for what, text in (*columns, ("task", message.task)):
@@ -92,7 +101,8 @@ def objection_to_settlement(settlement: Settlement, wall_ms: int) -> str:
     wait_ms = getattr(outcome, "after_ms", 0) or getattr(outcome, "keep_ms", 0)
     if wait_ms > MAX_DELAY_MS:
         return f"a wait of {wait_ms} ms is more than {MAX_DELAY_MS}"
-    if (record := settlement.record) is not None and record.id != settlement.receipt.id:
+    record = settlement.record
+    if record is not None and record.id != settlement.receipt.id:
         return f"the record is that of {record.id}"
     if (size := _size_of(settlement)) > MAX_BATCH_BYTES:
         return f"value and follow-ups have {size} bytes, more than {MAX_BATCH_BYTES}"

@@ -36,7 +36,7 @@ class Batch:
         self.sent = [each for place, each in enumerate(messages) if place not in self._refused]
 
     @property
-    def arguments(self) -> list[list[Any]]:
+    def arguments(self) -> Sequence[list[Any]]:
         """What the function takes of them."""
         return columns_of(self.sent)
 

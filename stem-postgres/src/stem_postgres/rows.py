@@ -29,8 +29,10 @@ from stem_core.plugin import (
     decode_record,
     replace,
 )
+from stem_postgres.arrays import Booleans, Bytes, Int2s, Int8s, Texts, columns
 
 __all__ = [
+    "RECORD_COLUMNS",
     "columns_of",
     "error_bytes",
     "locate",
@@ -71,12 +73,22 @@ _read_more: Final = msgspec.json.Decoder(_More).decode
 _read_error: Final = msgspec.json.Decoder(TaskError).decode
 
 
+_COLUMNS: Final = (
+    Texts, Texts, Texts, Int2s, Int8s, Int8s, Int8s, Int8s, Int8s, Int2s, Texts, Int8s, Bytes,
+    Bytes,
+)  # fmt: skip
+"""Of what kind each value of `row_of` is."""
+
+RECORD_COLUMNS: Final = (Int8s, Booleans, Texts, Texts, Texts, Int8s, Bytes)
+"""Of what kind each value of `record_columns` is."""
+
+
 # ── messages ─────────────────────────────────────────────────────────────────
 
 
-def columns_of(messages: Sequence[Message]) -> list[list[Any]]:
+def columns_of(messages: Sequence[Message]) -> Sequence[list[Any]]:
     """Return what is written of *messages*, column by column, as `publish` takes them."""
-    return [list(column) for column in zip(*map(row_of, messages), strict=True)]
+    return columns(map(row_of, messages), _COLUMNS)
 
 
 def row_of(message: Message) -> tuple[Any, ...]:
@@ -98,6 +110,8 @@ def _digest_of(body: bytes) -> int:
 
 
 def _more_of(message: Message) -> bytes:
+    if _says_no_more(message):
+        return b""
     data = _write(
         _More(
             message.delay_ms,
@@ -114,6 +128,20 @@ def _more_of(message: Message) -> bytes:
         )
     )
     return b"" if data == b"{}" else data
+
+
+def _says_no_more(message: Message) -> bool:
+    """Decide quickly whether all of it is as most messages have it."""
+    return (
+        message.delay_ms == 0
+        and message.not_before_ms == 0
+        and message.expires_at_ms == 0
+        and message.max_lapses == 5
+        and message.unique is None
+        and not message.limit_keys
+        and message.content_type == _JSON
+        and not (message.partition or message.key_id or message.algorithm or message.signature)
+    )
 
 
 def message_of(row: Sequence[Any]) -> Message:
@@ -237,6 +265,8 @@ def record_columns(record: Record, data: bytes) -> tuple[Any, ...]:
 
 
 def _name(text: str) -> str:
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode(errors="replace").decode().replace("\0", "")
 
 

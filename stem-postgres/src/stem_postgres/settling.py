@@ -25,8 +25,15 @@ from stem_core.plugin import (
     SettleStatus,
     storable,
 )
+from stem_postgres.arrays import Booleans, Bytes, Int4s, Int8s, Texts, columns
 from stem_postgres.objections import objection_to_settlement, record_bytes
-from stem_postgres.rows import columns_of, error_bytes, message_of, record_columns
+from stem_postgres.rows import (
+    RECORD_COLUMNS,
+    columns_of,
+    error_bytes,
+    message_of,
+    record_columns,
+)
 
 __all__ = ["Batch", "cancel_arguments", "extended", "hand_back_arguments", "read_cancelled"]
 
@@ -39,6 +46,9 @@ _STATUSES: Final = {
 _DONE: Final = Settled(SettleStatus.DONE)
 _WHYS: Final = {ReleaseWhy.PARKED: "p", ReleaseWhy.SNOOZE: "s"}
 _NO_RECORD: Final = (False, 0, False, "", "", "", 0, b"")
+_OUTCOME: Final = (Texts, Int8s, Texts, Int8s, Texts, Bytes, Int4s)
+"""Of what kind are id and fence, and what `_outcome` returns."""
+
 _FOLLOW_UP_COLUMNS: Final = 15
 _RECORD_COLUMNS: Final = len(_NO_RECORD)
 
@@ -68,7 +78,7 @@ class Batch:
         rows = [
             self._row(place, settlement, wall_ms) for place, settlement in enumerate(settlements)
         ]
-        outcomes = [list(column) for column in zip(*(row for row, _ in rows), strict=True)]
+        outcomes = columns([row for row, _ in rows], _OUTCOME)
         self.arguments = [
             *outcomes,
             *_record_arguments([record for _, record in rows]),
@@ -128,7 +138,7 @@ def _record(record: Record) -> tuple[tuple[Any, ...], str]:
 def _record_arguments(records: Sequence[tuple[Any, ...]]) -> list[list[Any] | None]:
     if all(record is _NO_RECORD for record in records):
         return [None] * _RECORD_COLUMNS
-    return [list(column) for column in zip(*records, strict=True)]
+    return list(columns(records, (Booleans, *RECORD_COLUMNS)))
 
 
 def _follow_up_arguments(
@@ -142,15 +152,15 @@ def _follow_up_arguments(
             messages += settlement.follow_ups
     if not messages:
         return [None] * _FOLLOW_UP_COLUMNS
-    return [owners, *columns_of(messages)]
+    return [Int4s(owners), *columns_of(messages)]
 
 
 def hand_back_arguments(deliveries: Sequence[Delivery]) -> list[list[Any] | None]:
     """Return what lets *deliveries* be as if they had not been taken, but for their fences."""
     count = len(deliveries)
     return [
-        [each.receipt.id for each in deliveries],
-        [each.receipt.fence for each in deliveries],
+        Texts([each.receipt.id for each in deliveries]),
+        Int8s([each.receipt.fence for each in deliveries]),
         ["h"] * count,
         [0] * count,
         [""] * count,
@@ -172,7 +182,7 @@ def extended(row: Sequence[Any]) -> Extended:
 def cancel_arguments(cancellations: Sequence[Cancellation]) -> list[list[Any]]:
     """Return what the function takes of *cancellations*."""
     rows = [_cancel_row(each) for each in cancellations]
-    return [list(column) for column in zip(*rows, strict=True)]
+    return list(columns(rows, (Texts, Texts, Booleans, *RECORD_COLUMNS[1:])))
 
 
 def _cancel_row(wish: Cancellation) -> tuple[Any, ...]:

@@ -8,20 +8,18 @@ CREATE OR REPLACE FUNCTION stem.rouse(
     p_ns integer, p_queue text, p_at bigint, p_always boolean DEFAULT false
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT p_always AND NOT EXISTS (
-        SELECT FROM stem.sleeper s
-        WHERE s.ns = p_ns AND s.queue = p_queue AND s.until_ms > p_at
-    ) THEN
-        RETURN;
-    END IF;
-    PERFORM pg_notify(n.channel, 'q' || md5(p_queue)) FROM stem.namespace n WHERE n.ns = p_ns;
     IF NOT p_always THEN
-        -- Two that tell at once need not wait for one another.
+        -- Of many that see the note at once one takes it, and he alone tells.
         DELETE FROM stem.sleeper s WHERE s.ns = p_ns AND s.queue IN (
-            SELECT d.queue FROM stem.sleeper d WHERE d.ns = p_ns AND d.queue = p_queue
+            SELECT d.queue FROM stem.sleeper d
+            WHERE d.ns = p_ns AND d.queue = p_queue AND d.until_ms > p_at
             FOR UPDATE SKIP LOCKED
         );
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
     END IF;
+    PERFORM pg_notify(n.channel, 'q' || md5(p_queue)) FROM stem.namespace n WHERE n.ns = p_ns;
 END
 $$;
 
@@ -33,6 +31,9 @@ DECLARE
     v_ids text[] := p_ids;
 BEGIN
     IF NOT p_always THEN
+        IF NOT EXISTS (SELECT FROM stem.waiter w WHERE w.ns = p_ns) THEN
+            RETURN;
+        END IF;
         SELECT array_agg(w.id) INTO v_ids FROM stem.waiter w WHERE w.ns = p_ns AND w.id = ANY (p_ids);
         IF v_ids IS NULL THEN
             RETURN;

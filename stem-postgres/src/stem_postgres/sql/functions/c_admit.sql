@@ -2,15 +2,19 @@
 -- the same id at the same moment waits for this one, and then sees it.
 --
 -- p_wait is a duration; p_at an instant, or 0 for none. Both in milliseconds.
--- status: 0 created, 1 duplicate, 2 unique (detail: the holder), 3 conflict
+-- returns  0 created, 1 duplicate, 3 conflict; or 2 unique, and behind that digit the holder
 
 -- What was a message of this id and is remembered: its digest, or nothing.
 CREATE OR REPLACE FUNCTION stem.past_digest(p_ns integer, p_now bigint, p_id text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-    SELECT e.digest FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
-    UNION ALL
-    SELECT d.digest FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id AND d.keep_ms > p_now
-    LIMIT 1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (
+        SELECT e.digest FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
+        UNION ALL
+        SELECT d.digest FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id AND d.keep_ms > p_now
+        LIMIT 1
+    );
+END
 $$;
 
 -- Take a unique key; NULL when it is taken, else who holds it.
@@ -39,55 +43,64 @@ $$;
 CREATE OR REPLACE FUNCTION stem.admit(
     p_ns integer, p_now bigint, p_id text, p_queue text, p_task text, p_rank smallint,
     p_lease bigint, p_dedupe bigint, p_digest bigint, p_wait bigint, p_at bigint, p_kind smallint,
-    p_key text, p_window bigint, p_more bytea, p_body bytea, p_always boolean,
-    OUT status integer, OUT detail text
-) LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+    p_key text, p_window bigint, p_more bytea, p_body bytea, p_always boolean
+) RETURNS text LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_ticket bigint;
     v_known bigint;
+    v_ended bigint;  -- until when it is kept
+    v_dead bigint;
+    v_is_awaited boolean;
+    v_holder text;
     v_ready bigint := greatest(p_now, CASE WHEN p_at > 0 THEN p_at ELSE p_now + p_wait END);
 BEGIN
-    detail := '';
     LOOP
         v_ticket := nextval('stem.turn');
         INSERT INTO stem.message (
-            ns, rank, unique_kind, ready_ms, ticket, fence, base, settled, lease_ms, dedupe_ms,
-            digest, window_ms, id, queue, task, unique_key, more, body
+            ns, rank, unique_kind, ready_ms, ticket, fence, base, lease_ms, dedupe_ms, digest,
+            window_ms, id, queue, task, unique_key, more, body
         ) VALUES (
-            p_ns, p_rank, p_kind, v_ready, v_ticket, v_ticket << 16,
-            v_ticket << 16, v_ticket << 16, p_lease, p_dedupe, p_digest, p_window, p_id, p_queue,
-            p_task, CASE WHEN p_kind > 0 THEN p_key END, nullif(p_more, ''), p_body
+            p_ns, p_rank, p_kind, v_ready, v_ticket, v_ticket << 16, v_ticket << 16, p_lease,
+            p_dedupe, p_digest, CASE WHEN p_kind = 3 THEN p_window END, p_id, p_queue, p_task,
+            CASE WHEN p_kind > 0 THEN p_key END, nullif(p_more, ''), p_body
         ) ON CONFLICT (ns, id) DO NOTHING;
         IF FOUND THEN
             EXIT;
         END IF;
         SELECT m.digest INTO v_known FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
         IF FOUND THEN
-            status := CASE WHEN v_known = p_digest THEN 1 ELSE 3 END;
-            RETURN;
+            RETURN CASE WHEN v_known = p_digest THEN '1' ELSE '3' END;
         END IF;
     END LOOP;  -- it ended in between
 
-    v_known := stem.past_digest(p_ns, p_now, p_id);
-    IF v_known IS NOT NULL THEN
+    SELECT e.keep_ms, d.keep_ms, coalesce(e.digest, d.digest), s.queue IS NOT NULL
+    INTO v_ended, v_dead, v_known, v_is_awaited
+    FROM (SELECT) AS one
+    LEFT JOIN stem.ended e ON e.ns = p_ns AND e.id = p_id
+    LEFT JOIN stem.dead d ON d.ns = p_ns AND d.id = p_id
+    LEFT JOIN stem.sleeper s ON s.ns = p_ns AND s.queue = p_queue AND s.until_ms > v_ready;
+    IF greatest(v_ended, v_dead) > p_now THEN
         DELETE FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
-        status := CASE WHEN v_known = p_digest THEN 1 ELSE 3 END;
-        RETURN;
+        RETURN CASE WHEN v_known = p_digest THEN '1' ELSE '3' END;
+    ELSIF v_known IS NOT NULL THEN
+        -- An id that lives is in no other table: who ends it need not look.
+        DELETE FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id;
+        DELETE FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id;
     END IF;
-    DELETE FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id;  -- its time is over
 
     IF p_kind > 0 THEN
-        detail := coalesce(stem.claim(
+        v_holder := stem.claim(
             p_ns, p_now, p_key, p_id, CASE WHEN p_kind = 3 THEN p_now + p_window END
-        ), '');
-        IF detail <> '' THEN
+        );
+        IF v_holder IS NOT NULL THEN
             DELETE FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
-            status := 2;
-            RETURN;
+            RETURN '2' || v_holder;
         END IF;
     END IF;
-    PERFORM stem.rouse(p_ns, p_queue, v_ready, p_always);
-    status := 0;
+    IF p_always OR v_is_awaited THEN
+        PERFORM stem.rouse(p_ns, p_queue, v_ready, p_always);
+    END IF;
+    RETURN '0';
 END
 $$;

@@ -32,7 +32,7 @@ BEGIN
         SELECT p_ns, o.terminal, o.fence, p_now + o.keep, o.id, o.state, o.task, o.queue, o.record
         FROM unnest(p_id, p_fence, p_terminal, p_state, p_task, p_queue, p_keep, p_record)
             AS o (id, fence, terminal, state, task, queue, keep, record)
-        ORDER BY o.id
+        ORDER BY o.id COLLATE "C"
         ON CONFLICT (ns, id) DO UPDATE SET
             terminal = excluded.terminal, reopened = false, fence = excluded.fence,
             keep_ms = excluded.keep_ms, state = excluded.state, task = excluded.task,

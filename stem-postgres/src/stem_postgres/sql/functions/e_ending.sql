@@ -3,36 +3,42 @@
 -- Say why a receipt settles nothing: 1 already, 2 stale, 3 gone.
 CREATE OR REPLACE FUNCTION stem.refusal(
     p_ns integer, p_now bigint, p_id text, p_fence bigint
-) RETURNS integer LANGUAGE sql STABLE AS $$
-    SELECT coalesce((
+) RETURNS integer LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN coalesce((
         SELECT CASE WHEN k.settled = p_fence THEN 1 ELSE 2 END FROM (
             SELECT m.settled FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id
             UNION ALL
             SELECT d.settled FROM stem.dead d
             WHERE d.ns = p_ns AND d.id = p_id AND d.keep_ms > p_now
             UNION ALL
-            SELECT e.settled FROM stem.ended e
+            SELECT coalesce(e.settled, e.fence) FROM stem.ended e
             WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
         ) AS k LIMIT 1
-    ), 3)
+    ), 3);
+END
 $$;
 
 -- Free the unique key that a message holds until it ends.
 CREATE OR REPLACE FUNCTION stem.let_go(p_ns integer, p_key text, p_id text) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
     DELETE FROM stem.unique_key u
-    WHERE u.ns = p_ns AND u.key = p_key AND u.id = p_id AND u.keep_ms IS NULL
+    WHERE u.ns = p_ns AND u.key = p_key AND u.id = p_id AND u.keep_ms IS NULL;
+END
 $$;
 
 -- Leave only the id of what has ended, for as long as it asked.
 CREATE OR REPLACE FUNCTION stem.remember(
     p_ns integer, p_keep bigint, p_fence bigint, p_settled bigint, p_digest bigint, p_id text
-) RETURNS void LANGUAGE sql AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO stem.ended (ns, keep_ms, fence, settled, digest, id)
-    VALUES (p_ns, p_keep, p_fence, p_settled, p_digest, p_id)
+    VALUES (p_ns, p_keep, p_fence, nullif(coalesce(p_settled, 0), p_fence), p_digest, p_id)
     ON CONFLICT (ns, id) DO UPDATE SET
         keep_ms = excluded.keep_ms, fence = excluded.fence, settled = excluded.settled,
-        digest = excluded.digest
+        digest = excluded.digest;
+END
 $$;
 
 -- End a message: remove it, free its key, remember its id.

@@ -17,13 +17,16 @@ BEGIN
     v_rows := ARRAY(
         SELECT m.ctid FROM unnest(p_id, p_fence) AS x (id, fence) CROSS JOIN LATERAL (
             SELECT m.ctid FROM stem.message m
-            WHERE m.ns = p_ns AND m.id = x.id AND m.fence = x.fence AND m.settled < m.fence
+            WHERE m.ns = p_ns AND m.id = x.id AND m.fence = x.fence AND coalesce(m.settled, 0) < m.fence
             LIMIT 1 FOR UPDATE SKIP LOCKED
         ) AS m
     );
+    v_now := stem.now_ms(p_now);  -- however long a lock was waited for
+    -- From now on `fetch` need not pass by it.
     UPDATE stem.message m
-    SET place = 2, until_ms = v_now + (
-        SELECT x.lease FROM unnest(p_id, p_fence, p_lease) AS x (id, fence, lease)
+    SET place = 2, (until_ms, held_ms) = (
+        SELECT v_now + x.lease, v_now + x.lease
+        FROM unnest(p_id, p_fence, p_lease) AS x (id, fence, lease)
         WHERE x.id = m.id AND x.fence = m.fence LIMIT 1
     )
     WHERE m.ctid = ANY (v_rows);
@@ -36,7 +39,7 @@ BEGIN
         FROM unnest(p_id, p_fence) WITH ORDINALITY AS x (id, fence, n)
         LEFT JOIN LATERAL (
             SELECT m.* FROM stem.message m
-            WHERE m.ns = p_ns AND m.id = x.id AND m.fence = x.fence AND m.settled < m.fence
+            WHERE m.ns = p_ns AND m.id = x.id AND m.fence = x.fence AND coalesce(m.settled, 0) < m.fence
             LIMIT 1
         ) AS m ON true
         ORDER BY x.n;

@@ -25,7 +25,7 @@ DECLARE
 BEGIN
     detail := '';
     SELECT m.* INTO v_message FROM stem.message m
-    WHERE m.ns = p_ns AND m.id = p_id AND m.fence = p_fence AND m.settled < m.fence FOR UPDATE;
+    WHERE m.ns = p_ns AND m.id = p_id AND m.fence = p_fence AND coalesce(m.settled, 0) < m.fence FOR UPDATE;
     IF NOT FOUND THEN
         status := stem.refusal(p_ns, p_now, p_id, p_fence);
         RETURN;
@@ -88,6 +88,7 @@ BEGIN
     v_dead.settled := p_message.fence;
     v_dead.lapses := 0;
     v_dead.until_ms := NULL;
+    v_dead.held_ms := NULL;
     v_dead.errors := p_errors;
     v_dead.failed := p_failed;
     DELETE FROM stem.message m WHERE m.ns = p_message.ns AND m.id = p_message.id;
@@ -114,6 +115,7 @@ BEGIN
         ready_ms = v_ready,
         ticket = CASE WHEN v_is_new_turn THEN nextval('stem.turn') ELSE m.ticket END,
         until_ms = NULL,
+        held_ms = NULL,
         settled = m.fence,
         lapses = CASE p_kind WHEN 'h' THEN m.lapses ELSE 0 END,
         failed = m.failed + CASE p_kind WHEN 't' THEN 1 ELSE 0 END,

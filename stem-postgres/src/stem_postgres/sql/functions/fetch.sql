@@ -6,7 +6,8 @@
 --      or  one row without id, whose until_ms says when to look again
 --
 -- The plan is the same with and without statistics: for each queue and rank, in order, a walk
--- along one index, which ends when there are enough.
+-- along one index, which ends when there are enough. On its way it passes by what others hold
+-- under a lease that is still young; a lease that was extended is known to another index.
 CREATE OR REPLACE FUNCTION stem.fetch(
     p_ns integer, p_now bigint, p_queues text[], p_limit integer, p_wait bigint, p_worker text
 ) RETURNS TABLE (
@@ -25,6 +26,11 @@ DECLARE
     v_queue text;
     v_rows tid[] := '{}';  -- locked, so that they stay where they are
     v_more tid[];
+    v_lapsed tid[];
+    v_room integer;
+    v_span integer;
+    v_frees boolean := false;  -- a unique key is let go by a first lease
+    v_some boolean;
     v_at bigint := v_now + p_wait;
 BEGIN
     v_open := ARRAY(
@@ -33,38 +39,55 @@ BEGIN
         )
     );
 
-    v_more := ARRAY(
+    v_lapsed := ARRAY(
         SELECT m.ctid FROM unnest(v_open) AS q (queue) CROSS JOIN LATERAL (
             SELECT m.ctid FROM stem.message m
-            WHERE m.ns = p_ns AND m.queue = q.queue AND m.place = 2 AND m.until_ms <= v_now
-            ORDER BY m.until_ms LIMIT greatest(200, 2 * p_limit)
+            WHERE m.ns = p_ns AND m.queue = q.queue AND m.held_ms <= v_now
+            ORDER BY m.held_ms LIMIT greatest(200, 2 * p_limit)
             FOR UPDATE SKIP LOCKED  -- what its own handler is settling has not lapsed
         ) AS m
     );
-    IF v_more <> '{}' THEN
-        UPDATE stem.message m
-        SET place = 0, ready_ms = m.until_ms, until_ms = NULL, lapses = m.lapses + 1
-        WHERE m.ctid = ANY (v_more);
+    IF v_lapsed <> '{}' THEN
+        PERFORM stem.let_lapse(v_lapsed);
     END IF;
 
     FOREACH v_queue IN ARRAY v_open LOOP
-        v_more := ARRAY(
-            SELECT m.ctid FROM generate_series(0, 9) AS r (rank) CROSS JOIN LATERAL (
-                SELECT m.ctid FROM stem.message m
-                WHERE m.ns = p_ns AND m.queue = v_queue AND m.rank = r.rank AND m.place < 2
-                    AND m.ready_ms <= v_now
-                ORDER BY m.ready_ms, m.ticket LIMIT p_limit
-                FOR UPDATE SKIP LOCKED
-            ) AS m LIMIT p_limit - cardinality(v_rows)
-        );
-        v_rows := v_rows || v_more;
+        v_room := p_limit - cardinality(v_rows);
+        v_span := v_room;
+        LOOP
+            SELECT
+                array_agg(w.at) FILTER (WHERE w.place < 2),
+                array_agg(w.at) FILTER (WHERE w.place = 2), bool_or(w.unique_kind = 2)
+            INTO v_more, v_lapsed, v_some
+            FROM (
+                SELECT m.ctid AS at, m.place, m.unique_kind
+                FROM generate_series(0, 9) AS r (rank) CROSS JOIN LATERAL (
+                    SELECT m.ctid, m.place, m.unique_kind FROM stem.message m
+                    WHERE m.ns = p_ns AND m.queue = v_queue AND m.rank = r.rank
+                        AND m.held_ms IS NULL AND m.ready_ms <= v_now
+                        AND (m.place < 2 OR m.until_ms <= v_now)
+                    ORDER BY m.ready_ms, m.ticket LIMIT v_span
+                    FOR UPDATE SKIP LOCKED
+                ) AS m LIMIT v_span
+            ) AS w;
+            EXIT WHEN v_lapsed IS NULL;
+            -- It stood where it was taken from, and belongs where its lease has ended, later
+            -- than that: so nothing in between is missed by walking once more.
+            PERFORM stem.let_lapse(v_lapsed);
+            v_span := greatest(200, 2 * v_room);
+        END LOOP;
+        v_rows := v_rows || v_more[:v_room];
+        v_frees := v_frees OR coalesce(v_some, false);
         EXIT WHEN cardinality(v_rows) >= p_limit;
     END LOOP;
 
     IF v_rows <> '{}' THEN
-        DELETE FROM stem.unique_key u USING stem.message m
-        WHERE m.ctid = ANY (v_rows) AND m.unique_kind = 2
-            AND u.ns = p_ns AND u.key = m.unique_key AND u.id = m.id AND u.keep_ms IS NULL;
+        IF v_frees THEN
+            DELETE FROM stem.unique_key u USING stem.message m
+            WHERE m.ctid = ANY (v_rows) AND m.unique_kind = 2
+                AND u.ns = p_ns AND u.key = m.unique_key AND u.id = m.id AND u.keep_ms IS NULL;
+        END IF;
+        v_now := stem.now_ms(p_now);  -- a lease runs from now, however long a lock was waited for
         RETURN QUERY
             UPDATE stem.message m
             SET place = 2, until_ms = v_now + m.lease_ms, fence = m.fence + 1, worker = p_worker
@@ -80,21 +103,26 @@ BEGIN
     IF p_wait > 0 THEN
         SELECT least(v_at, min(m.due)) INTO v_at
         FROM unnest(v_open) AS q (queue) CROSS JOIN LATERAL (
-            SELECT min(f.ready_ms) AS due FROM generate_series(0, 9) AS r (rank) CROSS JOIN LATERAL (
-                SELECT m.ready_ms FROM stem.message m
-                WHERE m.ns = p_ns AND m.queue = q.queue AND m.rank = r.rank AND m.place < 2
-                    AND m.ready_ms > v_now
-                ORDER BY m.ready_ms, m.ticket LIMIT 1
+            SELECT min(f.due) AS due FROM generate_series(0, 9) AS r (rank) CROSS JOIN LATERAL (
+                (SELECT m.ready_ms AS due FROM stem.message m
+                WHERE m.ns = p_ns AND m.queue = q.queue AND m.rank = r.rank
+                    AND m.held_ms IS NULL AND m.ready_ms > v_now
+                ORDER BY m.ready_ms, m.ticket LIMIT 1)
+                UNION ALL
+                (SELECT min(m.until_ms) FROM stem.message m
+                WHERE m.ns = p_ns AND m.queue = q.queue AND m.rank = r.rank
+                    AND m.held_ms IS NULL AND m.ready_ms <= v_now AND m.place = 2)
             ) AS f
             UNION ALL
-            SELECT l.until_ms FROM (
-                SELECT m.until_ms FROM stem.message m
-                WHERE m.ns = p_ns AND m.queue = q.queue AND m.place = 2
-                ORDER BY m.until_ms LIMIT 1
+            SELECT l.held_ms FROM (
+                SELECT m.held_ms FROM stem.message m
+                WHERE m.ns = p_ns AND m.queue = q.queue AND m.held_ms IS NOT NULL
+                ORDER BY m.held_ms LIMIT 1
             ) AS l
         ) AS m;
         INSERT INTO stem.sleeper AS s (ns, until_ms, queue)
-        SELECT p_ns, v_at + 5000, q.queue FROM unnest(p_queues) AS q (queue) ORDER BY q.queue
+        SELECT p_ns, v_at + 5000, q.queue FROM unnest(p_queues) AS q (queue)
+        ORDER BY q.queue COLLATE "C"
         ON CONFLICT (ns, queue) DO UPDATE SET until_ms = excluded.until_ms
         WHERE s.until_ms < excluded.until_ms - 4000;
     END IF;
@@ -102,5 +130,15 @@ BEGIN
     now_ms := v_now;
     until_ms := v_at;
     RETURN NEXT;
+END
+$$;
+
+-- Make ready again what these rows hold; its lease has ended.
+CREATE OR REPLACE FUNCTION stem.let_lapse(p_rows tid[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    UPDATE stem.message m SET
+        place = 0, ready_ms = m.until_ms, until_ms = NULL, held_ms = NULL, lapses = m.lapses + 1
+    WHERE m.ctid = ANY (p_rows);
 END
 $$;

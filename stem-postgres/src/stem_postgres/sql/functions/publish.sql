@@ -15,54 +15,55 @@ SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan 
 #variable_conflict use_column
 DECLARE
     v_now bigint := stem.now_ms(p_now);
-    v_tickets bigint[];
+    v_are_new boolean := false;
     v_queue text;
     v_at bigint;
 BEGIN
     IF 0 = ALL (p_kind) THEN
-        WITH incoming AS (
-            SELECT i.*, nextval('stem.turn') AS ticket
-            FROM unnest(
-                p_id, p_queue, p_task, p_rank, p_lease, p_dedupe, p_digest, p_wait, p_at,
-                p_more, p_body
-            ) AS i (id, queue, task, rank, lease, dedupe, digest, wait, at, more, body)
-        ), written AS (
+        BEGIN
             INSERT INTO stem.message (
-                ns, rank, ready_ms, ticket, fence, base, settled, lease_ms, dedupe_ms, digest,
+                ns, rank, ready_ms, ticket, fence, base, lease_ms, dedupe_ms, digest,
                 id, queue, task, more, body
             )
             SELECT
                 p_ns, i.rank,
                 greatest(v_now, CASE WHEN i.at > 0 THEN i.at ELSE v_now + i.wait END),
-                i.ticket, i.ticket << 16, i.ticket << 16, i.ticket << 16, i.lease, i.dedupe,
+                i.ticket, i.ticket << 16, i.ticket << 16, i.lease, i.dedupe,
                 i.digest, i.id, i.queue, i.task, nullif(i.more, ''), i.body
-            FROM incoming i ORDER BY i.id  -- two calls with the same ids never lock crosswise
-            ON CONFLICT (ns, id) DO NOTHING
-            RETURNING ticket
-        )
-        SELECT array_agg(w.ticket) INTO v_tickets FROM written w;
-        -- A new statement sees what others committed before they let this one write.
-        IF cardinality(v_tickets) = cardinality(p_id) AND NOT EXISTS (
-            SELECT FROM unnest(p_id) AS i (id) CROSS JOIN LATERAL (
-                (SELECT FROM stem.ended e WHERE e.ns = p_ns AND e.id = i.id LIMIT 1)
-                UNION ALL
-                (SELECT FROM stem.dead d WHERE d.ns = p_ns AND d.id = i.id LIMIT 1)
-            ) AS past
-        ) THEN
-            FOR v_queue, v_at IN
-                SELECT i.queue, min(CASE WHEN i.at > 0 THEN i.at ELSE v_now + i.wait END)
-                FROM unnest(p_queue, p_wait, p_at) AS i (queue, wait, at)
-                GROUP BY i.queue ORDER BY i.queue
-            LOOP
-                PERFORM stem.rouse(p_ns, v_queue, v_at, p_always);
-            END LOOP;
-            RETURN;
-        END IF;
-        DELETE FROM stem.message m
-        WHERE m.ns = p_ns AND m.id = ANY (p_id) AND m.ticket = ANY (v_tickets);
+            FROM (
+                SELECT u.*, nextval('stem.turn') AS ticket
+                FROM unnest(
+                    p_id, p_queue, p_task, p_rank, p_lease, p_dedupe, p_digest, p_wait, p_at,
+                    p_more, p_body
+                ) AS u (id, queue, task, rank, lease, dedupe, digest, wait, at, more, body)
+            ) AS i ORDER BY i.id COLLATE "C";  -- two calls with the same ids never lock crosswise
+            -- A new statement sees what others committed before they let this one write.
+            IF EXISTS (
+                SELECT FROM unnest(p_id) AS i (id) CROSS JOIN LATERAL (
+                    (SELECT FROM stem.ended e WHERE e.ns = p_ns AND e.id = i.id LIMIT 1)
+                    UNION ALL
+                    (SELECT FROM stem.dead d WHERE d.ns = p_ns AND d.id = i.id LIMIT 1)
+                ) AS past
+            ) THEN
+                RAISE unique_violation;
+            END IF;
+            v_are_new := true;
+        EXCEPTION WHEN unique_violation THEN
+            v_are_new := false;  -- and none of them is written
+        END;
+    END IF;
+    IF v_are_new THEN
+        FOR v_queue, v_at IN
+            SELECT i.queue, min(CASE WHEN i.at > 0 THEN i.at ELSE v_now + i.wait END)
+            FROM unnest(p_queue, p_wait, p_at) AS i (queue, wait, at)
+            GROUP BY i.queue ORDER BY i.queue COLLATE "C"
+        LOOP
+            PERFORM stem.rouse(p_ns, v_queue, v_at, p_always);
+        END LOOP;
+        RETURN;
     END IF;
     RETURN QUERY
-        SELECT i.n::integer, a.status, a.detail
+        SELECT i.n::integer, left(a.reply, 1)::integer, substr(a.reply, 2)
         FROM unnest(
             p_id, p_queue, p_task, p_rank, p_lease, p_dedupe, p_digest, p_wait, p_at, p_kind,
             p_key, p_window, p_more, p_body
@@ -71,6 +72,6 @@ BEGIN
         ), LATERAL stem.admit(
             p_ns, v_now, i.id, i.queue, i.task, i.rank, i.lease, i.dedupe, i.digest, i.wait, i.at,
             i.kind, i.key, i.win, i.more, i.body, p_always
-        ) AS a;
+        ) AS a (reply);
 END
 $$;

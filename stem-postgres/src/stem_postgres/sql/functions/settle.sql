@@ -78,6 +78,8 @@ SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     v_plain integer[];
+    v_first integer[];    -- of those with a record: it is the first of its task
+    v_later integer[];    -- it replaces another
     v_rows tid[];
     v_done integer[];
     v_ids text[];
@@ -88,30 +90,30 @@ BEGIN
         WHERE i.kind = 'a' AND (f_owner IS NULL OR i.n <> ALL (f_owner))
     );
     IF p_record IS NOT NULL THEN
-        v_plain := ARRAY(
-            SELECT i.n FROM unnest(v_plain) AS i (n) WHERE NOT p_record[i.n] OR NOT EXISTS (
-                SELECT FROM (
-                    SELECT r FROM stem.record r WHERE r.ns = p_ns AND r.id = p_id[i.n] LIMIT 1
-                ) AS k WHERE stem.stands_against(k.r, p_now, r_fence[i.n], r_record[i.n])
-            )
-        );
+        SELECT
+            array_agg(i.n) FILTER (WHERE NOT p_record[i.n] OR k.r IS NULL OR NOT
+                stem.stands_against(k.r, p_now, r_fence[i.n], r_record[i.n])),
+            array_agg(i.n) FILTER (WHERE p_record[i.n] AND k.r IS NULL),
+            array_agg(i.n) FILTER (WHERE p_record[i.n] AND k.r IS NOT NULL)
+        INTO v_plain, v_first, v_later
+        FROM unnest(v_plain) AS i (n) LEFT JOIN LATERAL (
+            SELECT r FROM stem.record r WHERE r.ns = p_ns AND r.id = p_id[i.n] LIMIT 1
+        ) AS k ON true;
     END IF;
     SELECT coalesce(array_agg(m.ctid), '{}'), coalesce(array_agg(i.n), '{}') INTO v_rows, v_done
     FROM unnest(v_plain) AS i (n) CROSS JOIN LATERAL (
         SELECT m.ctid FROM stem.message m
-        WHERE m.ns = p_ns AND m.id = p_id[i.n] AND m.fence = p_fence[i.n] AND m.settled < m.fence
+        WHERE m.ns = p_ns AND m.id = p_id[i.n] AND m.fence = p_fence[i.n]
+            AND coalesce(m.settled, 0) < m.fence
         LIMIT 1
     ) AS m;
     WITH gone AS (
-        DELETE FROM stem.message m WHERE m.ctid = ANY (v_rows) AND m.settled < m.fence
+        DELETE FROM stem.message m WHERE m.ctid = ANY (v_rows) AND coalesce(m.settled, 0) < m.fence
         RETURNING m.id, m.fence, m.dedupe_ms, m.digest, m.unique_key
     ), stones AS (
-        INSERT INTO stem.ended (ns, keep_ms, fence, settled, digest, id)
-        SELECT p_ns, p_now + g.dedupe_ms, g.fence, g.fence, g.digest, g.id
+        INSERT INTO stem.ended (keep_ms, fence, digest, ns, id)
+        SELECT p_now + g.dedupe_ms, g.fence, g.digest, p_ns, g.id
         FROM gone g WHERE g.dedupe_ms > 0
-        ON CONFLICT (ns, id) DO UPDATE SET
-            keep_ms = excluded.keep_ms, fence = excluded.fence, settled = excluded.settled,
-            digest = excluded.digest
     )
     SELECT array_agg(g.id), array_agg(g.unique_key) FILTER (WHERE g.unique_key IS NOT NULL)
     INTO v_ids, v_keys FROM gone g;
@@ -123,14 +125,32 @@ BEGIN
         DELETE FROM stem.unique_key u
         WHERE u.ns = p_ns AND u.key = ANY (v_keys) AND u.id = ANY (v_ids) AND u.keep_ms IS NULL;
     END IF;
-    IF p_record IS NOT NULL THEN
+    IF cardinality(v_done) < cardinality(p_id) THEN
+        v_first := ARRAY(SELECT unnest(v_first) INTERSECT SELECT unnest(v_done));
+        v_later := ARRAY(SELECT unnest(v_later) INTERSECT SELECT unnest(v_done));
+    END IF;
+    IF v_first <> '{}' THEN
+        INSERT INTO stem.record (ns, terminal, fence, keep_ms, id, state, task, queue, record)
+        SELECT
+            p_ns, r_terminal[i.n], r_fence[i.n], p_now + r_keep[i.n], p_id[i.n], r_state[i.n],
+            r_task[i.n], r_queue[i.n], r_record[i.n]
+        FROM unnest(v_first) AS i (n) ORDER BY p_id[i.n] COLLATE "C";
+        PERFORM stem.tell_ended(
+            p_ns, ARRAY(SELECT p_id[i.n] FROM unnest(v_first) AS i (n) WHERE r_terminal[i.n]),
+            p_always
+        );
+    END IF;
+    IF v_later <> '{}' THEN
         PERFORM stem.offer(
             p_ns, p_now, array_agg(p_id[i.n]), array_agg(r_fence[i.n]),
             array_agg(r_terminal[i.n]), array_agg(r_state[i.n]), array_agg(r_task[i.n]),
             array_agg(r_queue[i.n]), array_agg(r_keep[i.n]), array_agg(r_record[i.n]), p_always
         )
-        FROM unnest(v_done) AS i (n) WHERE p_record[i.n] HAVING count(*) > 0;
+        FROM unnest(v_later) AS i (n);
     END IF;
     RETURN v_done;
+EXCEPTION WHEN unique_violation THEN
+    -- Somebody wrote one of the records in between: each takes its own turn.
+    RETURN '{}';
 END
 $$;

@@ -22,7 +22,9 @@ BEGIN
         )) RETURNING d.id, d.fence, d.settled, d.digest, d.dedupe_ms
     ), stones AS (
         INSERT INTO stem.ended (ns, keep_ms, fence, settled, digest, id)
-        SELECT p_ns, v_now + g.dedupe_ms, g.fence, g.settled, g.digest, g.id
+        SELECT
+            p_ns, v_now + g.dedupe_ms, g.fence, nullif(coalesce(g.settled, 0), g.fence), g.digest,
+            g.id
         FROM gone g WHERE g.dedupe_ms > 0
         ON CONFLICT (ns, id) DO NOTHING
     )

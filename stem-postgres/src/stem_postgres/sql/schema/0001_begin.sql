@@ -22,36 +22,41 @@ CREATE SEQUENCE stem.turn AS bigint;
 
 -- Live work, and nothing else. place: 0 waits or is ready, 1 the same but shown as parked,
 -- 2 leased. Which of `ready` and `delayed` a message is follows from ready_ms alone.
+--
+-- No index knows of a lease before it is extended for the first time, and what a lease changes
+-- comes last in the row: with room on its page a claim writes that, and nothing else.
 CREATE TABLE stem.message (
     ns            integer  NOT NULL,
-    place         smallint NOT NULL DEFAULT 0,
     rank          smallint NOT NULL,               -- 9 - priority: served upwards
     unique_kind   smallint NOT NULL DEFAULT 0,     -- freed by 1 its end, 2 its first lease, 3 time
     ready_ms      bigint   NOT NULL,               -- since when, or from when on, it can be taken
     ticket        bigint   NOT NULL,               -- its turn among those of one instant
-    until_ms      bigint,                          -- the end of its lease
-    fence         bigint   NOT NULL,               -- of its last lease
     base          bigint   NOT NULL,               -- what its first lease was counted from
-    settled       bigint   NOT NULL,               -- the last fence that was settled
     lease_ms      bigint   NOT NULL,
     dedupe_ms     bigint   NOT NULL,
     digest        bigint   NOT NULL,               -- of the body, which outlives it
-    window_ms     bigint   NOT NULL DEFAULT 0,
-    parked_ms     bigint,                          -- since when it has been parked without a run
-    failed        integer  NOT NULL DEFAULT 0,     -- attempts that failed
-    lapses        integer  NOT NULL DEFAULT 0,
-    releases      integer  NOT NULL DEFAULT 0,
+    window_ms     bigint,
+    held_ms       bigint,                          -- the end of a lease that was extended
     id            text COLLATE "C" NOT NULL,
     queue         text COLLATE "C" NOT NULL,
     task          text NOT NULL,
     unique_key    text COLLATE "C",
+    more          bytea,                           -- what else was published, as JSON
+    body          bytea NOT NULL,
+    fence         bigint   NOT NULL,               -- of its last lease
+    failed        integer  NOT NULL DEFAULT 0,     -- attempts that failed
+    lapses        integer  NOT NULL DEFAULT 0,
+    releases      integer  NOT NULL DEFAULT 0,
+    place         smallint NOT NULL DEFAULT 0,
+    until_ms      bigint,                          -- the end of its lease
+    settled       bigint,                          -- the last fence that was settled, if one was
+    parked_ms     bigint,                          -- since when it has been parked without a run
     worker        text,
     cancel_reason text,                            -- NULL while nobody asked to cancel it
     errors        bytea[],                         -- the last 20, as JSON
-    more          bytea,                           -- what else was published, as JSON
-    body          bytea NOT NULL,
     PRIMARY KEY (ns, id)
 ) WITH (
+    fillfactor = 45,
     -- Rows are written and removed all the time: look often, and do it at full speed.
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 2000,
@@ -59,8 +64,9 @@ CREATE TABLE stem.message (
     autovacuum_analyze_scale_factor = 0.2,
     autovacuum_vacuum_cost_delay = 0
 );
-CREATE INDEX message_ready ON stem.message (ns, queue, rank, ready_ms, ticket) WHERE place < 2;
-CREATE INDEX message_leased ON stem.message (ns, queue, until_ms) WHERE place = 2;
+CREATE INDEX message_ready ON stem.message (ns, queue, rank, ready_ms, ticket)
+    WHERE held_ms IS NULL;
+CREATE INDEX message_held ON stem.message (ns, queue, held_ms) WHERE held_ms IS NOT NULL;
 
 -- Messages that have died, whole.
 CREATE TABLE stem.dead (
@@ -75,11 +81,11 @@ CREATE INDEX dead_over ON stem.dead (ns, keep_ms);
 
 -- Ids of messages that have ended, for as long as they asked to be known.
 CREATE TABLE stem.ended (
-    ns      integer NOT NULL,
     keep_ms bigint  NOT NULL,
     fence   bigint  NOT NULL,
-    settled bigint  NOT NULL,
     digest  bigint  NOT NULL,
+    settled bigint,                                -- the last that was settled; NULL: this fence
+    ns      integer NOT NULL,
     id      text COLLATE "C" NOT NULL,
     PRIMARY KEY (ns, id)
 ) WITH (

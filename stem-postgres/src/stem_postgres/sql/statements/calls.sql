@@ -8,14 +8,12 @@ SELECT n, status, detail FROM stem.publish(
 );
 
 -- name: publish_one
--- now, ns, then the columns of one message: the same without arrays
-SELECT 1, a.status, a.detail
-FROM (SELECT stem.now_ms(%s::bigint) AS now_ms) AS c, LATERAL stem.admit(
-    %s::int, c.now_ms, %s::text, %s::text, %s::text, %s::smallint, %s::bigint, %s::bigint,
-    %s::bigint, %s::bigint, %s::bigint, %s::smallint, %s::text, %s::bigint, %b::bytea, %b::bytea,
-    false
-) AS a
-WHERE a.status <> 0;
+-- ns, now, then the columns of one message: the same without arrays
+SELECT stem.admit(
+    %s::int, stem.now_ms(%s::bigint), %s::text, %s::text, %s::text, %s::smallint, %s::bigint,
+    %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::smallint, %s::text, %s::bigint,
+    %b::bytea, %b::bytea, false
+);
 
 -- name: fetch
 SELECT

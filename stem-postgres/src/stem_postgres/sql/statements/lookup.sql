@@ -64,7 +64,7 @@ FROM live l FULL JOIN dead d USING (queue) FULL JOIN paused p USING (queue) CROS
 -- name: waiting
 -- ns, queue, limit -> what a purge cancels first
 SELECT m.id, m.task, m.failed FROM stem.message m
-WHERE m.ns = %(ns)s::int AND m.queue = %(queue)s AND m.place < 2
+WHERE m.ns = %(ns)s::int AND m.queue = %(queue)s AND m.held_ms IS NULL AND m.place < 2
 ORDER BY m.rank, m.ready_ms, m.ticket LIMIT %(limit)s::int;
 
 -- name: pause

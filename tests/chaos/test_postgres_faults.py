@@ -1,0 +1,221 @@
+"""What only a PostgreSQL server goes through: a full disk, an old snapshot; and its producers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from chaos.outages import away
+from chaos.plan import ENDLESS, Plan
+from chaos.postgres_arena import PostgresArena
+from chaos.report import Row
+from chaos.test_killed_producers import TOGETHER, kill_in_the_middle_of, too_many
+from chaos.witness import Fuse
+
+from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
+from stem_core.testing.faults.history import What
+from stem_postgres import PostgresBroker
+
+# ── producers ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("together", [1, TOGETHER])
+def test_what_an_enqueue_confirmed_outlives_its_producer(arena_of, scale, prove, together):
+    with arena_of(f"B1 postgres {together}", PostgresArena) as arena:
+        for _ in range(scale.trials):
+            kill_in_the_middle_of(arena, Plan(ENDLESS, together))
+        found, stored = arena.judge(), arena.stored()
+    how = "enqueues" if together == 1 else f"enqueue_many of {TOGETHER}"
+    prove(
+        Row(
+            id=f"B1-{'single' if together == 1 else 'many'}-postgres",
+            fault=f"SIGKILL of a producer up to 100 ms into a loop of {how}",
+            broker=arena.broker,
+            trials=scale.trials,
+            found=found,
+            bound=f"unconfirmed calls in the store ≤ {scale.trials}, each whole: "
+            f"{(stored - found.accepted) // together}",
+            complaints=tuple(complaints(found) + too_many(stored, found, scale.trials, together)),
+        )
+    )
+
+
+def test_a_kill_inside_a_publish_leaves_the_whole_call_or_nothing(arena_of, scale, prove):
+    with arena_of("E3 publish postgres", PostgresArena) as arena:
+        for _ in range(scale.trials):
+            after_us = arena.dice.randint(1, 5_000)
+            fuse = Fuse("publish", arena.dice.randint(1, 10), after_us, signal.SIGKILL)
+            producer = arena.producer(Plan(ENDLESS, TOGETHER), fuse=fuse)
+            assert producer.wait(60) == -signal.SIGKILL
+        found, stored = arena.judge(), arena.stored()
+    prove(
+        Row(
+            id="E3-publish-postgres",
+            fault=f"SIGKILL of a producer up to 5 ms into a publish of {TOGETHER}",
+            broker=arena.broker,
+            trials=scale.trials,
+            found=found,
+            bound=f"unconfirmed calls in the store ≤ {scale.trials}, each whole: "
+            f"{(stored - found.accepted) // TOGETHER}",
+            complaints=tuple(complaints(found) + too_many(stored, found, scale.trials, TOGETHER)),
+        )
+    )
+
+
+# ── a full disk ──────────────────────────────────────────────────────────────
+
+FULL_S = (2.0, 1.0)
+DISK_MB = 16
+_PAGE = b"\0" * 8192
+
+
+@contextlib.contextmanager
+def small_disk() -> Iterator[Path | None]:
+    """A disk of its own with little room; None where this user may not mount one."""
+    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    size = f"size={DISK_MB}m,mode=777".encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    is_there = libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, size) == 0
+    try:
+        yield folder if is_there else None
+    finally:
+        if is_there:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
+def move_messages_to(arena: PostgresArena, disk: Path) -> None:
+    """Keep the messages and their indexes on *disk*."""
+    place = disk / "tables"
+    place.mkdir()
+    arena.server.program.runner.take(place)
+    arena.do(f"CREATE TABLESPACE small LOCATION '{place}'")
+    indexes = "SELECT indexname FROM pg_indexes WHERE schemaname = 'stem' AND tablename = 'message'"
+    arena.do("ALTER TABLE stem.message SET TABLESPACE small")
+    for (name,) in arena.do(indexes):
+        arena.do(f"ALTER INDEX stem.{name} SET TABLESPACE small")
+
+
+@contextlib.contextmanager
+def fill(arena: PostgresArena, disk: Path | None) -> Iterator[None]:
+    """Let there be no room for a message; without a disk of our own, let the server say so."""
+    if disk is None:
+        arena.do(
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$",
+            "CREATE TRIGGER no_room BEFORE INSERT ON stem.message "
+            "FOR EACH STATEMENT EXECUTE FUNCTION no_room()",
+        )
+        yield
+        arena.do("DROP TRIGGER no_room ON stem.message")
+        return
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(_PAGE):
+            pass
+    yield
+    ballast.unlink()
+
+
+def test_a_full_disk_refuses_producers_and_loses_nothing(arena_of, scale, prove):
+    seconds = FULL_S[not scale.is_long]
+    with small_disk() as disk, arena_of("D11", PostgresArena) as arena:
+        if disk is not None:
+            move_messages_to(arena, disk)
+        worker = arena.ready_worker()
+        feeder = arena.producer(Plan(ENDLESS, pace=200, pauses_ms=(0, 20, 100)))
+        for _ in range(scale.rounds):
+            before = len(arena.accepted())
+            arena.wait_until(lambda: len(arena.accepted()) > before + 50, "work under way")  # noqa: B023
+            with fill(arena, disk), away(arena):
+                arena.wait_until(lambda: refusals(arena) > 0, "refusal of an enqueue")
+                time.sleep(seconds)
+            arena.wait_for_takers({worker.pid})
+        refused = refusals(arena)
+        feeder.kill()
+        arena.wait_for_ends()
+        codes = arena.drain([worker])
+        found = arena.judge()
+        times = tuple(resumptions_ms(arena.history(), [worker.pid]))
+    told = complaints(found, unconfirmed=1) + too_late(times, 3_000 * scale.slack, "resumption")
+    told += [f"exit codes {codes}"] if any(codes) else []
+    how = f"a disk of {DISK_MB} MB" if disk else "by the server's word"
+    prove(
+        Row(
+            id="D11",
+            fault=f"no room for messages ({how}) for {seconds:g} s and more, under load",
+            broker=arena.broker,
+            trials=scale.rounds,
+            found=found,
+            times_ms=times,
+            timed="its return to the next fetch of the worker",
+            bound=f"started twice ≤ IN_FLIGHT in flight; fetching again ≤ 3,000 ms; {refused} "
+            "enqueues were refused, each of them told",
+            complaints=tuple(told),
+        )
+    )
+
+
+def refusals(arena: PostgresArena) -> int:
+    """Count the enqueues that were told of a full server."""
+    said = [event.detail for event in arena.history().only(What.TROUBLE)]
+    return sum("full" in each or "did not answer" in each for each in said)
+
+
+# ── a snapshot that stays open ───────────────────────────────────────────────
+
+_LOOKS = 40
+
+
+def test_a_snapshot_that_stays_open_slows_claims_and_loses_nothing(arena_of, scale, prove):
+    tasks = 20_000 if scale.is_long else 2_000
+    with arena_of("D13", PostgresArena) as arena:
+        before_ms = statistics.median(asyncio.run(looks(arena.url)))
+        with psycopg.connect(arena.server.url) as person:
+            person.execute("SET default_transaction_isolation = 'repeatable read'")
+            person.commit()
+            person.execute("SELECT count(*) FROM stem.message")
+            workers = arena.ready_workers(2)
+            arena.producer(Plan(tasks, together=500))
+            arena.wait_until(lambda: len(arena.accepted()) == tasks, "end of the enqueues", 300)
+            arena.wait_for_ends(300)
+            codes = arena.drain(workers)
+            held_ms = asyncio.run(looks(arena.url))
+            person.rollback()
+        found = arena.judge()
+    told = complaints(found) + ([f"exit codes {codes}"] if any(codes) else [])
+    prove(
+        Row(
+            id="D13",
+            fault=f"a snapshot stays open while {tasks:,} tasks come and go",
+            broker=arena.broker,
+            trials=1,
+            found=found,
+            times_ms=tuple(held_ms),
+            timed="a look for work, past all that has ended under it",
+            bound=f"started twice ≤ IN_FLIGHT in flight; a look took {before_ms:.1f} ms before",
+            complaints=tuple(told),
+        )
+    )
+
+
+async def looks(url: str) -> list[float]:
+    """Return how long looks for work take where none is left, ms."""
+    broker = await PostgresBroker.connect(url)
+    found = []
+    for _ in range(_LOOKS):
+        began = time.perf_counter()
+        assert not await broker.fetch(["default"], limit=10, wait_ms=0, worker="w")
+        found.append((time.perf_counter() - began) * 1000)
+    await broker.aclose()
+    return found
