@@ -224,6 +224,26 @@ def packaging(session: nox.Session, distribution: str) -> None:
 
 
 @nox.session(requires=["build"])
+def plugins(session: nox.Session) -> None:
+    """Generate a plugin of each kind, build it, and certify its wheel beside that of stem-core."""
+    install_wheels(session, "stem-core", extras="[testing]")
+    session.install("build", "hatchling>=1.26", "pytest-xdist>=3.6")
+    place = Path(session.create_tmp()) / "plugins"
+    shutil.rmtree(place, ignore_errors=True)
+    for kind in ("broker", "backend", "signer"):
+        made = place / f"stem-made-{kind}"
+        into = ("--kind", kind, "--into", str(place))
+        session.run("stem", "plugins", "new", f"made-{kind}", *into, silent=True)
+        session.run("python", "-m", "build", "--wheel", "--no-isolation", str(made), silent=True)
+        (path,) = (made / "dist").glob("*.whl")
+        session.install("--find-links", str(WHEELS), str(path))
+    session.run("stem", "plugins", "--check", env=clean_environment())
+    for made in sorted(place.iterdir()):
+        with session.chdir(made):
+            session.run("pytest", "-q", "--numprocesses=auto", env=clean_environment())
+
+
+@nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
     """Run every code block of the READMEs and the documentation, with stem-core alone."""
     install_wheels(session, "stem-core", extras="[testing]")
@@ -239,6 +259,15 @@ def chaos(session: nox.Session) -> None:
     trials = os.environ.get("STEM_CHAOS_TRIALS", "20")
     page = str(ROOT / "docs" / "reliability.md")
     pytest(session, "tests/chaos", STEM_CHAOS_TRIALS=trials, STEM_CHAOS_PAGE=page)
+
+
+@nox.session(requires=["build"])
+def soak(session: nox.Session) -> None:
+    """Run 200,000 tasks on each store and see what grows; `-- --tasks 1000000 redis` for more."""
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
+    told = {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-m", "soak.run", *session.posargs, env=clean_environment() | told)
 
 
 @nox.session(requires=["build"])

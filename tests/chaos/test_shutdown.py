@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaos.arena import RECOVERY_MS, Arena
+from chaos.brokers import on_every_broker
 from chaos.party import Party
 from chaos.plan import ENDLESS, Plan
 from chaos.relay import TASKS, legs
@@ -21,10 +22,11 @@ HELD, RUNNING = 16, 2
 """What the worker that ends holds, and what of it runs: the rest waits its turn there."""
 
 
+@on_every_broker("A5")
 def test_a_worker_that_is_asked_to_end_takes_nothing_more_and_hands_back_what_waits(
-    arena_of, scale, prove
+    arena_of, scale, prove, id, kind
 ):
-    with arena_of("A5") as arena:
+    with arena_of(id, kind) as arena:
         helper = arena.ready_worker(concurrency=100)
         feeder = arena.producer(Plan(ENDLESS, pace=60, pauses_ms=(300,)))
         codes = [ended_under_load(arena) for _ in range(scale.rounds)]
@@ -43,9 +45,9 @@ def test_a_worker_that_is_asked_to_end_takes_nothing_more_and_hands_back_what_wa
     told += [] if over else ["nothing was handed back: the trial proves nothing"]
     prove(
         Row(
-            id="A5",
+            id=id,
             fault="SIGTERM of a worker that runs 2 tasks, holds 14 more, and could take more",
-            broker="sqlite",
+            broker=arena.broker,
             trials=scale.rounds,
             found=found,
             times_ms=times_of(over),
@@ -75,10 +77,11 @@ def times_of(over: Sequence[HandOver]) -> tuple[float, ...]:
     return tuple(each.since_asked_ms for each in over)
 
 
+@on_every_broker("A6")
 def test_what_does_not_end_within_the_grace_goes_on_elsewhere_without_a_failure(
-    arena_of, scale, prove
+    arena_of, scale, prove, id, kind
 ):
-    with arena_of("A6") as arena:
+    with arena_of(id, kind) as arena:
         codes = []
         for leg in legs(arena, scale.rounds, worker_grace="300ms"):
             leg.runner.terminate()
@@ -92,9 +95,9 @@ def test_what_does_not_end_within_the_grace_goes_on_elsewhere_without_a_failure(
     told += ["an attempt was counted"] if any(each.after.attempt != 1 for each in over) else []
     prove(
         Row(
-            id="A6",
+            id=id,
             fault="SIGTERM of a worker whose tasks take longer than its grace",
-            broker="sqlite",
+            broker=arena.broker,
             trials=scale.rounds,
             found=found,
             times_ms=waits,
@@ -106,8 +109,9 @@ def test_what_does_not_end_within_the_grace_goes_on_elsewhere_without_a_failure(
     )
 
 
-def test_a_worker_that_is_killed_while_it_drains_loses_nothing(arena_of, scale, prove):
-    with arena_of("A7") as arena:
+@on_every_broker("A7")
+def test_a_worker_that_is_killed_while_it_drains_loses_nothing(arena_of, scale, prove, id, kind):
+    with arena_of(id, kind) as arena:
         for leg in legs(arena, scale.rounds):
             leg.runner.terminate()
             arena.moment(0.3)
@@ -117,9 +121,9 @@ def test_a_worker_that_is_killed_while_it_drains_loses_nothing(arena_of, scale, 
     told += [f"{len(found.overlapping)} overlap"] if found.overlapping else []
     prove(
         Row(
-            id="A7",
+            id=id,
             fault="SIGTERM of a worker, and SIGKILL while it drains",
-            broker="sqlite",
+            broker=arena.broker,
             trials=scale.rounds,
             found=found,
             times_ms=found.recoveries_ms,

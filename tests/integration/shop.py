@@ -178,6 +178,12 @@ async def waits(key: str = "waits") -> str:
 
 
 @stem.task
+async def holds_up_the_loop() -> None:
+    gate.begun.set()
+    gate.open.wait(20)
+
+
+@stem.task
 async def ignores_cancellation() -> None:
     gate.begun.set()
     while not gate.open.is_set():

@@ -18,7 +18,6 @@ import pytest
 from stem_core.contracts.messages import CancelStatus
 from stem_core.embedded.memory.backend import InMemoryResultBackend
 from stem_core.model.errors import (
-    CapabilityMissing,
     ResultExpired,
     ResultTimeout,
     TaskCancelled,
@@ -252,15 +251,19 @@ def test_s21_the_visibility_timeout_of_a_call_decides_when_a_dead_workers_task_r
     assert status.attempt == 1
 
 
-def test_s21_an_isolation_that_is_not_there_is_refused_and_nothing_is_sent(shop: Shop):
-    async def body(stem: Stem) -> None:
-        with pytest.raises(CapabilityMissing):
-            await stem.enqueue("hangs", options=TaskOptions(isolation="process"))
-        lane = await stem.lane()
-        assert lane.broker.admin is not None
-        assert list(await lane.broker.admin.stats()) == []
+@pytest.mark.parametrize("isolation", ["inline", "process"])
+def test_s21_a_producer_chooses_where_one_call_runs(shop: Shop, isolation: Any):
+    async def body(stem: Stem) -> Any:
+        options = TaskOptions(isolation=isolation)
+        with shop.worker() as worker:
+            id = await stem.enqueue("waits", {"gate": str(shop.gate)}, options=options)
+            shop.gate.touch()
+            await stem.result(id, timeout=30)
+            return worker.pid
 
-    shop.run(body)
+    pid = shop.run(body)
+    [note] = shop.notes("waits")
+    assert (int(note[2]) == pid) is (isolation == "inline")
 
 
 def test_s22_meta_is_kept_with_every_state_and_finds_its_tasks(shop: Shop):

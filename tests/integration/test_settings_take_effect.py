@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
-from integration import shop
+from integration import caged, shop
 from unit.discovery.fakes import FakeBroker, Site
 from unit.producer.stores import HmacSigner, fresh_name
+from unit.worker.stores import FaultyBroker
 
 from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 from stem_core.contracts.hookspecs import BrokerSpec, PluginContext, SignerSpec, hookimpl
@@ -46,7 +47,7 @@ from stem_core.model.urls import StemURL
 from stem_core.producer.client import Stem
 from stem_core.testing.clock import FakeClock, LoadedDice
 from stem_core.worker.burst import burst
-from stem_core.worker.exits import DRAINED, HANDED_BACK
+from stem_core.worker.exits import CUT_OFF, DRAINED, HANDED_BACK, STUCK
 from stem_core.worker.worker import Worker
 
 T = TypeVar("T")
@@ -426,6 +427,73 @@ def test_a_worker_has_as_many_threads_as_the_variable_says(deployed: Deployment)
     assert shop.runs["k"] == 1
 
 
+def ran_apart(deployed: Deployment, *calls: Any, **variables: str) -> list[Any]:
+    """Return what tasks with processes of their own return, all of them sent at once."""
+
+    async def main() -> list[Any]:
+        stem = deployed.stem(**variables)
+        stem.include(caged.registry)
+        async with Worker(stem, app=caged.elsewhere):
+            jobs = await stem.enqueue_many(calls)
+            return [await job.result() for job in jobs]
+
+    return run(main)
+
+
+@shows("STEM_WORKER_CHILDREN")
+def test_a_worker_has_as_many_child_processes_as_the_variable_says(deployed: Deployment) -> None:
+    pids = ran_apart(deployed, *[caged.dozes.call()] * 6, STEM_WORKER_CHILDREN="3")
+    assert len(set(pids)) == 3
+
+
+@shows("STEM_WORKER_CHILD_START")
+def test_a_child_process_starts_as_the_variable_says(deployed: Deployment) -> None:
+    [[_, parent, *_]] = ran_apart(deployed, caged.where.call())
+    assert parent == os.getpid()
+    [[_, parent, *_]] = ran_apart(
+        deployed, caged.where.call(), STEM_WORKER_CHILD_START="forkserver"
+    )
+    assert parent != os.getpid()
+
+
+@shows("STEM_WORKER_CHILD_MAX_TASKS")
+def test_a_child_process_is_replaced_after_as_many_tasks_as_the_variable_says(
+    deployed: Deployment,
+) -> None:
+    one = {"STEM_WORKER_CHILDREN": "1"}
+    calls = [caged.where.call()] * 4
+    pids = [pid for pid, *_ in ran_apart(deployed, *calls, STEM_WORKER_CHILD_MAX_TASKS="2", **one)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2]
+
+
+@shows("STEM_WORKER_CHILD_MAX_RSS")
+def test_a_child_process_is_replaced_when_it_holds_as_much_as_the_variable_says(
+    deployed: Deployment,
+) -> None:
+    one = {"STEM_WORKER_CHILDREN": "1"}
+    calls = [caged.where.call()] * 2
+    first, second = ran_apart(deployed, *calls, STEM_WORKER_CHILD_MAX_RSS="1M", **one)
+    assert first[0] != second[0]
+
+
+@shows("STEM_WORKER_CANCEL_GRACE")
+def test_a_cancelled_task_may_go_on_as_long_as_the_variable_says(
+    deployed: Deployment, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        stem = deployed.stem(STEM_WORKER_CANCEL_GRACE="0s")
+        stem.include(caged.registry)
+        # Of itself it would spin for ever, and with the usual grace for ten seconds.
+        async with asyncio.timeout(9), Worker(stem, app=caged.elsewhere, grace=0):
+            id = await stem.enqueue("integration.caged.spins", {"folder": str(tmp_path)})
+            await until(lambda: bool(caged.notes(str(tmp_path))))
+            await stem.cancel(id)
+            while await state_of(stem, id) is not State.CANCELLED:
+                await asyncio.sleep(0.01)
+
+    run(main)
+
+
 @shows("STEM_WORKER_GRACE")
 def test_a_worker_waits_for_its_tasks_as_long_as_the_variable_says(deployed: Deployment) -> None:
     async def main() -> int:
@@ -439,6 +507,57 @@ def test_a_worker_waits_for_its_tasks_as_long_as_the_variable_says(deployed: Dep
         return await running
 
     assert run(main) == HANDED_BACK
+
+
+@shows("STEM_WORKER_MAX_RUN")
+def test_the_lease_of_a_task_is_renewed_as_long_as_the_variable_says(
+    deployed: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        clock = FakeClock()
+        # With an hour it would wait for a clock that goes on for half of that.
+        stem = deployed.stem(clock, STEM_WORKER_MAX_RUN="1m", STEM_WORKER_GRACE="0s")
+        await stem.enqueue("integration.shop.waits")
+        async with Worker(stem) as worker:
+            await until(shop.gate.begun.is_set)
+            for _ in range(1_800):
+                clock.advance("1s")
+                await asyncio.sleep(0.001)
+                if not worker.running:
+                    return
+            raise AssertionError("it runs on")
+
+    run(main)
+    assert "still runs after its longest time" in caplog.text
+
+
+@shows("STEM_WORKER_STALL_LIMIT")
+def test_a_task_may_block_the_loop_as_long_as_the_variable_says(deployed: Deployment) -> None:
+    left: list[int] = []
+
+    def leave(code: int) -> None:
+        left.append(code)
+        shop.gate.open.set()
+
+    async def main() -> int:
+        stem = deployed.stem(STEM_WORKER_STALL_LIMIT="1s")
+        await stem.enqueue("integration.shop.holds_up_the_loop")
+        return await Worker(stem, leave=leave).run()
+
+    assert run(main) == STUCK
+    assert left == [STUCK]
+
+
+@shows("STEM_WORKER_POLL_LIMIT")
+def test_a_worker_tries_to_poll_as_long_as_the_variable_says() -> None:
+    async def main() -> int:
+        variables = {"STEM_BROKER_URL": "memory://", "STEM_WORKER_POLL_LIMIT": "100ms"}
+        broker = FaultyBroker(fresh_name())
+        broker.before["fetch"] = 1_000_000
+        stem = Stem(broker, backend=None, config=StemConfig.from_environment(variables))
+        return await Worker(stem, queues="default").run()
+
+    assert run(main) == CUT_OFF
 
 
 # ── the program ──────────────────────────────────────────────────────────────
@@ -528,6 +647,31 @@ def test_the_program_starts_as_many_processes_as_the_variable_says(tmp_path: Pat
         text=True,
         timeout=60,
     )
+    assert ended.returncode == 4
+    assert "several processes cannot share the broker memory://" in ended.stderr
+
+
+@shows("STEM_WORKER_MAX_TASKS", "STEM_WORKER_MAX_RSS")
+@pytest.mark.parametrize(
+    "limit", [{"STEM_WORKER_MAX_TASKS": "1000"}, {"STEM_WORKER_MAX_RSS": "8G"}]
+)
+def test_the_program_replaces_its_process_where_a_variable_limits_it(
+    tmp_path: Path, limit: dict[str, str]
+) -> None:
+    (tmp_path / "app.py").write_text(
+        "from stem_core.producer.client import Stem\nstem = Stem()\n"
+        "@stem.task\ndef work() -> None: ...\n"
+    )
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("STEM_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "stem_core", "worker", "app"],
+        cwd=tmp_path,
+        env=kept | {"STEM_BROKER_URL": "memory://"} | limit,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    # Its successor would not find what this one holds.
     assert ended.returncode == 4
     assert "several processes cannot share the broker memory://" in ended.stderr
 

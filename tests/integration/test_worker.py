@@ -290,7 +290,7 @@ def test_the_soft_limit_is_raised_inside_the_task(task, cleans_up):
         async with Worker(stem):
             job = await task.enqueue(cleans_up)
             await begun()
-            while clock.sleepers < 2:  # the watch of the limit, and the lease keeper
+            while clock.sleepers < 3:  # the watches of the limit and of the polls, and the keeper
                 await asyncio.sleep(0.001)
             clock.advance("10s")
             if cleans_up:
@@ -321,7 +321,7 @@ def test_time_begins_when_a_thread_is_free_and_not_in_the_queue():
             gate.begun.clear()
             gate.open.set()
             await begun()
-            while clock.sleepers < 2:
+            while clock.sleepers < 3:
                 await asyncio.sleep(0.001)
             clock.advance("10s")
             value, lane = await job.result(), await stem.lane()
@@ -346,7 +346,7 @@ def test_the_hard_limit_ends_the_task():
         async with Worker(stem):
             job = await shop.runs_into_its_hard_limit.enqueue()
             await begun()
-            while clock.sleepers < 2:
+            while clock.sleepers < 3:
                 await asyncio.sleep(0.001)
             clock.advance("10s")
             with pytest.raises(TaskFailed, match="hard time limit"):

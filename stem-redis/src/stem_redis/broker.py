@@ -166,7 +166,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         """`_take` for a caller with nothing to do meanwhile."""
         server = self.enter()
         try:
-            reply = self.run_here("fetch", limit, wait_ms, worker, *queues)
+            reply: Any = self.run_here("fetch", limit, wait_ms, worker, *queues)
         except WrongType:
             reply = NOT_SENT  # it did nothing, and says so again to one who finds out why
         if reply is NOT_SENT:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any, ClassVar, Final, Self
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from stem_core.plugin import (
     SYSTEM_CLOCK,
@@ -50,11 +50,9 @@ class Store:
     facts: Facts
     results_db: int
     clock: Clock = field(default=SYSTEM_CLOCK, repr=False)
-    prefix: str = field(init=False, repr=False)
-
-    @prefix.default
-    def _prefix_of_namespace(self) -> str:
-        return f"{{{self.namespace}}}:"
+    prefix: str = field(
+        init=False, repr=False, default=Factory(lambda self: f"{{{self.namespace}}}:", True)
+    )
 
     @property
     def store_id(self) -> str:

@@ -203,7 +203,7 @@ def test_a_worker_leaves_the_variables_of_settings_to_its_application(
     settings = {field.metadata["env"]: field for field in settings_of(StemConfig)}
     command = load_command("worker")
     shared = [each for each in command.params if each.envvar in settings and each.name != "app"]
-    assert len(shared) == 9
+    assert len(shared) == 11
     for each in shared:
         monkeypatch.setenv(str(each.envvar), settings[str(each.envvar)].metadata["example"])
     context = command.make_context("worker", ["shop"])

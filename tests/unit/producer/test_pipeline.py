@@ -265,11 +265,9 @@ def test_a_delay_longer_than_the_broker_can_keep_is_refused() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (by_name(options=TaskOptions(isolation="process")), "isolation='process'"),
         (by_name(options=TaskOptions(rate_limit="9/s")), "rate_limit='9/s'"),
         (by_name(options=TaskOptions(ack_early=True)), "ack_early"),
         (by_name(options=TaskOptions(isolation="thread", hard_time_limit=1)), "hard_time_limit"),
-        (by_name(f"{tasks.names()[0]}", options=TaskOptions(isolation="process")), "process"),
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_never_ignored(call: Call[Any], says: str) -> None:

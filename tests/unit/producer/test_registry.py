@@ -149,10 +149,9 @@ def test_a_hostile_name_is_refused(name: Any) -> None:
         ({"max_retrys": 3}, InvalidOption, "max_retries"),
         ({"max_retries": -1}, InvalidOption, "max_retries=-1"),
         ({"unique": ("frist",)}, InvalidOption, "Did you mean 'first'"),
-        ({"isolation": "process"}, CapabilityMissing, "not built yet"),
         ({"rate_limit": "10/s"}, CapabilityMissing, "not built yet"),
         ({"ack_early": True}, CapabilityMissing, "not built yet"),
-        ({"hard_time_limit": "5s"}, CapabilityMissing, "isolation='process'"),
+        ({"hard_time_limit": "5s"}, CapabilityMissing, "Give it isolation='process'"),
         ({"aliases": "old"}, InvalidOption, "one text, not a list"),
     ],
 )

@@ -36,7 +36,6 @@ def test_equal_options_share_one_plan():
 @pytest.mark.parametrize(
     ("task", "options", "says"),
     [
-        ("work", {"isolation": "process"}, "process"),
         ("plain", {"hard_limit_ms": 5}, ""),
         ("work", {"rate_limit": "5/s"}, "rate_limit"),
         ("work", {"ack_early": True}, "ack_early"),
@@ -48,6 +47,31 @@ def test_what_this_worker_cannot_do_is_said_and_not_ignored(task, options, says)
     assert plan is not None
     assert plan.complaint
     assert says in plan.complaint
+
+
+def test_a_process_is_a_complaint_where_none_could_import_the_application():
+    given = an_envelope(options={"isolation": "process"})
+    refusing = Plans(registry, Defaults(), no_processes="nobody holds the Stem").of(given)
+    assert refusing is not None
+    assert refusing.complaint == "nobody holds the Stem"
+    plan = Plans(registry, Defaults()).of(given)
+    assert plan is not None
+    assert (plan.complaint, plan.in_process, plan.is_plain) == ("", True, False)
+
+
+def test_a_process_can_have_a_hard_limit_whatever_the_function_is():
+    for task in ("work", "plain"):
+        plan = a_plan(task, isolation="process", hard_time_limit=5)
+        assert (plan.complaint, plan.is_limited, plan.in_thread) == ("", True, False)
+
+
+def test_any_plan_can_be_had_in_a_process_instead():
+    plan = a_plan("work", soft_time_limit=5)
+    apart = plan.isolated()
+    assert (apart.in_process, apart.in_thread, apart.is_plain) == (True, False, False)
+    assert (apart.task, apart.effective) == (plan.task, plan.effective)
+    assert a_plan("work").is_plain
+    assert not a_plan("work").isolated().is_plain
 
 
 def test_a_plain_function_in_the_loop_can_have_no_time_limit():

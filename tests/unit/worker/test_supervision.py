@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stem_core.testing.clock import LoadedDice
 from stem_core.worker.exits import DRAINED, GAVE_UP, HANDED_BACK, MARGIN_MS, STUCK
 from stem_core.worker.supervision import (
+    Await,
     Crew,
     GiveUp,
     History,
@@ -36,7 +37,7 @@ LONG_MS = 60_000
 class Scene:
     """A crew, the time, and what it has ordered so far."""
 
-    def __init__(self, size: int = 3, roll: float = 0.0) -> None:
+    def __init__(self, size: int = 3, roll: float = 0.0, *, reloads: bool = False) -> None:
         self.now_ms = 1_000
         self.orders: list[Order] = []
         self.crew = Crew(
@@ -44,6 +45,7 @@ class Scene:
             hopeless=frozenset({2, 3, CONFIG}),
             outage=frozenset({UNREACHABLE}),
             roll=LoadedDice([roll]).roll,
+            reloads=reloads,
         )
         self.note(self.crew.begin())
 
@@ -64,6 +66,12 @@ class Scene:
     def signalled(self) -> list[Order]:
         return self.note(self.crew.signalled(self.now_ms))
 
+    def replaces(self, slot: int) -> list[Order]:
+        return self.note(self.crew.replaces(slot, self.now_ms))
+
+    def changed(self) -> list[Order]:
+        return self.note(self.crew.changed(self.now_ms))
+
     def later(self, by_ms: int) -> list[Order]:
         self.now_ms += by_ms
         return self.note(self.crew.passed(self.now_ms))
@@ -82,9 +90,9 @@ class Scene:
         return despair
 
 
-def working(size: int = 3) -> Scene:
+def working(size: int = 3, *, reloads: bool = False) -> Scene:
     """Return a scene where all processes work."""
-    scene = Scene(size)
+    scene = Scene(size, reloads=reloads)
     scene.ready(*range(1, size + 1))
     return scene
 
@@ -278,6 +286,77 @@ def test_whoever_gave_up_is_hurried_by_the_first_signal():
     scene.ready(1)
     scene.gives_up(2, CONFIG)
     assert scene.signalled() == [Tell(1, Word.HAND_BACK)]
+
+
+# ── being replaced ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("code", [DRAINED, HANDED_BACK])
+def test_one_that_has_done_enough_is_replaced_without_a_pause(code):
+    scene = working()
+    for _ in range(20):  # however short their lives are
+        assert scene.replaces(2) == []
+        assert scene.ended(2, code) == [Start(2)]
+        scene.ready(2)
+
+
+def test_one_that_fails_while_it_drains_is_treated_like_any_other():
+    scene = working()
+    scene.replaces(2)
+    (order,) = scene.ended(2, STUCK)
+    assert isinstance(order, Restart)
+
+
+def test_one_that_does_not_end_although_it_wanted_to_be_replaced_is_killed():
+    scene = working()
+    scene.replaces(2)
+    assert scene.later(GRACE_MS + MARGIN_MS - 1) == []
+    assert scene.later(1) == [Tell(2, Word.DIE)]
+
+
+def test_nobody_is_replaced_once_the_worker_is_told_to_end():
+    scene = working(1)
+    scene.replaces(1)
+    scene.signalled()
+    assert scene.ended(1, DRAINED) == []
+    assert scene.crew.code == DRAINED
+
+
+# ── being edited ─────────────────────────────────────────────────────────────
+
+
+def test_an_edit_hands_back_and_starts_all_of_them_anew():
+    scene = working(2, reloads=True)
+    assert scene.changed() == [Tell(1, Word.HAND_BACK), Tell(2, Word.HAND_BACK)]
+    assert scene.ended(1, STUCK) == [Start(1)]
+    assert scene.ended(2, HANDED_BACK) == [Start(2)]
+
+
+def test_one_that_cannot_start_waits_for_an_edit_and_nothing_is_given_up():
+    scene = Scene(1, reloads=True)
+    for _ in range(10):
+        assert scene.ended(1, CONFIG) == [Await(1)]
+        assert scene.later(3_600_000) == []
+        assert scene.changed() == [Start(1)]
+    assert scene.crew.code is None
+
+
+def test_one_that_is_starting_while_somebody_edits_begins_anew():
+    scene = Scene(1, reloads=True)
+    assert scene.changed() == [Tell(1, Word.DIE)]
+    assert scene.ended(1, KILLED) == [Start(1)]
+
+
+def test_one_that_crashes_at_work_is_started_again_without_an_edit():
+    scene = working(1, reloads=True)
+    (order,) = scene.ended(1, KILLED)
+    assert isinstance(order, Restart)
+
+
+def test_an_edit_does_not_keep_a_worker_that_is_told_to_end():
+    scene = working(1, reloads=True)
+    scene.signalled()
+    assert scene.changed() == []
 
 
 # ── being told ───────────────────────────────────────────────────────────────

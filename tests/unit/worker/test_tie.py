@@ -26,11 +26,11 @@ async def report(with_queues: bool) -> Report:
     return Report(rows=[Row("stem_worker_slots", (), [7])], has_queues=with_queues)
 
 async def main(tie: Tie, patience_ms: int, is_blocked: bool) -> None:
-    told = asyncio.Queue()
+    told, loop = asyncio.Queue(), asyncio.get_running_loop()
     tie.attend(
-        asyncio.get_running_loop(),
-        drain=lambda: told.put_nowait("drain"),
-        hand_back=lambda: told.put_nowait("hand back"),
+        loop,
+        drain=lambda: loop.call_soon_threadsafe(told.put_nowait, "drain"),
+        hand_back=lambda: loop.call_soon_threadsafe(told.put_nowait, "hand back"),
         reload=lambda: told.put_nowait("reload"),
         patience_ms=patience_ms,
         report=report,

@@ -22,7 +22,7 @@ from stem_core.cli.failures import nearest
 from stem_core.model.errors import ConfigError, StemError
 from stem_core.producer.client import Stem
 
-__all__ = ["Address", "load_app"]
+__all__ = ["Address", "AppAt", "load_app"]
 
 _STEM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _STANDARD: Final = os.path.join(os.path.dirname(os.__file__), "")
@@ -62,6 +62,21 @@ class Address:
             attribute=match["attribute"] or "",
             is_factory=match["call"] is not None,
         )
+
+
+@frozen
+class AppAt:
+    """Imports the application that *text* names when it is called, in whatever process."""
+
+    text: str
+
+    @property
+    def module(self) -> str:
+        """The module that is imported first."""
+        return Address.parse(self.text).module
+
+    def __call__(self) -> Stem:
+        return load_app(self.text)
 
 
 def load_app(text: str) -> Stem:

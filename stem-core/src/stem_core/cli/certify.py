@@ -100,6 +100,10 @@ def certify(
     Exit code 0 if every promise that is claimed is kept, 1 if one is broken, or if a
     --level that was asked for is not claimed or was not run. What needs more than a URL to
     be tried is named beside the verdict.
+
+    \b
+    stem certify redis://localhost:6379/15 --jobs 4
+    stem certify sqlite:////tmp/try.db --level core --level lease
     """
     refuse_without_kit()
     subject = _subject(url, backend, verifier)

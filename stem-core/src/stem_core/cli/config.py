@@ -38,7 +38,11 @@ class _Setting:
 
 @click.group(cls=TeachingGroup, short_help="Show the settings and where they come from.")
 def config() -> None:
-    """Show the settings and where they come from."""
+    """Show the settings and where they come from.
+
+    \b
+    stem config show --origin
+    """
 
 
 @config.command(short_help="Print every setting in effect; secrets are hidden.")
@@ -53,6 +57,10 @@ def show(origin: bool, as_json: bool) -> None:
     """Print every setting in effect; secrets are hidden.
 
     Exit code 4 if any variable is wrong; all that is wrong is told at once.
+
+    \b
+    stem config show
+    stem config show --origin
     """
     found = StemConfig.from_environment(require_broker=False)
     for warning in found.warnings:

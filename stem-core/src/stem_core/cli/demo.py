@@ -108,6 +108,11 @@ def demo(
 
     Exit code 1 if any task is lost, fails for good or is committed twice, or if a
     worker does not come up.
+
+    \b
+    stem demo
+    stem demo /usr/share/doc --processes 4
+    stem demo --broker redis://localhost:6379/0
     """
     url = StemURL.parse(broker, source="--broker") if broker else None
     source = (folder or _own_sources()).resolve()

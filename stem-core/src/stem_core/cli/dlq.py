@@ -57,7 +57,13 @@ def _read_reason(text: str) -> str:
 
 @click.group(cls=TeachingGroup, short_help="List, replay or discard dead letters.")
 def dlq() -> None:
-    """List, replay or discard dead letters: tasks that have failed for good."""
+    """List, replay or discard dead letters: tasks that have failed for good.
+
+    \b
+    stem dlq list --queue billing
+    stem dlq show order-1042
+    stem dlq replay --all --task billing.charge
+    """
 
 
 # ── looking ──────────────────────────────────────────────────────────────────
@@ -96,6 +102,10 @@ def list_(
     """List dead letters, the latest first.
 
     Times are in UTC. When there are more, the cursor for the next page is shown.
+
+    \b
+    stem dlq list
+    stem dlq list --queue billing --limit 20 --json
     """
     if is_all and limit is not None:
         raise click.UsageError("--all and --limit exclude each other.")
@@ -139,6 +149,9 @@ def show(letter_id: str, app: str | None, as_json: bool) -> None:
     """Show the dead letter ID: why it died, every error with its traceback, and its body.
 
     Nothing in it is verified: a stranger may have written it.
+
+    \b
+    stem dlq show order-1042
     """
     located = asyncio.run(_find(app, letter_id))
     if as_json:
@@ -220,6 +233,10 @@ def replay(
 
     Exit code 0 if each one is replayed or live already, 3 if an ID is unknown, 1 if
     one has to stay where it is.
+
+    \b
+    stem dlq replay order-1042
+    stem dlq replay --all --task billing.charge
     """
     wish = _Wish.of(ids, is_all, queue=_queue(queue), reason=reason, task=task)
     fates: Fates = {}
@@ -284,6 +301,10 @@ def purge(
 
     Exit code 0 if each one is gone, 3 if an ID is unknown, 1 if one is live again
     or nothing was confirmed.
+
+    \b
+    stem dlq purge order-1042
+    stem dlq purge --all --older-than 14d --yes
     """
     older_than_ms = None if older_than is None else older_than // timedelta(milliseconds=1)
     wish = _Wish.of(ids, is_all, queue=_queue(queue), reason=reason, older_than_ms=older_than_ms)

@@ -48,11 +48,12 @@ MEANINGS: Final = {
     ExitCode.USAGE: "the command line, or an argument of the task, is wrong",
     ExitCode.NOT_FOUND: "no task or dead letter of that id, or no task of that name",
     ExitCode.CONFIG: "a setting, a URL, APP or a plugin is wrong or missing; nothing was started",
-    ExitCode.UNREACHABLE: "the broker or the backend cannot be reached or cannot do its work",
+    ExitCode.UNREACHABLE: "the broker or the backend cannot be reached or cannot do its work; "
+    "a worker that could not poll for too long",
     ExitCode.TIMED_OUT: "no result yet; the task goes on",
     ExitCode.GAVE_UP: "no process of the worker came up, five times in a row: it gave up",
-    ExitCode.STUCK: "a task would not end: the worker left it, and its supervisor starts another; "
-    "or a third signal did not wait for it",
+    ExitCode.STUCK: "a task would not end, or blocked the event loop for good: the worker left it, "
+    "and its supervisor starts another; or a third signal did not wait for it",
     ExitCode.HANDED_BACK: "the worker stopped and handed unfinished tasks back",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C",
 }

@@ -54,7 +54,13 @@ _CANCELS: Final[Mapping[CancelStatus, tuple[str, Shade]]] = {
 
 @click.group(cls=TeachingGroup, short_help="Look at single tasks, or cancel them.")
 def jobs() -> None:
-    """Look at single tasks, or cancel them."""
+    """Look at single tasks, or cancel them.
+
+    \b
+    stem jobs show order-1042
+    stem jobs why order-1042
+    stem jobs cancel order-1042 order-1043
+    """
 
 
 # ── what is known ────────────────────────────────────────────────────────────
@@ -68,6 +74,9 @@ def show(task_id: str, app: str | None, as_json: bool) -> None:
     """Show all that is known about the task ID: how it stands, and where it is held.
 
     Exit code 3 if nobody knows it (any more).
+
+    \b
+    stem jobs show order-1042
     """
     facts = asyncio.run(_facts(app, check_id(task_id)))
     status, located = facts.status, facts.located
@@ -92,6 +101,9 @@ def why_(task_id: str, app: str | None, as_json: bool) -> ExitCode:
     """Say in plain sentences why the task ID does not run, or has not finished.
 
     Exit code 3 if nobody knows it (any more).
+
+    \b
+    stem jobs why order-1042
     """
     facts = asyncio.run(_facts(app, check_id(task_id)))
     sentences = why(facts)
@@ -262,6 +274,9 @@ def cancel(ids: tuple[str, ...], reason: str, app: str | None, as_json: bool) ->
 
     Exit code 0 if each one is cancelled or was told, 1 if one had ended before, 3 if
     nobody knows one.
+
+    \b
+    stem jobs cancel order-1042 --reason "paid twice"
     """
     once = tuple(dict.fromkeys(map(check_id, ids)))
     done: dict[str, CancelStatus] = {}

@@ -27,6 +27,7 @@ __all__ = [
     "read_duration",
     "read_header",
     "read_instant",
+    "read_memory",
     "read_object",
     "read_queues",
     "setting_option",
@@ -187,6 +188,16 @@ def read_address(text: str) -> str:
 
     try:
         return listening.read_listening(text, "")
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
+
+
+def read_memory(text: str) -> int:
+    """Return bytes, read as STEM_WORKER_MAX_RSS is."""
+    from stem_core.model.settings import sizes
+
+    try:
+        return sizes.read_size(text, "")
     except ValueError as error:
         raise click.BadParameter(f"{text!r}: {error}") from None
 

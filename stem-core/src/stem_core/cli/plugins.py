@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Final
 
 import click
 
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.extensions import plugin_host
-from stem_core.cli.parameters import argument, json_option, option
+from stem_core.cli.parameters import argument, json_option, option, read_duration
+from stem_core.cli.plugins_check import checked_apart
+from stem_core.cli.plugins_new import new
 from stem_core.cli.program import TeachingGroup
 from stem_core.cli.terminal import Paint, Shade, table, visible
+from stem_core.discovery.candidate import KINDS
 from stem_core.discovery.table import PluginRow, PluginState, SchemeInfo
 
 __all__ = ["plugins"]
@@ -41,18 +45,33 @@ _SHADES: Final[dict[PluginState, Shade]] = {
     is_flag=True,
     help="Import each one and say what is wrong with it.",
 )
+@option(
+    "--timeout",
+    variable="STEM_PLUGINS_TIMEOUT",
+    type=read_duration,
+    metavar="DURATION",
+    default="10s",
+    show_default=True,
+    help="With --check: how long the import of one may take.",
+)
 @json_option("PLUGINS")
 @click.pass_context
-def plugins(ctx: click.Context, check: bool, as_json: bool) -> ExitCode:
+def plugins(ctx: click.Context, check: bool, timeout: timedelta, as_json: bool) -> ExitCode:
     """List the installed plugins; nothing of them is imported.
 
-    With --check each one is imported in turn. Exit code 4 if any is broken or if
-    two claim one scheme.
+    With --check each one is imported in turn, in another process: one that hangs, or
+    ends the process, is found as well. Exit code 4 if any is broken or if two claim one
+    scheme.
+
+    \b
+    stem plugins --check
+    stem plugins show redis
+    stem plugins new acme --kind broker
     """
     if ctx.invoked_subcommand is not None:
         return ExitCode.OK  # the subcommand's own code follows
     host = plugin_host()
-    rows = host.check() if check else host.rows()
+    rows = checked_apart(host, timeout.total_seconds()) if check else host.rows()
     if as_json:
         click.echo(json.dumps([row.to_json() for row in rows], indent=2))
     else:
@@ -60,13 +79,26 @@ def plugins(ctx: click.Context, check: bool, as_json: bool) -> ExitCode:
     return ExitCode.OK if all(row.is_healthy for row in rows) else ExitCode.CONFIG
 
 
+plugins.add_command(new)
+
+
+def _schemes(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Return the schemes that begin like *typed*, for a shell; nothing is imported."""
+    found = {row.scheme for row in plugin_host().rows() if row.kind in KINDS}
+    return sorted(scheme for scheme in found if scheme.startswith(typed))
+
+
 @plugins.command(short_help="Show what opens URLs of one scheme, and with which parameters.")
-@argument("scheme")
+@argument("scheme", shell_complete=_schemes)
 @json_option("PLUGINS_SHOW")
 def show(scheme: str, as_json: bool) -> None:
     """Show what opens URLs that begin with SCHEME://, and with which parameters.
 
     Imports the plugins of that scheme.
+
+    \b
+    stem plugins show redis
+    stem plugins show redis --json
     """
     found = plugin_host().show(scheme.removesuffix("://"))
     if as_json:

@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from random import random
 from typing import Final, NoReturn
 
@@ -18,7 +19,9 @@ from stem_core.cli.banner import show_banner
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.gathering import Gathering
 from stem_core.cli.logs import log_as, log_as_expected
+from stem_core.cli.reloading import SourceWatch
 from stem_core.model.errors import ConfigError
+from stem_core.worker.service import Service
 from stem_core.worker.supervision import Crew, GiveUp
 from stem_core.worker.supervisor import Supervisor
 from stem_core.worker.tie import Hello
@@ -33,17 +36,23 @@ _MODULE_OR_CODE: Final = re.compile("(-[bBdEiIOPqsSuvx]*)[mc]")
 
 
 def supervise(
-    count: int,
+    count: int | None,
     arguments: Sequence[str],
     *,
     name: str | None,
+    reload: bool = False,
     log_level: str | None,
     log_format: str | None,
 ) -> int:
-    """Run *count* workers of the command line *arguments*; return the exit code of them all."""
+    """Run *count* workers of the command line *arguments*; return the exit code of them all.
+
+    With *reload* they begin anew when a file changes, and without a *count* there are as many
+    as the environment says.
+    """
     _check_system()
     log_as_expected(log_level, log_format)
-    crew = Crew(count, hopeless=_HOPELESS, outage=_OUTAGE, roll=random)
+    count = count or _count_of(os.environ)
+    crew = Crew(count, hopeless=_HOPELESS, outage=_OUTAGE, roll=random, reloads=reload)
     gathering = Gathering(lambda with_queues: supervisor.ask(with_queues=with_queues))
     supervisor = Supervisor(
         crew,
@@ -51,15 +60,31 @@ def supervise(
         now_ms=lambda: time.monotonic_ns() // 1_000_000,
         greeted=_Reception(count, name, gathering),
         reader=gathering,
+        service=Service.of(os.environ),
     )
+    watch = SourceWatch(Path.cwd(), supervisor.changed) if reload else None
     try:
+        if watch is not None:
+            watch.start()
         return supervisor.run()
     finally:
+        if watch is not None:
+            watch.stop()
         gathering.close()
 
 
-def become_supervisor(count: int, arguments: Sequence[str]) -> NoReturn:
-    """Begin this process anew, as one that supervises *count* workers of *arguments*.
+def _count_of(environment: Mapping[str, str]) -> int:
+    """Return how many processes there are to be where no option says so; an application that
+    says so in code is not loaded here, and is told of by its processes."""
+    text = environment.get("STEM_WORKER_PROCESSES", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else 1
+
+
+def become_supervisor(
+    count: int, arguments: Sequence[str], max_tasks: int | None, max_rss: int | None
+) -> NoReturn:
+    """Begin this process anew, as one that supervises *count* workers of *arguments*, which
+    are replaced at the limits that the application has.
 
     For one that had to load its application to learn how many it asks for: so it is rid of
     all that the application has opened.
@@ -67,7 +92,10 @@ def become_supervisor(count: int, arguments: Sequence[str]) -> NoReturn:
     _check_system()
     sys.stdout.flush()
     sys.stderr.flush()
-    again = ["stem_core", "worker", "--processes", str(count), *arguments]
+    limits = [f"--max-tasks={max_tasks}"] if max_tasks else []
+    limits += [f"--max-rss={-(-max_rss // 1024)}K"] if max_rss else []
+    # What stands on the command line comes last, and wins.
+    again = ["stem_core", "worker", "--processes", str(count), *limits, *arguments]
     os.execv(sys.executable, [sys.executable, *_options(), "-m", *again])
 
 
@@ -97,8 +125,9 @@ class _Reception:
 
     def _facts(self, hello: Hello) -> dict[str, str]:
         names = f"{self._name}-1 to {self._name}-{self._count}, " if self._name else ""
+        times = f" × {self._count} processes" if self._count > 1 else ""
         return {
-            "queues": f"{hello.facts['queues']} × {self._count} processes",
+            "queues": hello.facts["queues"] + times,
             "worker": f"{names}supervised by pid {os.getpid()}",
         }
 

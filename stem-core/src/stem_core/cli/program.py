@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "dlq": ("stem_core.cli.dlq:dlq", "List, replay or discard dead letters."),
     "certify": ("stem_core.cli.certify:certify", "Prove that a broker, or a signer, is sound."),
     "plugins": ("stem_core.cli.plugins:plugins", "List the installed plugins, or check them."),
+    "completion": ("stem_core.cli.completion:completion", "Print what makes a shell complete."),
     "config": ("stem_core.cli.config:config", "Show the settings and where they come from."),
     "version": ("stem_core.cli.version:version", "Show the versions of Stem and its plugins."),
 }

@@ -37,7 +37,13 @@ _PAUSED: Final = "paused"
 
 @click.group(cls=TeachingGroup, short_help="List, pause, resume or empty queues.")
 def queues() -> None:
-    """List, pause, resume or empty queues."""
+    """List, pause, resume or empty queues.
+
+    \b
+    stem queues list
+    stem queues pause billing
+    stem queues resume billing
+    """
 
 
 # ── looking ──────────────────────────────────────────────────────────────────
@@ -52,6 +58,10 @@ def list_(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
 
     ready could start now, delayed waits for its time, parked waits for a worker that
     knows it, leased runs; oldest is how long the first of the ready ones has waited.
+
+    \b
+    stem queues list
+    stem queues list billing reports --json
     """
     found = asyncio.run(_stats(app, _checked(names)))
     if as_json:
@@ -131,6 +141,9 @@ def pause(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
     """Hold each QUEUE: no worker is given anything of it until it is resumed.
 
     What runs goes on, and what is enqueued meanwhile waits.
+
+    \b
+    stem queues pause billing
     """
     _tell_held(*asyncio.run(_hold(app, _checked(names), is_paused=True)), as_json)
 
@@ -140,7 +153,11 @@ def pause(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
 @app_option
 @json_option("QUEUES_RESUME")
 def resume(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
-    """Let each QUEUE go on: waiting workers are woken."""
+    """Let each QUEUE go on: waiting workers are woken.
+
+    \b
+    stem queues resume billing
+    """
     _tell_held(*asyncio.run(_hold(app, _checked(names), is_paused=False)), as_json)
 
 
@@ -201,6 +218,9 @@ def purge(name: str, is_sure: bool, app: str | None, as_json: bool) -> ExitCode:
     record says so.
 
     Exit code 1 if nothing was confirmed.
+
+    \b
+    stem queues purge reports --yes
     """
     [queue] = _checked([name])
     if not is_sure:

@@ -46,6 +46,10 @@ def result(task_id: str, wait: timedelta | None, app: str | None, as_json: bool)
 
     Exit code 0 if it succeeded, 1 if it ended otherwise, 3 if nobody knows it
     (any more), 6 if it has not ended (in time).
+
+    \b
+    stem result order-1042
+    stem result order-1042 --wait 30s --json
     """
     status = asyncio.run(_look(app, task_id, wait))
     if status is None:

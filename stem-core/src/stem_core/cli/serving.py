@@ -6,27 +6,34 @@ import asyncio
 import gc
 import logging
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, NoReturn
+from functools import partial
+from typing import Any, Final
 
-from stem_core.cli.apps import load_app
+from attrs import frozen
+
+from stem_core.cli.apps import AppAt, load_app
 from stem_core.cli.banner import show_banner
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.logs import log_as, log_as_expected
+from stem_core.cli.managed import managed
 from stem_core.cli.pages import listening_of, serving_pages
 from stem_core.cli.terminal import count_of
 from stem_core.cli.watching import Watch
 from stem_core.contracts.capabilities import Durability
 from stem_core.contracts.observer import Event, Observer
 from stem_core.model.errors import ConfigError
+from stem_core.observe.health import Report, complaint
 from stem_core.observe.log import LogObserver
 from stem_core.producer.client import Stem
 from stem_core.producer.context import TaskContext
 from stem_core.producer.lane import Lane
 from stem_core.producer.vetting import SigningPolicy
 from stem_core.worker.exits import MARGIN_MS
+from stem_core.worker.isolation.birth import rss
+from stem_core.worker.leaving import leave
+from stem_core.worker.recycling import Recycler, check_room, tasks_until_replaced
 from stem_core.worker.tie import Hello, Tie
 from stem_core.worker.worker import Worker
 
@@ -47,6 +54,7 @@ _ALONE: Final = (
     "Good for an application that enqueues by itself; for all others set STEM_BROKER_URL, "
     "to sqlite:///tasks.db for one machine"
 )
+_REPLACED: Final = {"stem_facts": {"event": "process-full"}}
 _log: Final = logging.getLogger("stem.worker")
 
 
@@ -76,26 +84,30 @@ class Serving:
         self._app = app
         self._tie = tie
 
-    def run(self, how: Mapping[str, Any]) -> int:
+    def run(self, how: Mapping[str, Any], processes: int = 1) -> int:
         """Run a worker until it is told to stop; return its exit code, if the process can end.
+
+        It is one of *processes*.
 
         *how* it works is said in the words of `Worker`.
         """
+        self._processes = processes
         gc.freeze()  # what was imported stays: looking through it again costs 4 % of a task
         code = asyncio.run(self._serve(how))
         if code != ExitCode.OK:
-            _leave(code)
+            leave(code)
         return code
 
     async def _serve(self, how: Mapping[str, Any]) -> int:
         async with self.stem, AsyncExitStack() as stack:
             lane = await self.stem.lane()
-            how = dict(how)
+            how = {**how, "app": AppAt(self._app)}
             http = how.pop("http") or self.stem.config.worker_http
+            limits = self._limits(how)
             watch = Watch(self.stem, lane.broker.admin, http) if http else None
             if self._tie is not None:
-                _check_shared(lane)
-                return await self._serve_tied(lane, self._tie, how, watch)
+                _check_shared(lane, self._processes, limits)
+                return await self._serve_tied(lane, self._tie, how, watch, limits)
             runs = Worker(self.stem, **_watched(how, watch))
             shows: dict[str, str] = {}
             if watch is not None:
@@ -111,26 +123,44 @@ class Serving:
             show_banner({**self._facts(lane, runs), **shows})
         if not lane.capabilities.multiprocess:
             _log.warning(_ALONE)
-        return await runs.ended()
+        async with managed(runs):
+            return await runs.ended()
+
+    def _limits(self, how: dict[str, Any]) -> _Limits:
+        """Take from *how* what this process may do until it is replaced."""
+        config = self.stem.config
+        found = _Limits(
+            how.pop("max_tasks") or config.worker_max_tasks,
+            how.pop("max_rss") or config.worker_max_rss,
+        )
+        check_room(found.max_rss, rss())
+        return found
 
     async def _serve_tied(
-        self, lane: Lane, tie: Tie, how: Mapping[str, Any], watch: Watch | None
+        self, lane: Lane, tie: Tie, how: Mapping[str, Any], watch: Watch | None, limits: _Limits
     ) -> int:
         """The supervisor is told when the worker takes work, and says when it is to end."""
         name = how.get("name")
         how = {**how, "name": name and f"{name}-{tie.slot}"}
         begins = _Beginning(lambda: tie.say(self._hello(lane, runs, watch)))
-        runs = Worker(self.stem, **_watched(how, watch, begins))
+
+        def replace(why: str) -> None:
+            _log.info("this process is replaced: %s", why, extra=_REPLACED)
+            tie.ask_for_another()
+            runs.drain()
+
+        recycler = limits.recycler(self.stem.dice.roll(), replace)
+        runs = Worker(self.stem, **_watched(how, watch, begins, *recycler))
         if watch is not None:
             watch.see(runs)
         await runs.start()
         tie.attend(
             asyncio.get_running_loop(),
-            drain=runs.drain,
-            hand_back=runs.stop_now,
+            drain=runs.drain_soon,
+            hand_back=runs.stop_soon,
             reload=runs.reload_keys,
             patience_ms=runs.terms.grace_ms + MARGIN_MS,
-            report=watch.report_of if watch else None,
+            report=watch.report_of if watch else partial(_plain_report, runs),
         )
         code = await runs.ended()
         if watch is not None:
@@ -157,6 +187,25 @@ class Serving:
         }
 
 
+@frozen
+class _Limits:
+    """What a process may do and hold until it is replaced; None for as much as it likes."""
+
+    max_tasks: int | None
+    max_rss: int | None
+
+    def recycler(self, roll: float, enough: Callable[[str], None]) -> Sequence[Observer]:
+        """Return who calls *enough* when a limit is met, if there is one."""
+        if not (self.max_tasks or self.max_rss):
+            return ()
+        most = self.max_tasks and tasks_until_replaced(self.max_tasks, roll)
+        return (Recycler(most, self.max_rss, rss=rss, enough=enough),)
+
+
+async def _plain_report(runs: Worker, with_queues: bool) -> Report:
+    return Report(rows=[], complaint=complaint(runs.vitals), has_queues=with_queues)
+
+
 class _Beginning:
     """Calls *then* once the worker takes work."""
 
@@ -170,7 +219,7 @@ class _Beginning:
 
 def _watched(how: Mapping[str, Any], watch: Watch | None, *observers: Observer) -> dict[str, Any]:
     counts = [] if watch is None else [watch.observer]
-    return {**how, "observers": [LogObserver(), *counts, *observers]}
+    return {**how, "observers": [LogObserver(), *counts, *observers], "leave": leave}
 
 
 def _facts_of_task() -> Mapping[str, str]:
@@ -190,23 +239,19 @@ def _check_tasks(stem: Stem, app: str) -> None:
         )
 
 
-def _check_shared(lane: Lane) -> None:
-    """Refuse several processes on a store of which each would have its own."""
-    if not lane.capabilities.multiprocess:
+def _check_shared(lane: Lane, processes: int, limits: _Limits) -> None:
+    """Refuse several processes, at a time or one after the other, on a store of which each
+    would have its own."""
+    if lane.capabilities.multiprocess:
+        return
+    if processes > 1 or limits.max_tasks or limits.max_rss:
         raise ConfigError(
             f"several processes cannot share the broker {lane.at}: it lives in one process, so "
             "each of them would have an empty one of its own",
             way_out="Name a broker that processes share, such as "
-            "STEM_BROKER_URL=sqlite:///tasks.db, or run one process: --processes 1.",
+            "STEM_BROKER_URL=sqlite:///tasks.db, or run one process: --processes 1, without "
+            "--max-tasks and --max-rss.",
         )
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process now, whatever a task that does not end still holds."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _backend_of(lane: Lane) -> str:

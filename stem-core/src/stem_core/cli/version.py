@@ -22,7 +22,11 @@ _LIBRARIES: Final = ("pluggy", "attrs", "cattrs", "msgspec", "click")
 @click.command(short_help="Show the versions of Stem and its plugins.")
 @json_option("VERSION")
 def version(as_json: bool) -> None:
-    """Show the versions of Stem, of the plugins that are installed, and of Python."""
+    """Show the versions of Stem, of the plugins that are installed, and of Python.
+
+    \b
+    stem version --json
+    """
     facts = versions()
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -15,6 +15,7 @@ from stem_core.cli.parameters import (
     option,
     read_address,
     read_duration,
+    read_memory,
     read_queues,
     setting_option,
     whole_number,
@@ -92,6 +93,26 @@ class _Repeatable(click.Command):
     help="Answer /livez, /readyz and /metrics there. Without HOST for this machine only; "
     "0.0.0.0:8080 for all who can reach it, 0 for a port that is free.",
 )
+@setting_option(
+    "--max-tasks",
+    metavar="N",
+    variable="STEM_WORKER_MAX_TASKS",
+    type=whole_number(1),
+    help="Replace a process by a fresh one when it has done so many tasks.",
+)
+@setting_option(
+    "--max-rss",
+    metavar="SIZE",
+    variable="STEM_WORKER_MAX_RSS",
+    type=read_memory,
+    help="Replace it when it holds so much memory, such as 512M.",
+)
+@option(
+    "--reload",
+    variable="STEM_WORKER_RELOAD",
+    is_flag=True,
+    help="Begin anew when a Python file in this folder changes; for development.",
+)
 @option(
     "--name",
     metavar="NAME",
@@ -118,6 +139,7 @@ def worker(
     /,
     app: str,
     processes: int | None,
+    reload: bool,
     log_level: str | None,
     log_format: str | None,
     **how: Any,
@@ -135,6 +157,9 @@ def worker(
     that grows while it does not live long. The signals are for the supervisor: it
     tells the others, and kills who has not ended 15 seconds after the grace.
 
+    With --max-tasks, --max-rss or --reload there is a supervisor for one process too. A
+    process that has done enough drains, and is replaced at once.
+
     SIGHUP reads the signing keys again, unless the worker was started from a terminal.
 
     With --http the worker, or its supervisor for all processes, answers probes and
@@ -144,21 +169,32 @@ def worker(
     application was given in code, and those win over the environment.
 
     Exit code 0 if it drained, 75 if unfinished tasks were handed back, 70 if a
-    task would not end. With several processes the worst of theirs, or 69 if none
-    of them came up.
+    task would not end, 5 if it could not poll for too long. With several processes
+    the worst of theirs, or 69 if none of them came up.
+
+    \b
+    stem worker shop.tasks
+    stem worker shop.tasks --queues billing:8,default --processes 4 --http 8080
+    stem worker shop.tasks --reload --log-level debug
     """
     arguments = ctx.meta[_ARGUMENTS]
     logs = {"log_level": log_level, "log_format": log_format}
     is_tied = ctx.obj is not None
-    if not is_tied and processes is not None and processes > 1:
+    # One that is replaced from time to time needs somebody who does it. Without a number the
+    # application says how many there are.
+    is_replaced = how["max_tasks"] or how["max_rss"]
+    if not is_tied and (reload or (processes and (processes > 1 or is_replaced))):
         from stem_core.cli.processes import supervise
 
-        return supervise(processes, arguments, name=how["name"], **logs)
+        return supervise(processes, arguments, name=how["name"], reload=reload, **logs)
     from stem_core.cli.serving import Serving
 
     serving = Serving(app, ctx.obj, **logs)
-    if not is_tied and processes is None and serving.stem.config.worker_processes > 1:
+    config = serving.stem.config
+    count = processes or config.worker_processes
+    is_replaced = is_replaced or config.worker_max_tasks or config.worker_max_rss
+    if not is_tied and (count > 1 or is_replaced):
         from stem_core.cli.processes import become_supervisor
 
-        become_supervisor(serving.stem.config.worker_processes, arguments)
-    return serving.run(how)
+        become_supervisor(count, arguments, config.worker_max_tasks, config.worker_max_rss)
+    return serving.run(how, processes=count)

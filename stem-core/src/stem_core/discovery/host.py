@@ -191,6 +191,12 @@ class PluginHost:
 
         return table.checked(self._resolver)
 
+    def checks(self, start: int = 0) -> Iterator[PluginRow]:
+        """Yield the rows of `check` from the 0-based *start* on, each as soon as it is tried."""
+        from stem_core.discovery import table
+
+        return table.checks(self._resolver, start)
+
     def show(self, scheme: str) -> Sequence[SchemeInfo]:
         """Return what the plugins of *scheme* say of themselves, one for each kind.
 

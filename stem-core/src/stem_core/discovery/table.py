@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -23,7 +24,16 @@ from stem_core.discovery.resolve import Resolver
 from stem_core.model.errors import PluginConflict, StemError
 from stem_core.model.structure import OptionInfo, describe_options
 
-__all__ = ["COLUMNS", "PluginRow", "PluginState", "SchemeInfo", "checked", "rows", "shown"]
+__all__ = [
+    "COLUMNS",
+    "PluginRow",
+    "PluginState",
+    "SchemeInfo",
+    "checked",
+    "checks",
+    "rows",
+    "shown",
+]
 
 PluginState: TypeAlias = Literal["ok", "not loaded", "unused", "disabled", "conflict", "error"]
 """`unused` is another one's place: the operator, or the application, chose that one."""
@@ -104,7 +114,13 @@ def rows(resolver: Resolver) -> list[PluginRow]:
 
 def checked(resolver: Resolver) -> list[PluginRow]:
     """Return the rows of `rows` after trying each one that may be used."""
-    return [_tried(row, trial) for row, trial in _lines(resolver)]
+    return list(checks(resolver))
+
+
+def checks(resolver: Resolver, start: int = 0) -> Iterator[PluginRow]:
+    """Yield the rows of `checked` from the 0-based *start* on, each as soon as it is tried."""
+    for row, trial in islice(_lines(resolver), start, None):
+        yield _tried(row, trial)
 
 
 def shown(resolver: Resolver, scheme: str, variant: str) -> list[SchemeInfo]:

@@ -7,7 +7,9 @@ from typing import Final
 from stem_core.model.value import Value
 from stem_core.observe.families import Row
 
-__all__ = ["Report", "Vitals", "complaint"]
+__all__ = ["DRAINS", "Report", "Vitals", "complaint"]
+
+DRAINS: Final = "it drains"
 
 _SILENCE_MS: Final = 15_000
 """How long a fetch may be out: three times what an idle one waits at the store."""
@@ -39,7 +41,7 @@ def complaint(vitals: Vitals) -> str:
     if not vitals.is_begun:
         return "it has not begun"
     if vitals.is_draining:
-        return "it drains"
+        return DRAINS
     if vitals.is_full:
         return ""
     if vitals.fault:

@@ -22,8 +22,6 @@ def check_built(options: TaskOptions, *, is_async: bool | None = None) -> None:
     Raises:
         CapabilityMissing: names the option and what there is instead.
     """
-    if options.isolation == "process":
-        raise _not_built("isolation='process'", "Use 'inline' for async def, 'thread' for def.")
     if options.rate_limit is not UNSET and options.rate_limit is not None:
         raise _not_built(f"rate_limit={options.rate_limit!r}", "Leave it out.")
     if options.ack_early is True:
@@ -33,9 +31,8 @@ def check_built(options: TaskOptions, *, is_async: bool | None = None) -> None:
     )
     if runs_in_thread and options.hard_time_limit is not UNSET and options.hard_time_limit:
         raise CapabilityMissing(
-            "hard_time_limit cannot end a thread: it needs isolation='process', "
-            "which is not built yet",
-            way_out="Use soft_time_limit, or an async def.",
+            "hard_time_limit cannot end a thread: it needs isolation='process'",
+            way_out="Give it isolation='process', or use soft_time_limit, or an async def.",
         )
 
 

@@ -404,7 +404,7 @@ class Stem(Resolved):
             lane, check_id(id), reason, now_ms=now_ms, ttl_ms=ttl_ms, until=until
         )
         if status is CancelStatus.REQUESTED:
-            writer = ControlWriter(self.config.namespace, self.pipeline.signer)
+            writer = ControlWriter(self.config.namespace, self.pipeline.signer, clock=runtime.clock)
             await tell_workers(lane.broker.control, writer, id)
         return status
 

@@ -21,7 +21,7 @@ from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.hookspecs import PluginContext
 from stem_core.discovery.host import PluginHost
-from stem_core.model.errors import StoreError
+from stem_core.model.errors import StemError, StoreError
 from stem_core.model.urls import StemURL
 from stem_core.producer.lane import Lane, Patience
 
@@ -93,6 +93,7 @@ class Lanes:
         self._is_first = True
         self._has_warned = False
         self._of_parent: list[object] = []
+        self._cut_off_by: StemError | None = None
         _all.add(self)
 
     def here(self) -> Lane | None:
@@ -108,6 +109,8 @@ class Lanes:
         """
         loop = asyncio.get_running_loop()
         while (lane := self._lanes.get(loop)) is None:
+            if self._cut_off_by is not None:
+                raise self._cut_off_by
             opened = self._opened.get(loop)
             if opened is None:
                 return await self._open_here(
@@ -133,6 +136,10 @@ class Lanes:
         finally:
             del self._opened[loop]
             opened.cancel()
+
+    def cut_off(self, error: StemError) -> None:
+        """Open none from now on, but raise *error*."""
+        self._cut_off_by = error
 
     def _take_first(self) -> bool:
         with self._lock:

@@ -6,11 +6,10 @@ Rule of this module: whatever cannot be a task is refused here, where it is deco
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 from weakref import WeakSet
 
 from stem_core.model.errors import DuplicateTask, InvalidOption, InvalidTask, UsageError
@@ -25,6 +24,10 @@ __all__ = ["SimpleTaskRegistry", "TaskDecorator", "TaskRegistry"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_MAIN: Final = ("__main__", "__mp_main__")
+"""The module of the program itself, and what `multiprocessing` calls it in a child."""
 
 
 class Plain(Protocol):
@@ -282,16 +285,16 @@ def _check_no_context(fn: Callable[..., Any]) -> None:
 
 def _name_of(fn: Callable[..., Any]) -> str:
     module = fn.__module__
-    return f"{_real_main() if module == '__main__' else module}.{fn.__name__}"
+    return f"{_real_main(fn) if module in _MAIN else module}.{fn.__name__}"
 
 
-def _real_main() -> str:
-    """Return the name under which a worker would import the program that runs."""
-    main = sys.modules.get("__main__")
-    if (spec := getattr(main, "__spec__", None)) is not None:
+def _real_main(fn: Callable[..., Any]) -> str:
+    """Return the name under which a worker would import the program that defines *fn*."""
+    known = inspect.unwrap(fn).__globals__
+    if (spec := known.get("__spec__")) is not None:
         name: str = spec.name
         return name.removesuffix(".__main__")
-    file = getattr(main, "__file__", None)
+    file = known.get("__file__")
     return Path(file).stem if file else "__main__"
 
 

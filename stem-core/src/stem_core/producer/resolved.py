@@ -14,6 +14,7 @@ from stem_core.contracts.clock import Clock, Dice
 from stem_core.discovery.forklock import ForkSafeLock
 from stem_core.discovery.host import PluginHost
 from stem_core.discovery.settings import PluginSettings
+from stem_core.model.errors import StemError
 from stem_core.model.ids import check_name
 from stem_core.model.options import Defaults
 from stem_core.model.settings import StemConfig
@@ -122,6 +123,11 @@ class Resolved(TaskDecorator):
     async def lane(self) -> Lane:
         """Return the broker and backend as the event loop that runs uses them; connects."""
         return await (self._made or self._runtime).lane()
+
+    def cut_off(self, error: StemError) -> None:
+        """Raise *error* whenever its broker is asked for from now on: it cannot be reached from
+        this process, and an empty one of its own would swallow what is sent to it."""
+        self._runtime.lanes.cut_off(error)
 
     @property
     def _runtime(self) -> Runtime:

@@ -13,7 +13,7 @@ from stem_core.model.outcome import Reason, TaskError
 from stem_core.model.retry import names_of
 from stem_core.worker.outcomes import Cause, Handed, Outcome, Refused, Stopped
 
-__all__ = ["admit", "park", "unknown_task"]
+__all__ = ["admit", "is_suspect", "park", "unknown_task"]
 
 _EARLY_BY_MS: Final = 5_000
 """How far a worker's clock may be behind the broker's before it sends a message back."""
@@ -21,18 +21,32 @@ _EARLY_BY_MS: Final = 5_000
 _LONGEST_PARK_MS: Final = 60_000
 
 
-def admit(delivery: Delivery, envelope: Envelope, *, now_ms: int) -> Outcome | None:
-    """Return None if the task may run, else what becomes of it."""
+def admit(
+    delivery: Delivery, envelope: Envelope, *, now_ms: int, epitaph: str = ""
+) -> Outcome | None:
+    """Return None if the task may run, else what becomes of it.
+
+    *epitaph* tells how its last process died, if that is known.
+    """
     if envelope.expires_at_ms is not None and now_ms >= envelope.expires_at_ms:
         late_ms = now_ms - envelope.expires_at_ms
         return _refused(Reason.EXPIRED, f"it expired {late_ms} ms before it could start", now_ms)
     if delivery.lapses >= delivery.message.max_lapses:
-        return _refused(Reason.POISON, _poison(delivery.lapses), now_ms)
+        return _refused(Reason.POISON, _poison(delivery.lapses, epitaph), now_ms)
     if delivery.cancel_requested:
         return Stopped(delivery.cancel_reason or Cause.CANCEL.value)
     if envelope.not_before_ms is not None and now_ms < envelope.not_before_ms - _EARLY_BY_MS:
         return Handed(ReleaseWhy.EARLY, envelope.not_before_ms - now_ms, "not before its time")
     return None
+
+
+def is_suspect(delivery: Delivery) -> bool:
+    """Decide whether *delivery* may be what ends its workers, so that it must run in a child.
+
+    From its second lapse in a row on: of a first one every neighbour of the guilty has one,
+    and all that a killed worker held. Where the second makes it poison, from the first.
+    """
+    return delivery.lapses >= max(1, min(2, delivery.message.max_lapses - 1))
 
 
 def park(delivery: Delivery, reason: Reason, error: TaskError, *, limit_ms: int) -> Outcome:
@@ -68,5 +82,6 @@ def _refused(reason: Reason, text: str, now_ms: int) -> Refused:
     )
 
 
-def _poison(lapses: int) -> str:
-    return f"its lease lapsed {lapses} times in a row: it may be what ends its workers"
+def _poison(lapses: int, epitaph: str) -> str:
+    text = f"its lease lapsed {lapses} times in a row: it may be what ends its workers"
+    return f"{text}. The last time {epitaph}" if epitaph else text

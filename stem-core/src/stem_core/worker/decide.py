@@ -24,6 +24,7 @@ from stem_core.worker.outcomes import (
     Dropped,
     Failed,
     Handed,
+    Lapsed,
     Outcome,
     Refused,
     Returned,
@@ -75,7 +76,7 @@ def decide(
             return _end(run, books, State.CANCELLED, reason, now_ms)
         case Refused(reason=why, error=error, claims_id=claims_id):
             return _bury(run, books, why, error, now_ms, claims_id=claims_id)
-        case Dropped():
+        case Dropped() | Lapsed():
             return None
 
 

@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from stem_core.contracts.clock import Clock
 from stem_core.model.options import Effective
+from stem_core.worker.isolation.executor import ProcessCall, in_a_child
+from stem_core.worker.isolation.pool import Children
+from stem_core.worker.isolation.wire import Ended
 from stem_core.worker.limits import Softened
 from stem_core.worker.outcomes import Cause
 from stem_core.worker.plans import Plan
@@ -30,22 +33,25 @@ _PATIENCE_MS: Final = 5_000
 
 
 class Executor:
-    """Runs task functions in the loop or in threads.
+    """Runs task functions in the loop, in threads or in child processes.
 
     Args:
-        began: called with a run when its thread begins; those of the loop begin at once.
+        began: called with a run when its thread or process begins; those of the loop begin
+            at once.
         stuck: called with a run that does not end although it was told to.
     """
 
     def __init__(
         self,
         threads: Threads,
+        children: Children,
         clock: Clock,
         *,
         began: Callable[[Run], None],
         stuck: Callable[[Run], None],
     ) -> None:
         self.threads = threads
+        self.children = children
         self._clock = clock
         self._began = began
         self._stuck = stuck
@@ -89,6 +95,26 @@ class Executor:
             for watch in watches:
                 watch.cancel()
 
+    async def in_child(self, run: Run, plan: Plan) -> Ended:
+        """Return how the task came out in a process of its own.
+
+        Raises:
+            ChildDied, NoChildren, UnknownTask: see `in_a_child`.
+        """
+        watches = list[asyncio.Task[None]]()
+
+        def begins(call: ProcessCall) -> None:
+            self._began(run)
+            if plan.is_limited:
+                watch = self._watch(run, plan.effective, call.soften)
+                watches.append(asyncio.ensure_future(watch))
+
+        try:
+            return await in_a_child(run, plan.task.name, self.children, self._clock, begins)
+        finally:
+            for watch in watches:
+                watch.cancel()
+
     @contextlib.asynccontextmanager
     async def _within_its_time(
         self, run: Run, effective: Effective, soften: Callable[[], None]
@@ -117,6 +143,8 @@ class Executor:
         await self._clock.sleep(_PATIENCE_MS)
         if run.outcome is not None:
             return
+        if run.cause is Cause.CANCEL and run.elsewhere is not None:
+            return  # it is killed when its grace is over
         if run.cause is Cause.CANCEL:
             _log.warning("%s was cancelled and goes on; it keeps its slot until it ends", run.label)
         else:

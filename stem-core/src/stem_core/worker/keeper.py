@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import logging
 import math
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -24,20 +22,19 @@ from stem_core.contracts.messages import Extended, ExtendStatus, Extension
 from stem_core.model.errors import StoreError
 from stem_core.worker.outcomes import Cause
 from stem_core.worker.run import Run
+from stem_core.worker.saying import log_with_stack
+from stem_core.worker.stacks import stands_at
 
 __all__ = ["LeaseKeeper", "patience_ms"]
 
 _log = logging.getLogger("stem.worker")
 
-_LONGEST_RUN_MS: Final = 3_600_000
-"""How long the lease of a task without a hard time limit is renewed."""
-
 _MOST: Final = 500
 _LEAST_PAUSE_MS: Final = 5
 _LEAST_PATIENCE_MS: Final = 50
+_LOOK_MS: Final = 1_000
 _PAUSE_S: Final = 0.5
 _FAREWELL_S: Final = 5.0
-_WATCH_MS: Final = 1_000
 
 
 class LeaseKeeper:
@@ -45,6 +42,7 @@ class LeaseKeeper:
 
     Args:
         broker: gives a handle that is used in the keeper's loop alone.
+        longest_ms: how long a task without a hard time limit may run.
         grace_ms: how much longer than its longest time a task may hold its lease.
         ended: is called in the keeper's thread with a run that must end, and why.
         renewed: is called there with how many leases were renewed by one call.
@@ -57,6 +55,7 @@ class LeaseKeeper:
         clock: Clock,
         *,
         grace_ms: int,
+        longest_ms: int = 3_600_000,
         ended: Callable[[Run, Cause], None],
         renewed: Callable[[int], None] = lambda count: None,
         failed: Callable[[Exception], None] = lambda error: None,
@@ -64,6 +63,7 @@ class LeaseKeeper:
         self._open = broker
         self._clock = clock
         self._grace_ms = grace_ms
+        self._longest_ms = longest_ms
         self._ended = ended
         self._has_renewed = renewed
         self._failed = failed
@@ -74,15 +74,12 @@ class LeaseKeeper:
         self._shortest_ms = 30_000
         self._stopped = False
         self._gone: asyncio.Future[None] | None = None
-        self._watched: _Pulse | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell: asyncio.Event | None = None
 
     def start(self) -> None:
-        """Start the thread. To be called in the worker's loop, which is watched from then on."""
-        loop = asyncio.get_running_loop()
-        self._watched = _Pulse(loop)
-        self._gone = loop.create_future()
+        """Start the thread. To be called in the worker's loop."""
+        self._gone = asyncio.get_running_loop().create_future()
         threading.Thread(target=self._main, name="stem-leases", daemon=True).start()
 
     async def stop(self) -> None:
@@ -105,6 +102,10 @@ class LeaseKeeper:
         """
         run.renew_at_ms = 0
         self._ring()
+
+    def held(self) -> list[Run]:
+        """Return whose leases are renewed now. From any thread."""
+        return list(self._held)
 
     def drop(self, *runs: Run) -> None:
         """Renew them no more."""
@@ -151,6 +152,9 @@ class LeaseKeeper:
         self._wakes_at_ms = math.inf
         held = list(self._held)
         now_ms = self._clock.monotonic_ms()
+        for run in held:
+            if run.started_ms and not run.runs_since_ms:
+                run.runs_since_ms = now_ms
         due = [run for run in held if run.renew_at_ms <= now_ms]
         if held:
             self._shortest_ms = min(run.lease_ms for run in held)
@@ -165,9 +169,8 @@ class LeaseKeeper:
         assert self._bell is not None
         now_ms = self._clock.monotonic_ms()
         pause_ms = math.ceil(self._wakes_at_ms - now_ms)
-        if self._watched is not None and self._held:
-            self._watched.check(now_ms)
-            pause_ms = min(pause_ms, _WATCH_MS)
+        if self._held:
+            pause_ms = min(pause_ms, _LOOK_MS)
         ringing = asyncio.ensure_future(self._bell.wait())
         sleeping = asyncio.ensure_future(self._clock.sleep(max(_LEAST_PAUSE_MS, pause_ms)))
         _, pending = await asyncio.wait((ringing, sleeping), return_when=asyncio.FIRST_COMPLETED)
@@ -182,14 +185,24 @@ class LeaseKeeper:
     def _renewable(self, due: Sequence[Run]) -> list[Run]:
         now_ms = self._clock.monotonic_ms()
         for run in due:
-            if now_ms >= run.received_ms + _longest_ms(run) + self._grace_ms:
-                _log.error(
-                    "%s still runs after its longest time; its lease is not renewed any more. "
-                    "Give it a hard_time_limit= that fits",
-                    run.label,
-                )
+            if now_ms >= self._last_renewal_ms(run):
                 self._end(run, Cause.LEASE_LOST)
+                log_with_stack(
+                    logging.ERROR,
+                    f"{run.label} still runs after its longest time; its lease is not renewed "
+                    "any more. Give it a hard_time_limit= that fits, or raise "
+                    "STEM_WORKER_MAX_RUN. It stands here:",
+                    stands_at(run),
+                )
         return [run for run in due if run in self._held]
+
+    def _last_renewal_ms(self, run: Run) -> float:
+        """Return until when the lease of *run* is renewed: what waits for its turn, or for a
+        thread, is not counted against it."""
+        if not run.runs_since_ms:
+            return math.inf
+        hard_ms = None if run.plan is None else run.plan.effective.hard_limit_ms
+        return run.runs_since_ms + (hard_ms or self._longest_ms) + self._grace_ms
 
     async def _renew_some(self, broker: Broker, runs: list[Run]) -> None:
         if not runs:
@@ -251,40 +264,6 @@ def patience_ms(runs: Sequence[Run], now_ms: float) -> float:
     return max(_LEAST_PATIENCE_MS, min(third_ms, left_ms))
 
 
-def _longest_ms(run: Run) -> int:
-    plan = run.plan
-    return _LONGEST_RUN_MS if plan is None else plan.effective.hard_limit_ms or _LONGEST_RUN_MS
-
-
 def _self_fence_at_ms(run: Run) -> float:
     """When the task must be told to end, because the lease may soon be somebody else's."""
     return run.ends_at_ms - 0.1 * run.lease_ms
-
-
-class _Pulse:
-    """Notices that a loop does not turn, and says where it stands."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._asked_at_ms: int | None = None
-        self._has_told = False
-
-    def check(self, now_ms: int) -> None:
-        """Ask for a sign of life; complain, once, when it has not come for a while."""
-        if self._asked_at_ms is None:
-            self._asked_at_ms, self._has_told = now_ms, False
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._beat)
-        elif now_ms - self._asked_at_ms >= _WATCH_MS and not self._has_told:
-            self._has_told = True
-            frame = sys._current_frames().get(self._thread)
-            where = "".join(traceback.format_stack(frame)[-3:]) if frame else ""
-            _log.warning(
-                "the worker's event loop is blocked: await something, or make the task a plain "
-                "def. It stands here:\n%s",
-                where,
-            )
-
-    def _beat(self) -> None:
-        self._asked_at_ms = None

@@ -15,6 +15,7 @@ __all__ = [
     "Dropped",
     "Failed",
     "Handed",
+    "Lapsed",
     "Outcome",
     "Refused",
     "Returned",
@@ -91,4 +92,11 @@ class Dropped(Value, frozen=True, gc=False):
     """The lease is lost: there is nothing that this worker may still settle."""
 
 
-Outcome: TypeAlias = Returned | Failed | Discarded | Refused | Handed | Stopped | Dropped
+class Lapsed(Value, frozen=True, gc=False):
+    """Its process died under it, as *why* tells: it is left to lapse, for who lapses too often
+    is what ends its workers. No attempt of the task: nobody knows what it did."""
+
+    why: str
+
+
+Outcome: TypeAlias = Returned | Failed | Discarded | Refused | Handed | Stopped | Dropped | Lapsed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stem_core.model.codec import options_of, options_text
 from stem_core.model.envelope import Envelope
@@ -30,7 +30,7 @@ class Plan:
     Attributes:
         task: as registered here.
         effective: the options that hold.
-        in_thread: where it runs.
+        in_thread, in_process: where it runs; neither means in the loop.
         is_limited: it has a time limit of any kind.
         is_plain: a coroutine in the loop, with no time limit and no context: the most
             frequent kind, which needs nothing but to be awaited.
@@ -40,17 +40,29 @@ class Plan:
     task: AnyTask
     effective: Effective
     in_thread: bool
+    in_process: bool
     is_limited: bool
     is_plain: bool
     complaint: str
 
+    def isolated(self) -> Plan:
+        """Return how the same is run in a process of its own."""
+        return evolve(self, in_process=True, in_thread=False, is_plain=False)
+
 
 class Plans:
-    """Finds the plan for an envelope: given > registered here > defaults."""
+    """Finds the plan for an envelope: given > registered here > defaults.
 
-    def __init__(self, registry: TaskRegistry, defaults: Defaults) -> None:
+    Args:
+        no_processes: why no task can have a process of its own here; empty when it can.
+    """
+
+    def __init__(
+        self, registry: TaskRegistry, defaults: Defaults, *, no_processes: str = ""
+    ) -> None:
         self._registry = registry
         self._defaults = defaults
+        self._no_processes = no_processes
         self._plain: dict[str, Plan] = {}
         self._known: dict[tuple[str, bytes], Plan] = {}
 
@@ -70,7 +82,7 @@ class Plans:
         task = self._registry.get(name)
         if task is None:
             return None
-        plan = self._plain[name] = _plan(task, NOTHING_GIVEN, self._defaults)
+        plan = self._plain[name] = self._plan(task, NOTHING_GIVEN)
         return plan
 
     def _learn(self, key: tuple[str, bytes], given: TaskOptions) -> Plan | None:
@@ -79,23 +91,26 @@ class Plans:
             return None
         if len(self._known) >= _MOST_KEPT:  # options with instants in them are never equal
             self._known.clear()
-        plan = self._known[key] = _plan(task, given, self._defaults)
+        plan = self._known[key] = self._plan(task, given)
         return plan
 
-
-def _plan(task: AnyTask, given: TaskOptions, defaults: Defaults) -> Plan:
-    effective = resolve(given, task.options, defaults)
-    isolation = effective.isolation or ("inline" if task.is_async else "thread")
-    in_thread = isolation == "thread"
-    is_limited = effective.soft_limit_ms is not None or effective.hard_limit_ms is not None
-    return Plan(
-        task=task,
-        effective=effective,
-        in_thread=in_thread,
-        is_limited=is_limited,
-        is_plain=task.is_async and not (in_thread or is_limited or task.wants_context),
-        complaint=_complaint(task, given.over(task.options)),
-    )
+    def _plan(self, task: AnyTask, given: TaskOptions) -> Plan:
+        effective = resolve(given, task.options, self._defaults)
+        isolation = effective.isolation or ("inline" if task.is_async else "thread")
+        in_loop = task.is_async and isolation == "inline"
+        is_limited = effective.soft_limit_ms is not None or effective.hard_limit_ms is not None
+        complaint = _complaint(task, given.over(task.options))
+        if isolation == "process":
+            complaint = complaint or self._no_processes
+        return Plan(
+            task=task,
+            effective=effective,
+            in_thread=isolation == "thread",
+            in_process=isolation == "process",
+            is_limited=is_limited,
+            is_plain=in_loop and not (is_limited or task.wants_context),
+            complaint=complaint,
+        )
 
 
 def _complaint(task: AnyTask, asked: TaskOptions) -> str:

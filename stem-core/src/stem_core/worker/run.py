@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stem_core.contracts.messages import Delivery, Message, Settlement
 from stem_core.model.envelope import Envelope
@@ -16,10 +16,25 @@ from stem_core.worker.plans import Plan
 from stem_core.worker.threads import ThreadCall
 
 if TYPE_CHECKING:
-    from stem_core.worker.runner import Runner
     from stem_core.worker.sinks import Outlet
 
-__all__ = ["Run"]
+__all__ = ["Caller", "Endable", "Run"]
+
+
+class Caller(Protocol):
+    """Who calls the function of a run."""
+
+    def succeeded(self, run: Run, value: object) -> tuple[Returned, Settlement]:
+        """Return what *run* would end with if its function returned *value*."""
+        ...
+
+
+class Endable(Protocol):
+    """A call that runs somewhere else, and ends when it is told to."""
+
+    def end(self, cause: Cause, reason: str) -> None:
+        """End it, in the worker's loop."""
+        ...
 
 
 class Run:
@@ -30,10 +45,10 @@ class Run:
     Attributes:
         delivery: as fetched.
         outlet: carries on what the task says while it runs.
-        received_ms: when it came. This and the next two are times of the worker's
-            monotonic clock, written by the lease keeper once it holds the run.
-        renew_at_ms: when the keeper asks for the lease anew.
+        renew_at_ms: when the keeper asks for the lease anew. This and the next two are
+            times of the worker's monotonic clock, written by the keeper once it holds the run.
         ends_at_ms: when the lease lapses, at the earliest.
+        runs_since_ms: when the keeper first saw that its function runs; 0 before.
         envelope, plan: what was asked and how it is run here; known after decode and
             admission.
         context: what the task is told; made when it starts.
@@ -44,6 +59,8 @@ class Run:
             step is over where Python makes that one at once (3.12).
         is_called: the task's function was called, or queued for a thread.
         call, queued: with a thread, the call and its future.
+        waits_for_child: with a process, it waits for one that is free.
+        elsewhere: with a process, the call in it.
         cause: set before Stem ends it.
         cancel_reason: why somebody cancels it, in their words.
         wants_end: read by `TaskContext.cancelled` from any thread.
@@ -61,6 +78,7 @@ class Run:
 
     # Defaults of the class and not of an attrs field: a worker makes one of these for
     # each delivery, and most of them stay as they are.
+    runs_since_ms: int = 0
     envelope: Envelope | None = None
     plan: Plan | None = None
     context: TaskContext | None = None
@@ -71,10 +89,12 @@ class Run:
     is_called: bool = False
     call: ThreadCall | None = None
     queued: Future[Any] | None = None
+    waits_for_child: bool = False
+    elsewhere: Endable | None = None
     cause: Cause | None = None
     cancel_reason: str = ""
     wants_end: bool = False
-    runner: Runner | None = None
+    runner: Caller | None = None
     completed: Returned | None = None
     published_now: dict[str, Message] | None = None
     outcome: Outcome | None = None
@@ -89,7 +109,6 @@ class Run:
     def __init__(self, delivery: Delivery, outlet: Outlet, now_ms: int) -> None:
         self.delivery = delivery
         self.outlet = outlet
-        self.received_ms = now_ms
         self.renew_at_ms: float = now_ms + delivery.lease_ms / 3
         self.ends_at_ms: float = now_ms + delivery.lease_ms
 
@@ -111,6 +130,7 @@ class Run:
     def let_go(self) -> None:
         """Drop what only its running needed: a settlement may wait long for its store."""
         self.carrier = self.context = self.envelope = self.call = self.queued = None
+        self.elsewhere = None
 
     # ── ending it ────────────────────────────────────────────────────────────
 
@@ -126,14 +146,18 @@ class Run:
         self.cause = cause
         if not self.is_called:
             return
-        if self.queued is None or self.call is None:
+        if self.elsewhere is not None:
+            self.elsewhere.end(cause, self.cancel_reason)
+        elif self.queued is None or self.call is None:
             self._cancel_carrier()
         elif not self.queued.cancel() and cause is not Cause.CANCEL:
             self.call.interrupt()
 
     def take_back(self) -> None:
-        """Hand it back if it waits for a thread and has not begun."""
-        if self.queued is not None and self.queued.cancel():
+        """Hand it back if it waits for a thread or a process and has not begun."""
+        if self.waits_for_child:
+            self.end(Cause.SHUTDOWN)
+        elif self.queued is not None and self.queued.cancel():
             self.cause = Cause.SHUTDOWN
 
     def _cancel_carrier(self) -> None:

@@ -7,37 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
 from stem_core.contracts.clock import Clock, Dice
-from stem_core.contracts.messages import Message, Settlement
-from stem_core.model.codec import encode_value
+from stem_core.contracts.messages import Message, ReleaseWhy, Settlement
 from stem_core.model.envelope import Envelope
 from stem_core.model.errors import (
     DecodeError,
     InvalidArguments,
-    NotEncodable,
-    PayloadTooLarge,
     SignatureError,
     SignatureInvalid,
     SignatureMissing,
     StemError,
     StoreError,
+    UnknownTask,
     UnsupportedVersion,
     UsageError,
 )
 from stem_core.model.outcome import Reason, Record, TaskError
 from stem_core.model.retry import names_of
-from stem_core.model.value import replace
 from stem_core.producer.context import CURRENT, TaskContext
-from stem_core.worker.admission import admit, park, unknown_task
+from stem_core.worker.admission import admit, is_suspect, park, unknown_task
 from stem_core.worker.decide import Books, decide
 from stem_core.worker.execution import Executor
 from stem_core.worker.failures import error_of, outcome_of
-from stem_core.worker.outcomes import Failed, Outcome, Refused, Returned
+from stem_core.worker.isolation.lapses import Epitaphs
+from stem_core.worker.isolation.pool import NoChildren
+from stem_core.worker.isolation.process import ChildDied
+from stem_core.worker.isolation.wire import Ended
+from stem_core.worker.outcomes import Failed, Handed, Lapsed, Outcome, Refused, Returned
 from stem_core.worker.plans import Plan, Plans
+from stem_core.worker.reckoning import Reckoning
 from stem_core.worker.refusals import Refusals
 from stem_core.worker.reports import Reports
 from stem_core.worker.run import Run
@@ -45,6 +47,9 @@ from stem_core.worker.run import Run
 __all__ = ["Runner"]
 
 _log = logging.getLogger("stem.worker")
+
+_NO_CHILD_MS: Final = 5_000
+"""How long a message that needs a child waits elsewhere when none comes up."""
 
 # By whether a signature is missing. Worked out once: a stranger decides how often it is needed.
 _REFUSALS: Final = (names_of(SignatureInvalid)[0], names_of(SignatureMissing)[0])
@@ -60,6 +65,7 @@ class Runner:
         open_message: verifies a message and decodes the very bytes that were verified.
         refusals: hears of those that nobody vouches for.
         conclude: called once for each run, when its outcome and settlement are known.
+        lapse: lets the lease of a run end soon, as one that nobody holds any more.
         is_torn_down: says whether the worker itself is cancelled, by the end of its loop.
     """
 
@@ -75,21 +81,24 @@ class Runner:
         executor: Executor,
         reports: Reports,
         conclude: Callable[[Run], None],
+        lapse: Callable[[Run], Awaitable[None]],
         is_torn_down: Callable[[], bool],
         clock: Clock,
         dice: Dice,
         seal: Callable[[Record], Record] | None = None,
     ) -> None:
         self._books = books
-        self._seal = seal
+        self._signs = seal is not None
+        self._reckoning = Reckoning(books, clock, max_payload=max_payload, seal=seal)
         self._park_limit_ms = park_limit_ms
-        self._max_payload = max_payload
         self._open_message = open_message
         self._refusals = refusals
         self._plans = plans
         self._executor = executor
         self._reports = reports
         self._conclude = conclude
+        self._lapse = lapse
+        self._epitaphs = Epitaphs()
         self._is_torn_down = is_torn_down
         self._clock = clock
         self._dice = dice
@@ -111,6 +120,15 @@ class Runner:
         except Exception:  # its turn comes: it is opened again then, and told of
             return True
         return True
+
+    def is_elsewhere(self, run: Run) -> bool:
+        """Say whether *run* has a process of its own, or never comes to call a function."""
+        try:
+            envelope = run.envelope = run.envelope or self._open_message(run.delivery.message)
+        except Exception:  # its turn comes: it is opened again then, and told of
+            return True
+        plan = self._plans.of(envelope)
+        return plan is None or plan.in_process
 
     async def run(self, run: Run) -> None:
         """Take *run* to its settlement. A cancellation from outside leaves it to its lease."""
@@ -138,14 +156,15 @@ class Runner:
         except UnsupportedVersion as error:
             return self._parked(run, Reason.DECODE_ERROR, error)
         except DecodeError as error:
-            return self._refused(run, Reason.DECODE_ERROR, error)
+            return self._reckoning.refused(run, Reason.DECODE_ERROR, error)
         return None
 
     def _admit(self, run: Run) -> Outcome | None:
         """May it run here and now?"""
         assert run.envelope is not None  # opened
         now_ms = run.admitted_ms = self._clock.wall_ms()
-        refusal = admit(run.delivery, run.envelope, now_ms=now_ms)
+        epitaph = self._epitaphs.of(run.id) if run.delivery.lapses else ""
+        refusal = admit(run.delivery, run.envelope, now_ms=now_ms, epitaph=epitaph)
         if refusal is not None:
             return refusal
         if run.cause is not None:  # told to end before it began
@@ -158,6 +177,8 @@ class Runner:
             )
         plan = run.plan = self._plans.of(run.envelope)
         if plan is not None and not plan.complaint:
+            if self._executor.children.takes_suspects and is_suspect(run.delivery):
+                run.plan = plan.isolated()
             return None
         told = unknown_task(
             run.envelope.task,
@@ -173,13 +194,13 @@ class Runner:
         plan, envelope = run.plan, run.envelope
         assert plan is not None  # admitted
         assert envelope is not None
+        if plan.in_process:
+            return await self._attempt_elsewhere(run, plan, envelope)
         try:
             arguments = plan.task.binding.from_wire(envelope.args)
         except InvalidArguments as error:
-            return self._refused(run, Reason.ARGUMENTS_MISMATCH, error)
-        run.context = TaskContext(envelope, run.delivery, run)
-        run.runner = self
-        CURRENT.set(run.context)
+            return self._reckoning.refused(run, Reason.ARGUMENTS_MISMATCH, error)
+        self._set_context(run, envelope)
         if not plan.in_thread:  # else it starts when a thread is free
             run.started_ms = run.admitted_ms
             self._reports.started(run)
@@ -192,37 +213,55 @@ class Runner:
         except BaseException as error:  # whatever a task raises is its outcome
             if self._is_the_end_of_the_loop(run, error):
                 raise
-            return self._raised(run, error)
+            return self._reckoning.raised(run, error)
         if run.completed is not None:
             return await self._completed(run, run.completed)
-        return self._returned(run, plan, value)
+        return self._reckoning.returned(run, plan, value)
 
-    def _returned(self, run: Run, plan: Plan, value: object) -> Outcome:
+    def _set_context(self, run: Run, envelope: Envelope) -> None:
+        run.context = TaskContext(envelope, run.delivery, run)
+        run.runner = self
+        CURRENT.set(run.context)
+
+    async def _attempt_elsewhere(self, run: Run, plan: Plan, envelope: Envelope) -> Outcome:
+        """Have a child call the task's function; a death of it is no end of the task's own."""
+        self._set_context(run, envelope)
+        run.is_called = True
         try:
-            return self._kept(plan, value)
-        except (NotEncodable, PayloadTooLarge) as error:
-            return self._refused(run, Reason.RESULT_ENCODE_ERROR, error)
+            ended = await self._executor.in_child(run, plan)
+        except ChildDied as death:
+            return await self._died(run, str(death))
+        except NoChildren as none:
+            return Handed(ReleaseWhy.PARKED, _NO_CHILD_MS, str(none))
+        except UnknownTask as error:
+            return self._parked(run, Reason.UNREGISTERED_TASK, error)
+        except BaseException as error:  # it was told to end before it began
+            if self._is_the_end_of_the_loop(run, error):
+                raise
+            return self._reckoning.raised(run, error)
+        return await self._came_back(run, ended)
 
-    def _kept(self, plan: Plan, value: object) -> Returned:
-        if plan.effective.ignore_result or not self._books.keeps_records:
-            return Returned(None)
-        plain = plan.task.binding.result_to_wire(value)
-        return Returned(encode_value(plain, max_bytes=self._max_payload))
+    async def _came_back(self, run: Run, ended: Ended) -> Outcome:
+        assert run.context is not None  # set before the child was asked
+        run.context.follow_ups.extend(ended.follow_ups)
+        outcome = ended.read()
+        if ended.is_completed and isinstance(outcome, Returned):
+            return await self._completed(run, outcome)
+        return outcome
+
+    async def _died(self, run: Run, how: str) -> Outcome:
+        """Its process is dead: because Stem had to end it, or because of what the task did."""
+        if run.cause is not None:
+            return self._reckoning.raised(run, asyncio.CancelledError())
+        lapses, most = run.delivery.lapses + 1, run.delivery.message.max_lapses
+        _log.error("%s ended its process (%d of %d): %s", run.label, lapses, most, how)
+        self._epitaphs.keep(run.id, how)
+        await self._lapse(run)
+        return Lapsed(how)
 
     def succeeded(self, run: Run, value: object) -> tuple[Returned, Settlement]:
-        """Return what *run* would end with if its function returned *value*: for a task that
-        settles itself, in a transaction of its own.
-
-        Raises:
-            NotEncodable, PayloadTooLarge: *value* cannot be kept.
-        """
-        assert run.plan is not None  # its function is being called
-        returned = self._kept(run.plan, value)
-        settlement = decide(returned, run, self._books, now_ms=self._clock.wall_ms(), roll=0.0)
-        if self._seal is not None:
-            settlement = self._sealed(settlement, self._seal)
-        assert settlement is not None  # a success always has one
-        return returned, settlement
+        """See `Reckoning.succeeded`."""
+        return self._reckoning.succeeded(run, value)
 
     async def _completed(self, run: Run, returned: Returned) -> Outcome:
         """Is it committed? Then settling it again answers `already`; else the attempt failed."""
@@ -235,7 +274,7 @@ class Runner:
                 return returned
         except StoreError as away:
             error = away
-        return self._raised(run, error)
+        return self._reckoning.raised(run, error)
 
     def settle(self, run: Run, outcome: Outcome) -> None:
         """Decide what becomes of *run* and hand it on. Once: later calls change nothing."""
@@ -245,21 +284,10 @@ class Runner:
         run.ended_ms = now_ms = self._clock.wall_ms()
         roll = self._dice.roll() if isinstance(outcome, Failed) else 0.0
         run.settlement = decide(outcome, run, self._books, now_ms=now_ms, roll=roll)
-        if self._seal is not None:
-            run.settlement = self._sealed(run.settlement, self._seal)
+        if self._signs and run.settlement is not None:
+            run.settlement = self._reckoning.sealed(run.settlement)
         self._conclude(run)
         run.let_go()
-
-    def _sealed(
-        self, settlement: Settlement | None, seal: Callable[[Record], Record]
-    ) -> Settlement | None:
-        if settlement is None or settlement.record is None:
-            return settlement
-        try:
-            return replace(settlement, record=seal(settlement.record))
-        except StemError as error:  # readers decide what a result without a signature is worth
-            _log.error("the result of %s is not signed: %s", settlement.record.id, error)
-            return settlement
 
     def give_up(self, run: Run) -> None:
         """Settle *run*, which was told to end and does not, as what ended it.
@@ -267,7 +295,7 @@ class Runner:
         A time limit fails the attempt: handed back, it would end one worker after another.
         The fence keeps whatever the task still does from counting.
         """
-        self.settle(run, self._raised(run, asyncio.CancelledError()))
+        self.settle(run, self._reckoning.raised(run, asyncio.CancelledError()))
 
     def _unexpected(self, run: Run, error: BaseException) -> Outcome:
         told = error_of(error, 0, self._clock.wall_ms())
@@ -276,17 +304,8 @@ class Runner:
             "%s failed outside its function: %s\n%s", run.label, told.message, told.traceback
         )
         if run.is_called:  # parked, it would be called again and again
-            return self._raised(run, error)
+            return self._reckoning.raised(run, error)
         return self._park(run, Reason.DECODE_ERROR, told)
-
-    def _raised(self, run: Run, error: BaseException) -> Outcome:
-        return outcome_of(
-            error,
-            cause=run.cause,
-            cancel_reason=run.cancel_reason,
-            attempt=run.delivery.attempt,
-            now_ms=self._clock.wall_ms(),
-        )
 
     def _parked(self, run: Run, reason: Reason, error: Exception) -> Outcome:
         told = error_of(error, 0, self._clock.wall_ms())
@@ -296,11 +315,6 @@ class Runner:
         if not run.delivery.parked_ms:  # the reason is kept nowhere else until it is dead
             _log.warning("%s is parked: %s", run.label, told.message)
         return park(run.delivery, reason, told, limit_ms=self._park_limit_ms)
-
-    def _refused(self, run: Run, reason: Reason, error: Exception) -> Refused:
-        attempt = run.delivery.attempt if run.started_ms else 0
-        told = error_of(error, attempt, self._clock.wall_ms())
-        return Refused(reason=reason, error=told)
 
     def _unvouched(self, run: Run, error: SignatureError) -> Refused:
         self._refusals.note(error, run.delivery.message)

@@ -17,31 +17,23 @@ from functools import partial
 from typing import Any, Final
 
 from stem_core.contracts.messages import Delivery, ReleaseWhy, SettleStatus
-from stem_core.observe.events import Observers
 from stem_core.observe.health import Vitals
 from stem_core.producer.client import Stem
 from stem_core.producer.lane import Lane
-from stem_core.producer.sealing import sealer
 from stem_core.producer.vouching import ControlReader
 from stem_core.worker.backoff import Backoff, supervised
-from stem_core.worker.decide import Books
-from stem_core.worker.execution import Executor
-from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
+from stem_core.worker.exits import CUT_OFF, DRAINED, HANDED_BACK, PATIENCE_MS, STUCK
 from stem_core.worker.fetcher import Fetcher
-from stem_core.worker.keeper import LeaseKeeper
+from stem_core.worker.handover import let_go
 from stem_core.worker.orders import Orders
 from stem_core.worker.outcomes import Cause, Handed
-from stem_core.worker.plans import Plans
-from stem_core.worker.refusals import Refusals
-from stem_core.worker.reports import Reports
+from stem_core.worker.parts import LAST_SETTLE_MS, a_fetcher, assemble
+from stem_core.worker.polling import PollWatch
 from stem_core.worker.run import Run
-from stem_core.worker.runner import Runner
-from stem_core.worker.settler import Settler
-from stem_core.worker.sinks import Outbox, Outlet, ProgressBoard
-from stem_core.worker.slots import Slots
+from stem_core.worker.saying import log_with_stack
 from stem_core.worker.spawning import Spawn, now, soon
+from stem_core.worker.stacks import stands_at
 from stem_core.worker.terms import Terms, promises, say_what_is_sure
-from stem_core.worker.threads import Threads
 
 __all__ = ["Shift"]
 
@@ -52,28 +44,16 @@ _KEPT: Final = (SettleStatus.DONE, SettleStatus.ALREADY)
 _FAREWELL_MS: Final = 1_000
 """How long tasks may take to end when they are told to at a shutdown."""
 
-_LAST_SETTLE_MS: Final = 5_000
-"""How long a store that is away may hold up the end of a worker."""
-
 
 class Shift:
     """Belongs to the loop that makes it, and works once."""
 
     def __init__(self, stem: Stem, lane: Lane, terms: Terms) -> None:
-        config, clock, dice = stem.config, stem.clock, stem.dice
-        books = Books(
-            worker=terms.worker,
-            keeps_records=lane.backend is not None,
-            success_ms=config.result_ttl_ms,
-            failure_ms=config.failure_ttl_ms,
-            dead_ms=config.dead_letter_ttl_ms,
-        )
         self._stem = stem
         self._lane = lane
         self._terms = terms
         self._verifies = stem.pipeline.signer is not None and terms.signing != "off"
-        self._clock = clock
-        self._dice = dice
+        self._clock = stem.clock
         self._loop = asyncio.get_running_loop()
         self._runs: set[Run] = set()
         self._unstarted: deque[Run] = deque()
@@ -86,40 +66,14 @@ class Shift:
         self._cancelled_before = 0
         self._was_torn_down = False
         self._watches: set[asyncio.Task[Any]] = set()
-        self._slots = Slots(terms.concurrency * terms.prefetch)
-        self._threads = Threads(terms.threads, f"{terms.worker}-task")
-        self._executor = Executor(self._threads, clock, began=self._thread_began, stuck=self._stuck)
-        self._reports = Reports(Observers(terms.observers), clock, terms.worker, self._loop)
-        self._board = ProgressBoard(lane.backend, config.result_ttl_ms)
-        self._outbox = Outbox(lane.publish, self._slots.wake, self._reports.enqueued)
-        failed = partial(self._reports.store_failed, "settle")
-        self._settler = Settler(lane, Backoff(clock, dice), books, self._settled, failed)
         self._fetcher: Fetcher | None = None
-        self._outlet = Outlet(stem, self._board, self._outbox)
-        self._keeper = LeaseKeeper(
-            lane.broker.sibling,
-            clock,
-            # Without any grace a task that is told to end still needs its lease to be settled.
-            grace_ms=max(terms.grace_ms, _LAST_SETTLE_MS),
-            ended=self._must_end,
-            renewed=self._reports.leases_renewed,
-            failed=self._reports.renewal_failed,
-        )
-        self._runner = Runner(
-            books,
-            park_limit_ms=config.park_limit_ms,
-            max_payload=config.max_payload,
-            open_message=partial(stem.pipeline.open_message, policy=terms.signing),
-            refusals=Refusals(clock),
-            plans=Plans(stem.registry, stem.pipeline.defaults),
-            executor=self._executor,
-            reports=self._reports,
-            conclude=self._conclude,
-            is_torn_down=lambda: self._is_torn_down,
-            clock=clock,
-            dice=dice,
-            seal=sealer(config.signing_results, stem.pipeline.signer, config.namespace),
-        )
+        parts = self._parts = assemble(stem, lane, terms, self)
+        # What is used for each delivery, without a detour.
+        self._slots = parts.slots
+        self._settler = parts.settler
+        self._keeper = parts.keeper
+        self._runner = parts.runner
+        self._reports = parts.reports
 
     @property
     def running(self) -> int:
@@ -128,10 +82,10 @@ class Shift:
 
     @property
     def _is_idle(self) -> bool:
-        return self._slots.is_idle and self._outbox.is_empty
+        return self._slots.is_idle and self._parts.outbox.is_empty
 
     @property
-    def _is_torn_down(self) -> bool:
+    def is_torn_down(self) -> bool:
         """True when its own task is cancelled, though perhaps not told of it yet."""
         if self._was_torn_down or self._life is None:
             return self._was_torn_down
@@ -164,22 +118,17 @@ class Shift:
         self._draining.set()
         self._stopping.set()
 
+    def expect_to_hear(self, within_ms: int) -> None:
+        """Note that the loop was told something: if it does not turn *within_ms*, it is
+        blocked for good. From any thread, and from signal handlers."""
+        self._parts.watchdog.told(within_ms)
+
     # ── a life ───────────────────────────────────────────────────────────────
 
     async def serve(self, queues: Mapping[str, int]) -> int:
         """Work until told to stop; return the exit code."""
-        fetcher = self._fetcher = Fetcher(
-            self._lane.broker,
-            queues,
-            self._slots,
-            worker=self._terms.worker,
-            clock=self._clock,
-            dice=self._dice,
-            backoff=Backoff(self._clock, self._dice),
-            take=self._take,
-            failed=partial(self._reports.store_failed, "fetch"),
-            lost=self._reports.broker_lost,
-            back=self._reports.broker_back,
+        fetcher = self._fetcher = a_fetcher(
+            self._stem, self._lane, self._terms, self._parts, queues=queues, take=self._take
         )
         return await self._live(self._until_told(fetcher), queues)
 
@@ -209,8 +158,11 @@ class Shift:
     async def _live(self, fetching: Coroutine[Any, Any, None], queues: Mapping[str, int]) -> int:
         lane = self._lane
         self._keeper.start()
+        self._parts.watchdog.start()
+        if self._terms.children.is_wanted:
+            self._parts.children.warm()
         settling = self._forever("settle", self._settler.run)
-        reporting = self._forever("progress", self._board.run)
+        reporting = self._forever("progress", self._parts.board.run)
         self._reports.worker("worker-started", queues=list(queues), **promises(self._terms, lane))
         say_what_is_sure(self._terms, lane, self._stem.pipeline.signer)
         self._life = life = asyncio.current_task()
@@ -231,12 +183,24 @@ class Shift:
     async def _take_apart(self, *loops: asyncio.Task[None]) -> None:
         for loop in (*loops, *self._watches):
             loop.cancel()
+        self._parts.watchdog.stop()
+        await self._parts.children.close()
         await self._keeper.stop()
-        self._threads.close()
+        self._parts.threads.close()
         self._reports.worker("worker-stopped", exit_code=self._exit_code)
 
     async def _until_told(self, fetcher: Fetcher) -> None:
-        loops = [self._forever("fetch", fetcher.run), *self._listening()]
+        watch = PollWatch(
+            self._clock,
+            lambda: self.vitals,
+            limit_ms=self._terms.poll_limit_ms,
+            cut_off=partial(self._end_as, CUT_OFF),
+        )
+        loops = [
+            self._forever("fetch", fetcher.run),
+            self._forever("poll", watch.run),
+            *self._listening(),
+        ]
         try:
             await self._draining.wait()
         finally:
@@ -272,7 +236,7 @@ class Shift:
 
     def _forever(self, name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         running = self._loop.create_task(
-            supervised(name, loop, Backoff(self._clock, self._dice)), name=f"stem-{name}"
+            supervised(name, loop, Backoff(self._clock, self._stem.dice)), name=f"stem-{name}"
         )
         running.add_done_callback(self._loop_ended)
         return running
@@ -300,12 +264,13 @@ class Shift:
                 _log.error("%s does not end; this worker leaves it", run.label)
                 self._runner.give_up(run)
         if self._broken_by is None:
-            await self._first_of(self._idle(), self._after(_LAST_SETTLE_MS))
+            await self._first_of(self._idle(), self._after(LAST_SETTLE_MS))
         if not self._slots.is_idle:
             _log.error("%d settlements did not get through", self._slots.unsettled)
             self._exit_code = self._exit_code or HANDED_BACK
 
     def _hand_back_unstarted(self) -> None:
+        self._parts.alone.leave()
         while self._unstarted:
             self._runner.settle(self._unstarted.popleft(), Handed(ReleaseWhy.SHUTDOWN))
         for run in self._runs:
@@ -333,17 +298,22 @@ class Shift:
     # ── one delivery after the other ─────────────────────────────────────────
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
-        now_ms = self._clock.monotonic_ms()
-        runs = [Run(delivery, self._outlet, now_ms) for delivery in deliveries]
+        now_ms, outlet = self._clock.monotonic_ms(), self._parts.outlet
+        runs = [Run(delivery, outlet, now_ms) for delivery in deliveries]
         self._slots.start(len(runs))
         self._runs.update(runs)
         self._keeper.hold(*runs)
         if self._verifies:
             runs = self._runner.sift(runs)
+        runs = self._parts.alone.sort(runs)
         room = max(0, self._terms.concurrency - self._jobs)
         self._unstarted.extend(runs[room:])
         for run in runs[:room]:
             self._start(run, now)
+
+    def begin(self, run: Run) -> None:
+        """Start *run*, which was kept apart."""
+        self._start(run, soon)
 
     def _start(self, run: Run, spawn: Spawn) -> None:
         self._jobs += 1
@@ -352,7 +322,7 @@ class Shift:
         if run.outcome is None:  # else it needed one step only, and has let go of all that
             run.carrier = carrier
 
-    def _conclude(self, run: Run) -> None:
+    def conclude(self, run: Run) -> None:
         """Its outcome is known."""
         self._runs.discard(run)
         self._slots.end()
@@ -362,16 +332,20 @@ class Shift:
             self._keeper.drop(run)
             self._slots.settled()
             self._reports.dropped(run)
+        if run is self._parts.alone.suspect:
+            self._parts.alone.over()
         if run.is_started:
             self._jobs -= 1
             if self._unstarted:  # not inside this one: tasks that never wait would pile up
                 self._start(self._unstarted.popleft(), soon)
 
-    def _thread_began(self, run: Run) -> None:
+    def thread_began(self, run: Run) -> None:
+        """Its function begins, in a thread."""
         run.started_ms = self._clock.wall_ms()
         self._reports.started(run)
 
-    def _settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
+    def settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
+        """The store has answered."""
         self._keeper.drop(*runs)
         self._slots.settled(len(runs))
         self._reports.settled(runs, status)
@@ -381,8 +355,10 @@ class Shift:
 
     # ── what goes wrong ──────────────────────────────────────────────────────
 
-    def _must_end(self, run: Run, cause: Cause) -> None:
+    def must_end(self, run: Run, cause: Cause) -> None:
         """Called in the keeper's thread."""
+        if cause is not Cause.CANCEL:
+            self.expect_to_hear(PATIENCE_MS)
         with contextlib.suppress(RuntimeError):  # the worker's loop is closed, and all with it
             self._loop.call_soon_threadsafe(self._end, run, cause)
 
@@ -390,18 +366,31 @@ class Shift:
         known = run.cause
         run.end(cause)
         if run.cause is not known and run.outcome is None:
-            watch = self._loop.create_task(self._executor.expect_the_end(run))
+            watch = self._loop.create_task(self._parts.executor.expect_the_end(run))
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
 
-    def _stuck(self, run: Run) -> None:
+    def stuck(self, run: Run) -> None:
         """A task was told to end and does not: this process cannot be trusted any more."""
-        _log.error(
-            "%s was told to end (%s) and does not; this worker hands the rest back and "
-            "stops with exit code %d",
-            run.label,
-            run.cause.value if run.cause else "",
-            STUCK,
+        why = run.cause.value if run.cause else ""
+        log_with_stack(
+            logging.ERROR,
+            f"{run.label} was told to end ({why}) and does not; this worker hands the rest back "
+            f"and stops with exit code {STUCK}. It stands here:",
+            stands_at(run),
         )
-        self._exit_code = STUCK
+        self._end_as(STUCK)
+
+    def _end_as(self, code: int) -> None:
+        """Hand back what has not finished, and end with *code*."""
+        self._exit_code = code
         self.stop_now()
+
+    def loop_lost(self, culprit: Run | None) -> None:
+        """Called in the watchdog's thread: nothing but it can still let go of the work."""
+        books, dice = self._parts.books, self._stem.dice
+        let_go(self._keeper.held(), culprit, self._lane, books, self._clock, dice)
+        if self._terms.leave is not None:
+            self._terms.leave(STUCK)
+        with contextlib.suppress(RuntimeError):  # the worker's loop is closed, and all with it
+            self._loop.call_soon_threadsafe(self._end_as, STUCK)

@@ -136,14 +136,23 @@ def _is_derived(id: str) -> bool:
 
 
 class Outlet:
-    """Where all runs of a worker send what their tasks say."""
+    """Where all runs of a worker send what their tasks say.
 
-    def __init__(self, stem: Stem, board: ProgressBoard, outbox: Outbox) -> None:
+    Args:
+        progress: takes id, fence and value of a progress.
+        publish_now: takes what a run enqueued for at once.
+    """
+
+    def __init__(
+        self,
+        stem: Stem,
+        progress: Callable[[str, int, bytes], None],
+        publish_now: Callable[[Run, Message], None],
+    ) -> None:
         self._stem = stem
-        self._outbox = outbox
         self.prepare = stem.pipeline.prepare
-        self.progress = board.put
-        self.publish_now = outbox.put
+        self.progress = progress
+        self.publish_now = publish_now
 
     def job(self, id: str, task: AnyTask | None) -> Job[Any]:
         """Return the handle of a follow-up."""

@@ -18,11 +18,14 @@ class Slots:
         self.limit = limit
         self.running = 0
         self.unsettled = 0
+        self._is_closed = False
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def free(self) -> int:
         """How many deliveries may be fetched now."""
+        if self._is_closed:
+            return 0
         backlog = max(0, self.unsettled - self.limit)
         return self.limit - self.running - backlog
 
@@ -30,6 +33,15 @@ class Slots:
     def is_idle(self) -> bool:
         """True when nothing runs and nothing waits to be settled."""
         return not (self.running or self.unsettled)
+
+    def close(self) -> None:
+        """None is free, whatever ends, until they are opened."""
+        self._is_closed = True
+
+    def open(self) -> None:
+        """They are free again as they come."""
+        self._is_closed = False
+        self.wake()
 
     def start(self, count: int) -> None:
         """Deliveries were taken."""

@@ -17,6 +17,7 @@ from stem_core.model.value import Value
 from stem_core.worker.exits import DRAINED, GAVE_UP, HANDED_BACK, MARGIN_MS, STUCK
 
 __all__ = [
+    "Await",
     "Crew",
     "GiveUp",
     "History",
@@ -75,6 +76,12 @@ class Tell(Value, frozen=True):
     word: Word
 
 
+class Await(Value, frozen=True):
+    """Say that *slot* is started again when a file changes, and not before."""
+
+    slot: int
+
+
 class GiveUp(Value, frozen=True):
     """Say that nothing is started any more, and *why*."""
 
@@ -82,7 +89,7 @@ class GiveUp(Value, frozen=True):
     why: str
 
 
-Order: TypeAlias = Start | Restart | Tell | GiveUp
+Order: TypeAlias = Start | Restart | Await | Tell | GiveUp
 
 
 # ── one process after the other ──────────────────────────────────────────────
@@ -182,6 +189,7 @@ class _Slot:
         self.starts_at_ms: float = math.inf
         self.dies_at_ms: float = math.inf
         self.is_killed = False
+        self.is_replaced = False
 
     @property
     def wakes_at_ms(self) -> float:
@@ -200,7 +208,7 @@ class _Slot:
         self.is_alive = True
         self.ready_ms = None
         self.grace_ms = 0
-        self.is_killed = False
+        self.is_killed = self.is_replaced = False
         self.starts_at_ms = self.dies_at_ms = math.inf
         return Start(self.number)
 
@@ -227,6 +235,8 @@ class Crew:
         outage: exit codes of one that could not start because a store is away. Once one
             has worked, this is waited for, however long it takes.
         roll: a number in [0, 1) at each call.
+        reloads: somebody edits what they run: one that cannot start is started again by
+            `changed`, and nothing is given up.
     """
 
     def __init__(
@@ -236,7 +246,9 @@ class Crew:
         hopeless: frozenset[int],
         outage: frozenset[int],
         roll: Callable[[], float],
+        reloads: bool = False,
     ) -> None:
+        self._reloads = reloads
         self._slots = {number: _Slot(number) for number in range(1, size + 1)}
         self._hopeless = hopeless
         self._outage = outage
@@ -263,6 +275,10 @@ class Crew:
         """True since it was told to end, or has given up."""
         return self._wishes > 0
 
+    def expects(self, number: int) -> bool:
+        """Say whether the process *number* was told to end, or has asked for it."""
+        return self.is_stopping or self._slots[number].is_replaced
+
     def begin(self) -> Sequence[Order]:
         """The worker starts."""
         return [self._slots[1].start()]
@@ -286,6 +302,10 @@ class Crew:
         if self.is_stopping:
             self._endings.append(life.code_when_told)
             return []
+        if slot.is_replaced and (self._reloads or code in (DRAINED, HANDED_BACK)):
+            return [slot.start()]
+        if self._reloads and life.ready_ms is None:
+            return [Await(number)]
         is_excused = self._has_worked and code in self._outage
         slot.history = slot.history.after(life, is_excused=is_excused)
         if (despair := self._despair(slot, life)) is not None:
@@ -293,6 +313,31 @@ class Crew:
         pause = pause_ms(slot.history.short, self._roll())
         slot.starts_at_ms = now_ms + pause
         return [Restart(number, pause)]
+
+    def replaces(self, number: int, now_ms: int) -> Sequence[Order]:
+        """The process *number* has done enough and drains: another one takes its place, as
+        soon as it has ended."""
+        slot = self._slots[number]
+        if slot.is_alive and not self.is_stopping:
+            slot.is_replaced = True
+            slot.dies_at_ms = min(slot.dies_at_ms, now_ms + slot.grace_ms + MARGIN_MS)
+        return []
+
+    def changed(self, now_ms: int) -> Sequence[Order]:
+        """What they run has changed: each of them begins anew, at once."""
+        if self.is_stopping:
+            return []
+        orders: list[Order] = []
+        for slot in self._slots.values():
+            if slot.is_alive and slot.ready_ms is not None:
+                slot.is_replaced = True
+                orders.append(slot.tell(Word.HAND_BACK, now_ms))
+            elif slot.is_alive:  # it may have read the old files
+                slot.is_replaced = True
+                orders.append(slot.tell(Word.DIE, now_ms))
+            elif slot.number == 1 or self._has_worked:
+                orders.append(slot.start())
+        return orders
 
     def give_up(self, despair: GiveUp, now_ms: int) -> Sequence[Order]:
         """End them all, because of *despair*."""

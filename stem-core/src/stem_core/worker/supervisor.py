@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -21,8 +22,19 @@ from typing import Final, Protocol
 
 from stem_core.worker.exits import DRAINED, HANDED_BACK
 from stem_core.worker.hangup import hears_hang_ups
-from stem_core.worker.supervision import Crew, GiveUp, Order, Restart, Start, Tell, Word, ending
-from stem_core.worker.tie import ASK, ASK_ALL, HAND_BACK, Hello
+from stem_core.worker.service import Feeding, Service
+from stem_core.worker.supervision import (
+    Await,
+    Crew,
+    GiveUp,
+    Order,
+    Restart,
+    Start,
+    Tell,
+    Word,
+    ending,
+)
+from stem_core.worker.tie import ASK, ASK_ALL, HAND_BACK, REPLACE, Hello, read_report
 
 __all__ = ["Command", "Reader", "Supervisor"]
 
@@ -32,6 +44,9 @@ Command = Callable[[int, int], Sequence[str]]
 """Returns the command line of the process with this number, for this end of its tie."""
 
 _WISHES: Final = (signal.SIGTERM, signal.SIGINT)
+
+_NO_SIGNAL: Final = b"\0"
+"""Rings the bell for something else."""
 
 
 class _Process:
@@ -129,6 +144,7 @@ class Supervisor:
         greeted: is called with the hello of each process that takes work; may say that
             none of them shall go on.
         reader: reads what processes say that somebody has asked.
+        service: the service manager that started this process, if one did.
     """
 
     def __init__(
@@ -139,6 +155,7 @@ class Supervisor:
         now_ms: Callable[[], int],
         greeted: Callable[[Hello], GiveUp | None],
         reader: Reader | None = None,
+        service: Service | None = None,
     ) -> None:
         self._crew = crew
         self._command = command
@@ -147,18 +164,25 @@ class Supervisor:
         self._reader = reader
         self._processes: dict[int, _Process] = {}
         self._selector = selectors.DefaultSelector()
+        self._service = service
+        self._feeding = Feeding(service, self._ask_all) if service else None
+        self._changes: deque[str] = deque()
+        self._rings: socket.socket | None = None
 
     def run(self) -> int:
         """Return the exit code of the worker. To be called in the main thread."""
-        with _bell() as bell, self._selector:
+        with _bell() as (self._rings, bell), self._selector:
             self._selector.register(bell, selectors.EVENT_READ)
             self._obey(self._crew.begin())
             while (code := self._crew.code) is None:
                 self._wait()
                 self._take_wishes(bell)
+                self._take_changes()
                 self._hear_all()
                 self._bury_the_dead()
                 self._obey(self._crew.passed(self._now_ms()))
+                if self._feeding is not None:
+                    self._feeding.passed(self._now_ms())
             return code
 
     def ask(self, *, with_queues: bool) -> Sequence[int]:
@@ -169,8 +193,21 @@ class Supervisor:
             process.ask(ASK_ALL if with_queues and place == 0 else ASK)
         return [process.pid for process in asked]
 
+    def changed(self, what: str) -> None:
+        """Start all processes anew, for *what* they run has changed. From any thread."""
+        self._changes.append(what)
+        if self._rings is not None:
+            with suppress(OSError):  # it is awake, or it has ended
+                self._rings.send(_NO_SIGNAL)
+
+    def _ask_all(self) -> None:
+        self.ask(with_queues=False)
+
     def _wait(self) -> None:
-        left_ms = self._crew.wakes_at_ms - self._now_ms()
+        wakes_at_ms = self._crew.wakes_at_ms
+        if self._feeding is not None:
+            wakes_at_ms = min(wakes_at_ms, self._feeding.wakes_at_ms)
+        left_ms = wakes_at_ms - self._now_ms()
         self._selector.select(None if left_ms == math.inf else max(0.0, left_ms / 1000))
 
     # ── what happens ─────────────────────────────────────────────────────────
@@ -183,7 +220,18 @@ class Supervisor:
                 elif number == signal.SIGHUP:
                     self._pass_on_reload()
 
+    def _take_changes(self) -> None:
+        if not self._changes:
+            return
+        first, more = self._changes.popleft(), len(self._changes)
+        self._changes.clear()
+        text = f"{first} has changed" if not more else f"{first} and {more} more have changed"
+        _say(logging.INFO, f"{text}: the processes begin anew", "worker-reloads")
+        self._obey(self._crew.changed(self._now_ms()))
+
     def _take_wish(self, name: str) -> None:
+        if self._service is not None:
+            self._service.stopping()
         orders = self._crew.signalled(self._now_ms())
         told = next((order.word.value for order in orders if isinstance(order, Tell)), "end")
         _say(logging.INFO, f"{name}: {len(orders)} processes are told to {told}", "worker-told")
@@ -208,12 +256,22 @@ class Supervisor:
             if not process.is_greeted:
                 process.is_greeted = True
                 self._meet(process, Hello.decode(line))
-            elif self._reader is not None:
-                self._reader.reported(process.pid, line)
+            elif line == REPLACE:
+                self._obey(self._crew.replaces(process.slot, self._now_ms()))
+            else:
+                self._take_report(process, line)
+
+    def _take_report(self, process: _Process, line: bytes) -> None:
+        if self._reader is not None:
+            self._reader.reported(process.pid, line)
+        if self._feeding is not None:
+            self._feeding.answered(read_report(line).complaint)
 
     def _meet(self, process: _Process, hello: Hello) -> None:
         if (despair := self._greeted(hello)) is not None:
             self._obey(self._crew.give_up(despair, self._now_ms()))
+        if self._service is not None:
+            self._service.ready(f"process {process.slot} takes work")
         _say(logging.INFO, f"process {process.slot} takes work", "process-ready", process)
         self._obey(self._crew.ready(process.slot, hello.grace_ms, self._now_ms()))
 
@@ -230,7 +288,7 @@ class Supervisor:
         process.tie.close()
         if self._reader is not None:
             self._reader.ended(process.pid)
-        is_fine = self._crew.is_stopping and code in (DRAINED, HANDED_BACK)
+        is_fine = self._crew.expects(process.slot) and code in (DRAINED, HANDED_BACK)
         text = f"process {process.slot} ended with {ending(code)}"
         level = logging.INFO if is_fine else logging.ERROR
         _say(level, text, "process-ended", process, exit_code=code)
@@ -246,6 +304,9 @@ class Supervisor:
                 case Restart(slot, pause_ms):
                     facts = {"slot": slot, "pause_ms": pause_ms}
                     _say(logging.WARNING, f"process {slot} starts again", "process-waits", **facts)
+                case Await(slot):
+                    text = f"process {slot} cannot start; it is tried again when a file changes"
+                    _say(logging.ERROR, text, "process-waits", slot=slot)
                 case Tell(slot, word):
                     self._tell(slot, word)
                 case GiveUp(code, why):
@@ -281,8 +342,9 @@ def _say(
 
 
 @contextmanager
-def _bell() -> Iterator[socket.socket]:
-    """Give a socket that becomes readable at signals and tells their numbers."""
+def _bell() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give a socket to ring with, and one that becomes readable then and at signals, and tells
+    their numbers."""
     rings, bell = socket.socketpair()
     with rings, bell:
         rings.setblocking(False)
@@ -292,7 +354,7 @@ def _bell() -> Iterator[socket.socket]:
         before = signal.set_wakeup_fd(rings.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, _be_heard) for number in numbers}
         try:
-            yield bell
+            yield rings, bell
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from stem_core.contracts.observer import Observer
 from stem_core.contracts.signer import Signer
 from stem_core.producer.lane import Lane
 from stem_core.producer.vetting import SigningPolicy, caution
+from stem_core.worker.isolation.terms import ChildTerms
 
 __all__ = ["Terms", "promises", "say_what_is_sure"]
 
@@ -19,14 +21,29 @@ _log = logging.getLogger("stem.worker")
 
 @frozen(kw_only=True)
 class Terms:
-    """How one worker works; see `Worker`. *prefetch* is a multiple of *concurrency*, and
-    *signing* what it asks of signatures."""
+    """How one worker works; see `Worker`.
+
+    Attributes:
+        prefetch: a multiple of *concurrency*.
+        max_run_ms: how long a task without a hard time limit may run.
+        stall_limit_ms: how long a task may block the loop.
+        poll_limit_ms: how long the broker may be away; 0 for as long as it likes.
+        signing: what is asked of signatures.
+        children: how its child processes are.
+        leave: ends this process with an exit code, from any thread; None where the process
+            is not the worker's to end.
+    """
 
     worker: str
     concurrency: int
     prefetch: int
     threads: int
     grace_ms: int
+    max_run_ms: int = 3_600_000
+    stall_limit_ms: int = 600_000
+    poll_limit_ms: int = 3_600_000
+    children: ChildTerms = field(factory=ChildTerms)
+    leave: Callable[[int], object] | None = None
     observers: tuple[Observer, ...] = ()
     signing: SigningPolicy | None = None
 

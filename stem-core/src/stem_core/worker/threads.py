@@ -58,6 +58,11 @@ class ThreadCall:
                 _raise_in(self._thread, None)
                 self._thread = None
 
+    @property
+    def thread(self) -> int | None:
+        """Who makes the call, as `threading.get_ident` tells; None while nobody does."""
+        return self._thread
+
     def soften(self) -> None:
         """Raise `SoftTimeLimitExceeded` in the call, if it runs."""
         self._raise(SoftTimeLimitExceeded)

@@ -1,10 +1,10 @@
 """The tie between a supervisor and one of its processes: a pair of sockets, and what is said.
 
-The process says its `Hello` when it takes work, and a `Report` of itself for each time it
-is asked. The supervisor says `HAND_BACK`, or asks, or nothing at all: when it is gone,
-however it went, the system closes its end, and the process drains. Whom a signal tells to
-end drains too, and no number of signals means more: service managers signal a whole
-group, and the supervisor does it again.
+The process says its `Hello` when it takes work, a `Report` of itself for each time it is
+asked, and `REPLACE` when it has done enough. The supervisor says `HAND_BACK`, or asks, or
+nothing at all: when it is gone, however it went, the system closes its end, and the process
+drains. Whom a signal tells to end drains too, and no number of signals means more: service
+managers signal a whole group, and the supervisor does it again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -30,7 +31,7 @@ from stem_core.worker.exits import STUCK
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop  # the supervisor has none, and needs this module too
 
-__all__ = ["ASK", "ASK_ALL", "HAND_BACK", "Hello", "Reporting", "Tie", "read_report"]
+__all__ = ["ASK", "ASK_ALL", "HAND_BACK", "REPLACE", "Hello", "Reporting", "Tie", "read_report"]
 
 _log = logging.getLogger("stem.worker")
 
@@ -39,6 +40,9 @@ HAND_BACK: Final = b"!"
 ASK: Final = b"?"
 ASK_ALL: Final = b"#"
 """Asks for a report: of the process, or of its queues too."""
+
+REPLACE: Final = b"~"
+"""What a process says that wants to be replaced: it drains from then on."""
 
 _PATIENCE_S: Final = 3.0
 """How long a loop may take to report, until the process stays silent instead."""
@@ -99,6 +103,11 @@ class Tie:
         with suppress(OSError):
             self._socket.sendall(hello.encode())
 
+    def ask_for_another(self) -> None:
+        """Tell the supervisor that this process drains and should be replaced when it has."""
+        with suppress(OSError), self._is_sending:
+            self._socket.sendall(REPLACE + b"\n")
+
     def say_at_last(self, report: Report) -> None:
         """Tell the supervisor what nobody can ask any more. Does not wait for it to listen."""
         if self._is_sending.acquire(blocking=False):
@@ -116,18 +125,19 @@ class Tie:
         patience_ms: int,
         report: Reporting | None = None,
     ) -> None:
-        """Call *drain*, *hand_back* and *reload* in *loop* when they are asked for, from now on.
+        """Call *drain*, *hand_back* and *reload* when they are asked for, from now on.
 
-        To be called in the main thread. Signals are heard until the process ends: one that
-        comes when all is done must not make a death of it. A process without a supervisor
-        that has not ended after *patience_ms* is ended, wherever its tasks stand. *report* is
-        called when the supervisor asks; it answers from a thread, so that no supervisor that
-        does not listen holds up the loop.
+        *reload* is called in *loop*; the others where they are heard of, a thread or a signal
+        handler, for the loop may be held up. To be called in the main thread. Signals are heard
+        until the process ends: one that comes when all is done must not make a death of it. A
+        process without a supervisor that has not ended after *patience_ms* is ended, wherever
+        its tasks stand. *report* is called when the supervisor asks; it answers from a thread,
+        so that no supervisor that does not listen holds up the loop.
         """
-        handler = _calling(loop, drain)
+        handler = _calling(drain)
         for number in _SIGNALS:
             signal.signal(number, handler)
-        signal.signal(signal.SIGHUP, _calling(loop, reload))
+        signal.signal(signal.SIGHUP, _calling(partial(_soon, loop, reload)))
         listening = (loop, drain, hand_back, patience_ms, report)
         threading.Thread(target=self._listen, args=listening, name="stem-tie", daemon=True).start()
 
@@ -141,11 +151,11 @@ class Tie:
     ) -> None:
         while said := _heard(self._socket):
             if HAND_BACK in said:
-                _soon(loop, hand_back)
+                hand_back()
             if report is not None and (ASK in said or ASK_ALL in said):
                 self._report(loop, report(ASK_ALL in said))
         _log.warning("the supervisor of this process is gone: it drains")
-        _soon(loop, drain)
+        drain()
         time.sleep(patience_ms / 1000)
         os._exit(STUCK)
 
@@ -169,15 +179,13 @@ class Tie:
             self._socket.sendall(answer + b"\n")
 
 
-def _calling(
-    loop: AbstractEventLoop, call: Callable[[], None]
-) -> Callable[[int, FrameType | None], None]:
-    """Return a handler of signals that makes *call* in *loop*, in this process alone."""
+def _calling(call: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
+    """Return a handler of signals that makes *call*, in this process alone."""
     own = os.getpid()
 
     def signalled(number: int, frame: FrameType | None) -> None:
         if os.getpid() == own:
-            _soon(loop, call)
+            call()
         else:  # a fork that a task has made: the signal is for it, and means what it does
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
-from collections.abc import Mapping, Sequence
-from types import FrameType, TracebackType
-from typing import Any, Final, NoReturn, Self
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
 from stem_core.contracts.hookspecs import AppInfo
@@ -24,17 +23,18 @@ from stem_core.model.errors import InvalidOption, UsageError
 from stem_core.observe.health import Vitals
 from stem_core.producer.client import Stem
 from stem_core.producer.vetting import SigningPolicy, policy_of
-from stem_core.worker.exits import DRAINED, HANDED_BACK, STUCK
-from stem_core.worker.hangup import hears_hang_ups, reload_keys
+from stem_core.worker.exits import DRAINED, HANDED_BACK, PATIENCE_MS
+from stem_core.worker.hangup import reload_keys
+from stem_core.worker.isolation.apps import terms_of
+from stem_core.worker.isolation.terms import App
 from stem_core.worker.queues import weights_of
 from stem_core.worker.shift import Shift
+from stem_core.worker.signals import Signals
 from stem_core.worker.terms import Terms
 
 __all__ = ["Worker"]
 
 _log = logging.getLogger("stem.worker")
-
-_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _plugged: Final[WeakKeyDictionary[Stem, tuple[Observer, ...]]] = WeakKeyDictionary()
 """The observers that plugins offered the workers of each Stem: they are asked once."""
@@ -64,9 +64,18 @@ class Worker:
         signing_policy: what it asks of signatures: ``require`` one, ``accept`` what nobody
             signed too, or ``off``. Without it STEM_SIGNING_POLICY, else ``require`` as soon
             as there are keys.
+        leave: ends this process with the exit code that it is called with, from any thread:
+            for a program that is nothing but a worker. It is called when a task blocks the
+            event loop for longer than STEM_WORKER_STALL_LIMIT, once the others are handed
+            back. Without it the worker stops when its loop turns again.
+        app: imports and returns the Stem in a new process, for tasks that run in one of
+            their own; something that can be pickled, such as a function of a module. Without
+            it the module that holds *stem* is imported. With it, what may have ended a worker
+            before runs in a process of its own too.
 
     Raises:
-        ConfigError: it shall verify, and has no key to verify with.
+        ConfigError: it shall verify, and has no key to verify with; or a task has
+            ``isolation="process"`` and no new process could import *stem*.
     """
 
     def __init__(
@@ -80,6 +89,8 @@ class Worker:
         threads: int | None = None,
         observers: Sequence[Observer] = (),
         signing_policy: SigningPolicy | None = None,
+        leave: Callable[[int], object] | None = None,
+        app: App | None = None,
     ) -> None:
         config = stem.config
         self.name: Final = name or _own_name()
@@ -91,18 +102,24 @@ class Worker:
         if plugged is None:
             info = _info(stem, tuple(self.weights))
             plugged = _plugged[stem] = stem.plugins.observers(info)
+        slots = _positive(concurrency, config.worker_concurrency, "concurrency")
         self.terms = Terms(
             worker=self.name,
-            concurrency=_positive(concurrency, config.worker_concurrency, "concurrency"),
+            concurrency=slots,
             prefetch=config.prefetch_multiplier,
             threads=_positive(threads, config.worker_threads, "threads"),
             grace_ms=config.worker_grace_ms if grace is None else to_ms(grace, field="grace"),
             observers=(*observers, *plugged),
+            max_run_ms=config.worker_max_run_ms,
+            stall_limit_ms=config.worker_stall_limit_ms,
+            poll_limit_ms=config.worker_poll_limit_ms,
+            children=terms_of(stem, app, concurrency=slots),
+            leave=leave,
             signing=policy_of(signing_policy or config.signing_policy, stem.pipeline.signer),
         )
         self._shift: Shift | None = None
         self._main: asyncio.Task[int] | None = None
-        self._signals: list[signal.Signals] = []
+        self._signals: Signals | None = None
         self._owner: asyncio.Task[Any] | None = None
         self._is_told = False
         self._has_cancelled_owner = False
@@ -223,6 +240,26 @@ class Worker:
         finally:
             self._remove_signals()
 
+    def drain_soon(self) -> None:
+        """`drain`, from any thread and from signal handlers.
+
+        If a task blocks the event loop until the grace is over and some seconds more, the
+        rest is handed back without it; see STEM_WORKER_STALL_LIMIT.
+        """
+        self._soon(self.drain, self.terms.grace_ms + PATIENCE_MS)
+
+    def stop_soon(self) -> None:
+        """`stop_now`, from any thread and from signal handlers; a loop that is blocked is
+        waited for some seconds."""
+        self._soon(self.stop_now, PATIENCE_MS)
+
+    def _soon(self, call: Callable[[], None], within_ms: int) -> None:
+        self._is_told = True
+        if self._shift is not None and self._main is not None:
+            self._shift.expect_to_hear(within_ms)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
+                self._main.get_loop().call_soon_threadsafe(call)
+
     def install_signals(self) -> None:
         """Drain on the first SIGTERM or SIGINT, hand back at once on the second, and on the
         third end this process, with exit code 70, wherever its tasks stand. SIGHUP reads the
@@ -230,34 +267,17 @@ class Worker:
 
         To be called in the main thread, in the loop of the worker; undone when it has ended.
         """
-        loop = asyncio.get_running_loop()
-        for number in _ENDING:
-            loop.add_signal_handler(number, self._signalled)
-            self._signals.append(number)
-
-        if hears_hang_ups():
-            loop.add_signal_handler(signal.SIGHUP, self.reload_keys)
-            self._signals.append(signal.SIGHUP)
+        self._signals = Signals(self.drain_soon, self.stop_soon, self.reload_keys)
+        self._signals.install(asyncio.get_running_loop())
 
     def reload_keys(self) -> None:
         """Read the keys again that verify and sign; what cannot be used changes nothing."""
         reload_keys(self._stem)
 
-    def _signalled(self) -> None:
-        if self._shift is None or not self._shift.is_draining:
-            self.drain()
-            return
-        self.stop_now()
-        for number in _ENDING:  # past the loop, which a task may hold up by now
-            signal.signal(number, _leave)
-
     def _remove_signals(self) -> None:
-        while self._signals:
-            asyncio.get_running_loop().remove_signal_handler(self._signals.pop())
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    os._exit(STUCK)
+        if self._signals is not None:
+            self._signals.remove()
+            self._signals = None
 
 
 def _own_name() -> str:

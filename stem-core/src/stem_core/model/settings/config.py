@@ -35,6 +35,7 @@ from stem_core.model.settings.security import (
     signing_contradictions,
     tls_contradictions,
 )
+from stem_core.model.settings.sizes import read_size
 from stem_core.model.urls import StemURL
 
 __all__ = ["StemConfig"]
@@ -184,12 +185,81 @@ class StemConfig:
         help="How long running tasks may go on when the worker is asked to end.",
         example="2m",
     )
+    worker_max_run_ms: Milliseconds = setting(
+        "STEM_WORKER_MAX_RUN",
+        default=Milliseconds(3_600_000),
+        minimum=1_000,
+        help="How long a task without a hard time limit may run until its lease is given up.",
+        example="6h",
+    )
+    worker_stall_limit_ms: Milliseconds = setting(
+        "STEM_WORKER_STALL_LIMIT",
+        default=Milliseconds(600_000),
+        minimum=1_000,
+        help="How long a task may block the event loop until its worker hands back the rest and "
+        "ends with exit code 70.",
+        example="1m",
+    )
+    worker_poll_limit_ms: Milliseconds = setting(
+        "STEM_WORKER_POLL_LIMIT",
+        default=Milliseconds(3_600_000),
+        minimum=0,
+        help="How long a worker that cannot poll its broker goes on trying until it ends with "
+        "exit code 5; `0s` is for ever.",
+        example="10m",
+    )
+    worker_max_tasks: int | None = setting(
+        "STEM_WORKER_MAX_TASKS",
+        minimum=1,
+        help="Deliveries after which a process of the `stem` command's worker is replaced by a "
+        "fresh one; those of one worker take turns, up to a tenth earlier.",
+        example="10000",
+    )
+    worker_max_rss: int | None = setting(
+        "STEM_WORKER_MAX_RSS",
+        read=read_size,
+        help="Resident memory from which on such a process is replaced.",
+        example="512M",
+    )
     worker_threads: int = setting(
         "STEM_WORKER_THREADS",
         default=8,
         minimum=1,
         help="Threads for tasks that are plain functions.",
         example="16",
+    )
+    worker_children: int | None = setting(
+        "STEM_WORKER_CHILDREN",
+        minimum=1,
+        help="Processes for tasks with `isolation='process'`, each for one task at a time, in "
+        "each process of a worker. Without it one for each processor.",
+        example="4",
+    )
+    worker_child_start: Literal["spawn", "forkserver"] = setting(
+        "STEM_WORKER_CHILD_START",
+        default="spawn",
+        help="How they start: `spawn` begins with nothing; `forkserver` forks one process that "
+        "has imported the application, which must start no threads then.",
+        example="forkserver",
+    )
+    worker_child_max_tasks: int | None = setting(
+        "STEM_WORKER_CHILD_MAX_TASKS",
+        minimum=1,
+        help="Tasks after which such a process is replaced.",
+        example="1000",
+    )
+    worker_child_max_rss: int | None = setting(
+        "STEM_WORKER_CHILD_MAX_RSS",
+        read=read_size,
+        help="Resident memory after a task from which on such a process is replaced.",
+        example="512M",
+    )
+    worker_cancel_grace_ms: Milliseconds = setting(
+        "STEM_WORKER_CANCEL_GRACE",
+        default=Milliseconds(10_000),
+        minimum=0,
+        help="How long a task with a process of its own may go on when it is cancelled.",
+        example="1s",
     )
     worker_http: str | None = setting(
         "STEM_WORKER_HTTP",

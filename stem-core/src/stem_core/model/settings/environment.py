@@ -49,7 +49,7 @@ def setting(
     """
 
     def in_range(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-        if minimum is not None and value < minimum:
+        if minimum is not None and value is not None and value < minimum:
             raise ConfigError(f"{field.name}={value}: expected at least {minimum}")
 
     metadata = {
