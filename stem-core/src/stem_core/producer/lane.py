@@ -89,19 +89,18 @@ class Patience:
             asked: Asked[T] = _failed(error)
         else:
             asked = _going_on(call, waits_for)
-        again = partial(ask, about)
-        return await self._in_time(
-            asked, again, at, self.until() if until is None else until, passing
-        )
+        until = self.until() if until is None else until
+        return await self.persist(asked, partial(ask, about), at, until, passing)
 
-    async def _in_time(
+    async def persist(
         self,
         asked: Asked[T],
         ask: Callable[[], Asked[T]],
         at: str,
         until: float,
-        passing: frozenset[Fault],
+        passing: frozenset[Fault] = PASSING,
     ) -> T:
+        """`insist` on a call whose first step is made."""
         seen: list[StoreError] = []
         try:
             async with asyncio.timeout_at(until):
@@ -217,12 +216,29 @@ class Lane:
             if self._in_a_row >= _IN_A_ROW:
                 self._in_a_row = 0
                 await asyncio.sleep(0)  # those who ask meanwhile share the next call
-            asked = self._patience.insist(self._publish, [message], at=self.at, until=until)
-            return (await asked)[0]
+            # `insist`, spelt out: a call that ends in its first step costs nothing more.
+            call = self._publish([message])
+            try:
+                waits_for = call.send(None)
+            except StopIteration as done:
+                reply: Published = done.value[0]
+                return reply
+            except StoreError as error:
+                asked: Asked[Sequence[Published]] = _failed(error)
+            else:
+                asked = _going_on(call, waits_for)
+            return (await self._persist(asked, message, until))[0]
         finally:
             self._is_busy = False
             if self._waiting:
                 self._start_flusher()
+
+    async def _persist(
+        self, asked: Asked[Sequence[Published]], message: Message, until: float | None
+    ) -> Sequence[Published]:
+        again = partial(self._publish, [message])
+        until = self.until() if until is None else until
+        return await self._patience.persist(asked, again, self.at, until)
 
     async def publish_many(
         self, messages: Sequence[Message], until: float | None = None

@@ -151,18 +151,18 @@ class Session:
         if now - self._looked_at > _LOOK_AGAIN_S:
             self._check("write")
             self._looked_at = now
-        connection = self.connection("write")
-        if not self._turn.take(wait=False):
+        connection, turn = self.connection("write"), self._turn
+        tickets = self.facts.tickets
+        if not turn.take(wait=False):
             raise NotNow
         try:
-            ticket = self.facts.tickets.next()
-            return connection.execute(self.sql[name], (ticket, *values)).rowcount
+            return connection.execute(self.sql[name], (tickets.next(), *values)).rowcount
         except sqlite3.OperationalError as error:
             if code_of(error) in LOCKED:
                 raise NotNow from None
             raise
         finally:
-            self._turn.give_back()
+            turn.give_back()
 
     @contextmanager
     def reading(self, purpose: str) -> Iterator[Reading]:
