@@ -213,7 +213,7 @@ def test_a_lease_is_not_renewed_for_ever(options, longest_s, caplog):
         scene.keeper.hold(run)
         await scene.pass_by(longest_s - 90 if longest_s > 3000 else 0)
         assert scene.ended == []
-        await scene.pass_by(250)
+        await scene.pass_by(450)  # two renewals: the first may come a moment before the limit
 
     keeping(body, scene)
     assert scene.ended == [("a", Cause.LEASE_LOST)]
