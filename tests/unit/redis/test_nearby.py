@@ -24,8 +24,11 @@ def answering(answer: Answer) -> Iterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        connection, _ = listener.accept()
-        with closing(connection), suppress(OSError):  # whoever asked may be gone
+        with suppress(OSError):  # whoever asked may be gone, or never have come
+            converse(*listener.accept())
+
+    def converse(connection: socket.socket, _: object) -> None:
+        with closing(connection):
             while asked := connection.recv(65_536):
                 connection.sendall(answer(asked))
 

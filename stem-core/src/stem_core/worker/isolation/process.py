@@ -122,7 +122,8 @@ class Child(asyncio.Protocol):
     async def _connect(self, ours: socket.socket) -> None:
         try:
             await self._loop.create_connection(lambda: self, sock=ours)
-        except BaseException:  # the loop is being closed: the process sees that nobody is there
+        except BaseException as error:  # mostly the loop is being closed: the process sees that
+            self.why = self.why or f"the worker could not hear it: {error!r}"
             ours.close()
             raise
 
@@ -230,6 +231,8 @@ class Child(asyncio.Protocol):
         """It closed the socket, or ended: without it there is nothing that it is good for."""
         self._is_deaf = True
         if self._watched is not None:
+            if not self.is_ready:  # what kills it is this worker, and no lack of memory
+                self.why = self.why or "it ended before it had loaded the application"
             self.kill()
         else:
             self._over()
