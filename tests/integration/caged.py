@@ -25,6 +25,11 @@ registry = TaskRegistry()
 NOW = RetryPolicy(base=0, cap=0)
 
 
+def breaks() -> Stem:
+    """Fail as an application does whose module cannot be imported where it is needed."""
+    raise RuntimeError("the application is broken")
+
+
 def make() -> Stem:
     """Return a Stem of the environment with the tasks below."""
     return Stem(registry=registry)
@@ -33,6 +38,16 @@ def make() -> Stem:
 def elsewhere() -> Stem:
     """Return one for a child whose worker has a broker of its own in memory."""
     return Stem("memory://", registry=registry)
+
+
+class Unknown:
+    """An application that a child cannot even unpickle, as when its module is not found there."""
+
+    def __call__(self) -> Stem:
+        return make()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return __import__, ("a_module_that_only_the_worker_finds",)
 
 
 in_a_process = registry.task(isolation="process", max_retries=0)

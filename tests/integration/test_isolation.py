@@ -617,22 +617,23 @@ def test_a_worker_whose_application_cannot_be_imported_says_so_at_once():
         Worker(Stem("memory://", registry=nowhere))
 
 
-def breaks() -> Stem:
-    raise RuntimeError("the application is broken")
+async def released_by(app: Callable[[], Stem]) -> Event:
+    """Run one task in a worker whose children are of *app*; return how it was let go."""
+    events, made = Events(), caged.make()
+    async with asyncio.timeout(PATIENCE_S), made, Worker(made, app=app, observers=[events]):
+        await caged.where.enqueue()
+        await until(lambda: events.count("task-released") > 0)
+    return next(event for event in events.all if event.name == "task-released")
 
 
 def test_a_task_waits_elsewhere_while_no_child_comes_up(sqlite, caplog):
-    events = Events()
-
-    async def main():
-        made = caged.make()
-        broken = Worker(made, app=breaks, observers=[events])
-        async with asyncio.timeout(PATIENCE_S), made, broken:
-            await caged.where.enqueue()
-            await until(lambda: events.count("task-released") > 0)
-
-    asyncio.run(main())
-    [released] = [event for event in events.all if event.name == "task-released"][:1]
+    released = asyncio.run(released_by(caged.breaks))
     assert released.detail["why"] == "parked"
     assert "the application is broken" in released.detail["reason"]
     assert "a child process did not come up, 3 in a row" in caplog.text
+
+
+def test_what_python_says_of_a_child_that_cannot_begin_is_seen_whole(sqlite, capfd):
+    released = asyncio.run(released_by(caged.Unknown()))
+    assert released.detail["reason"] == "its process ended with exit code 1"
+    assert "No module named 'a_module_that_only_the_worker_finds'" in capfd.readouterr().err

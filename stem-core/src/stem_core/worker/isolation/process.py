@@ -47,6 +47,10 @@ _LAST_WORDS_S: Final = 0.2
 """How long a dead child's last frames may take; longer only when a fork holds its socket."""
 
 
+_LAST_TRACE_S: Final = 2.0
+"""How long a child that failed to start may take to end by itself."""
+
+
 class ChildDied(Exception):
     """The process of a task has ended, and the task with it. Never seen by users."""
 
@@ -231,9 +235,10 @@ class Child(asyncio.Protocol):
         """It closed the socket, or ended: without it there is nothing that it is good for."""
         self._is_deaf = True
         if self._watched is not None:
-            if not self.is_ready:  # what kills it is this worker, and no lack of memory
-                self.why = self.why or "it ended before it had loaded the application"
-            self.kill()
+            if self.is_ready:
+                self.kill()
+            else:  # Python is just writing what hindered it, which is all that people get to see
+                self._loop.call_later(_LAST_TRACE_S, self.kill)
         else:
             self._over()
 
