@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from chaos.arena import LEASE_S, Arena
+from chaos.brokers import on_every_broker
 from chaos.party import Party
 from chaos.relay import TASKS, freeze, legs
 from chaos.report import Row
@@ -16,10 +17,11 @@ from stem_core.testing.faults.runs import Run, runs_of
 from stem_core.testing.faults.truth import Truth
 
 
+@on_every_broker("A3")
 def test_a_worker_that_stood_still_settles_nothing_that_another_one_has_taken_over(
-    arena_of, scale, prove
+    arena_of, scale, prove, id, kind
 ):
-    with arena_of("A3") as arena:
+    with arena_of(id, kind) as arena:
         for leg in legs(arena, scale.rounds):
             freeze(arena, leg.runner)
             leg.wait_for_the_takeover()
@@ -31,9 +33,9 @@ def test_a_worker_that_stood_still_settles_nothing_that_another_one_has_taken_ov
     told = complaints(found) + outlived(history, truth, scale.rounds * TASKS)
     prove(
         Row(
-            id="A3",
+            id=id,
             fault="SIGSTOP of a worker until another one runs its tasks, then SIGCONT",
-            broker="sqlite",
+            broker=arena.broker,
             trials=scale.rounds,
             found=found,
             bound=f"started twice ≤ IN_FLIGHT in flight; {answers(history)}; "
