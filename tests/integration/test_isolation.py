@@ -22,6 +22,7 @@ from stem_core import Stem, TaskCancelled, TaskFailed, Worker
 from stem_core.contracts.observer import Event
 from stem_core.model.errors import ConfigError
 from stem_core.model.outcome import State
+from stem_core.observe.health import unready
 from stem_core.plugin import StemURL, TlsConfig
 from stem_core.producer.registry import TaskRegistry
 from stem_core.worker.exits import HANDED_BACK
@@ -617,23 +618,28 @@ def test_a_worker_whose_application_cannot_be_imported_says_so_at_once():
         Worker(Stem("memory://", registry=nowhere))
 
 
-async def released_by(app: Callable[[], Stem]) -> Event:
-    """Run one task in a worker whose children are of *app*; return how it was let go."""
+async def released_by(app: Callable[[], Stem]) -> tuple[Event, str]:
+    """Run one task in a worker whose children are of *app*; return how it was let go, and why
+    the worker says that it is not ready."""
     events, made = Events(), caged.make()
-    async with asyncio.timeout(PATIENCE_S), made, Worker(made, app=app, observers=[events]):
+    worker = Worker(made, app=app, observers=[events])
+    async with asyncio.timeout(PATIENCE_S), made, worker:
+        assert unready(worker.vitals) == ""
         await caged.where.enqueue()
         await until(lambda: events.count("task-released") > 0)
-    return next(event for event in events.all if event.name == "task-released")
+        why = unready(worker.vitals)
+    return next(event for event in events.all if event.name == "task-released"), why
 
 
 def test_a_task_waits_elsewhere_while_no_child_comes_up(sqlite, caplog):
-    released = asyncio.run(released_by(caged.breaks))
+    released, why = asyncio.run(released_by(caged.breaks))
+    assert why == "no child process comes up, the log says why"
     assert released.detail["why"] == "parked"
     assert "the application is broken" in released.detail["reason"]
     assert "a child process did not come up, 3 in a row" in caplog.text
 
 
 def test_what_python_says_of_a_child_that_cannot_begin_is_seen_whole(sqlite, capfd):
-    released = asyncio.run(released_by(caged.Unknown()))
+    released, _ = asyncio.run(released_by(caged.Unknown()))
     assert released.detail["reason"] == "its process ended with exit code 1"
     assert "No module named 'a_module_that_only_the_worker_finds'" in capfd.readouterr().err

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -200,6 +202,35 @@ def test_no_more_leases_are_renewed_in_one_call_than_the_broker_takes():
     assert sum(sizes) >= 5
     assert max(sizes) <= 2
     assert scene.ended == []
+
+
+class Clinging(InMemoryBroker):
+    """One that never answers, and whose driver clings to a call that is given up."""
+
+    let_go = threading.Event()
+
+    async def extend(self, extensions):
+        while not self.let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+
+def test_a_driver_that_does_not_let_go_of_a_call_delays_no_end():
+    scene = Scene(Clinging)
+
+    async def body():
+        (run,) = await scene.leased("a", lease_ms=300)
+        scene.keeper.hold(run)
+        try:
+            async with asyncio.timeout(10):
+                while not scene.ended:
+                    scene.clock.advance(0.01)
+                    await asyncio.sleep(0.01)
+        finally:
+            Clinging.let_go.set()
+
+    keeping(body, scene)
+    assert scene.ended == [("a", Cause.LEASE_LOST)]
 
 
 @pytest.mark.parametrize(("options", "longest_s"), [({}, 3600), ({"hard_time_limit": "100s"}, 100)])

@@ -24,7 +24,7 @@ from stem_core.cli.watching import Watch
 from stem_core.contracts.capabilities import Durability
 from stem_core.contracts.observer import Event, Observer
 from stem_core.model.errors import ConfigError
-from stem_core.observe.health import Report, complaint
+from stem_core.observe.health import Report, unready
 from stem_core.observe.log import LogObserver
 from stem_core.producer.client import Stem
 from stem_core.producer.context import TaskContext
@@ -203,7 +203,7 @@ class _Limits:
 
 
 async def _plain_report(runs: Worker, with_queues: bool) -> Report:
-    return Report(rows=[], complaint=complaint(runs.vitals), has_queues=with_queues)
+    return Report(rows=[], complaint=unready(runs.vitals), has_queues=with_queues)
 
 
 class _Beginning:

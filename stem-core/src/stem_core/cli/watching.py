@@ -15,7 +15,7 @@ from stem_core.contracts.admin import BrokerAdmin, QueueStats
 from stem_core.contracts.clock import Clock
 from stem_core.model.errors import StoreError
 from stem_core.observe.families import Row
-from stem_core.observe.health import Report, complaint
+from stem_core.observe.health import Report, unready
 from stem_core.observe.metrics import Metrics
 from stem_core.observe.pages import Page, Pages
 from stem_core.producer.client import Stem
@@ -94,7 +94,7 @@ class Watch:
     def report(self) -> Report:
         """Return what needs no store."""
         vitals = self._worker.vitals
-        why_not = complaint(vitals)
+        why_not = unready(vitals)
         rows = [
             *self.observer.rows(),
             Row("stem_worker_busy_slots", (), [vitals.busy]),
@@ -121,7 +121,7 @@ class Watch:
         return Page(body="ok\n")  # for the loop turns, or nobody would say so
 
     async def _ready(self) -> Page:
-        return ready_page(complaint(self._worker.vitals))
+        return ready_page(unready(self._worker.vitals))
 
     async def _measured(self) -> Page:
         rows = (await self.report_of(with_queues=True)).rows

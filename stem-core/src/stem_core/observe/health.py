@@ -7,7 +7,7 @@ from typing import Final
 from stem_core.model.value import Value
 from stem_core.observe.families import Row
 
-__all__ = ["DRAINS", "Report", "Vitals", "complaint"]
+__all__ = ["DRAINS", "Report", "Vitals", "complaint", "unready"]
 
 DRAINS: Final = "it drains"
 
@@ -25,6 +25,7 @@ class Vitals(Value, frozen=True, kw_only=True):
         is_full: it holds all it may, so it has no reason to fetch.
         fault: why the last fetch failed, a value of `Fault`; empty when it did not.
         silent_ms: how long ago it heard of the store, or began to ask.
+        is_childless: no child process comes up.
     """
 
     busy: int
@@ -34,6 +35,7 @@ class Vitals(Value, frozen=True, kw_only=True):
     is_full: bool = False
     fault: str = ""
     silent_ms: int = 0
+    is_childless: bool = False
 
 
 def complaint(vitals: Vitals) -> str:
@@ -49,6 +51,12 @@ def complaint(vitals: Vitals) -> str:
     if vitals.silent_ms > _SILENCE_MS:
         return f"the broker has not answered for {vitals.silent_ms // 1000} s"
     return ""
+
+
+def unready(vitals: Vitals) -> str:
+    """Return why it is not all that it should be: takes no work, or none that needs a child."""
+    childless = "no child process comes up, the log says why" if vitals.is_childless else ""
+    return complaint(vitals) or childless
 
 
 class Report(Value, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.clock import Clock
@@ -76,6 +76,7 @@ class LeaseKeeper:
         self._gone: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell: asyncio.Event | None = None
+        self._given_up: set[asyncio.Future[Any]] = set()
 
     def start(self) -> None:
         """Start the thread. To be called in the worker's loop."""
@@ -210,8 +211,8 @@ class LeaseKeeper:
         asked_ms = self._clock.monotonic_ms()
         wishes = [Extension(run.delivery.receipt, run.lease_ms) for run in runs]
         try:
-            async with asyncio.timeout(patience_ms(runs, asked_ms) / 1000):
-                replies = await broker.extend(wishes)
+            patience_s = patience_ms(runs, asked_ms) / 1000
+            replies = await self._in_time(broker.extend(wishes), patience_s)
         except (StoreError, TimeoutError) as error:
             self._not_renewed(runs, error)
             return
@@ -221,6 +222,28 @@ class LeaseKeeper:
         self._has_renewed(sum(reply.status is not ExtendStatus.LOST for reply in replies))
         for run, reply in zip(runs, replies, strict=True):
             self._renewed(run, reply, asked_ms)
+
+    async def _in_time(
+        self, call: Coroutine[Any, Any, Sequence[Extended]], patience_s: float
+    ) -> Sequence[Extended]:
+        """Return what *call* returns, or raise TimeoutError the moment its time is over.
+
+        A driver may take long to give up, as one that first asks a silent server to stop. A
+        lease does not wait for that, so the call is cancelled and not waited for.
+        """
+        asking = asyncio.ensure_future(call)
+        done, _ = await asyncio.wait([asking], timeout=patience_s)
+        if done:
+            return asking.result()
+        self._given_up.add(asking)
+        asking.add_done_callback(self._forget)
+        asking.cancel()
+        raise TimeoutError
+
+    def _forget(self, asking: asyncio.Future[Any]) -> None:
+        self._given_up.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # seen: nobody else will ask for it
 
     def _renewed(self, run: Run, reply: Extended, asked_ms: int) -> None:
         if run not in self._held:  # settled while we asked

@@ -107,6 +107,7 @@ class Shift:
             is_full=self._slots.free <= 0,
             fault=fetcher.fault if fetcher else "",
             silent_ms=self._clock.monotonic_ms() - fetcher.heard_ms if fetcher else 0,
+            is_childless=bool(self._parts.children.fault),
         )
 
     def drain(self) -> None:
