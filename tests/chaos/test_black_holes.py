@@ -32,10 +32,9 @@ def test_a_process_task_is_dead_before_its_lease_can_be_given_away(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where children find us
     with arena_of(f"A10-{store}", KINDS[f"-{store}"]) as arena:
         monkeypatch.setenv("STEM_BROKER_URL", arena.url)  # a child has none to ask
-        rounds = 5 * scale.rounds if scale.is_long else 1
         pauses_ms = [
             pause_ms
-            for number in range(rounds)
+            for number in range(scale.rounds)
             for pause_ms in asyncio.run(one_round(arena, tmp_path / str(number)))
         ]
     overlaps = [pause_ms for pause_ms in pauses_ms if pause_ms <= 0]

@@ -83,6 +83,21 @@ def test_a_lost_lease_is_that_of_the_oldest_run_which_is_open(tmp_path: Path) ->
     assert [run.reply for run in runs_of(History.of(tmp_path / "h"))["a"]] == ["dropped", ""]
 
 
+def test_what_a_child_starts_and_ends_belongs_to_the_lease_of_its_worker(tmp_path: Path) -> None:
+    pen = Recorder(tmp_path / "h")
+    worker, child = 11, 12
+    pen.note(What.LEASED, id="a", fence=1, pid=worker)
+    pen.note(What.STARTED, id="a", fence=1, pid=child)
+    pen.note(What.ENDED, id="a", fence=1, pid=child)
+    pen.note(What.SETTLED, id="a", fence=1, pid=worker, detail="done ack")
+    pen.note(What.STARTED, id="a", fence=1, pid=13)  # nobody's: the lease has had its start
+    pen.close()
+    run, again = runs_of(History.of(tmp_path / "h"))["a"]
+    assert (run.pid, run.child, run.reply) == (worker, child, "done ack")
+    assert run.leased_ns < run.started_ns < run.ended_ns < run.told_ns
+    assert (again.pid, again.reply) == (13, "")
+
+
 WRITING = """
 import sys
 from stem_core.testing.faults.history import Recorder, What, now

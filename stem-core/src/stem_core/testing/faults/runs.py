@@ -20,9 +20,11 @@ Instant = float
 
 @frozen(kw_only=True)
 class Run:
-    """One lease of one id in one process, and the call of its function that came of it.
+    """One lease of one id in one worker, and the call of its function that came of it.
 
     Attributes:
+        pid: of the worker that holds the lease.
+        child: of the process that the function was called in, where that is another one.
         leased_ns: when it was first seen.
         started_ns: when its function was called.
         ended_ns: when that returned, or its process died.
@@ -33,6 +35,7 @@ class Run:
     id: str
     fence: int
     pid: int
+    child: int = 0
     attempt: int = 0
     leased_ns: Instant
     started_ns: Instant = math.inf
@@ -108,15 +111,22 @@ def _begun(event: Event) -> Run:
 
 def _place(known: Sequence[Run], event: Event) -> int | None:
     """Return which of *known* this is about; a second lease or start is a run of its own."""
-    mine = [place for place, run in enumerate(known) if run.pid == event.pid]
+    mine = [place for place, run in enumerate(known) if event.pid in (run.pid, run.child)]
     if event.what is What.DROPPED:  # nobody says of which fence: the oldest that is open
         mine = [place for place in mine if not known[place].reply][:1]
     else:
         mine = [place for place in mine if known[place].fence == event.fence]
+    if event.what is What.STARTED:
+        mine = mine or _lent(known, event.fence)
+        mine = [place for place in mine[-1:] if not known[place].has_started]
     if not mine or event.what is What.LEASED:
         return None
-    is_again = event.what is What.STARTED and known[mine[-1]].has_started
-    return None if is_again else mine[-1]
+    return mine[-1]
+
+
+def _lent(known: Sequence[Run], fence: int) -> list[int]:
+    """Return which leases a worker may have given to a child: who has the fence, has the lease."""
+    return [place for place, run in enumerate(known) if run.fence == fence]
 
 
 _TELLS = {
@@ -132,6 +142,8 @@ def _told(run: Run, event: Event) -> Run:
     facts: dict[str, Any] = {_TELLS[event.what]: event.at_ns}
     if event.attempt:
         facts["attempt"] = event.attempt
+    if event.what is What.STARTED and event.pid != run.pid:
+        facts["child"] = event.pid
     if event.what in (What.SETTLED, What.DROPPED):
         facts["reply"] = event.detail or event.what.value
     return evolve(run, **facts)
