@@ -204,6 +204,24 @@ def test_no_more_leases_are_renewed_in_one_call_than_the_broker_takes():
     assert scene.ended == []
 
 
+def test_a_store_that_was_not_heard_is_not_asked_again_when_the_lease_is_nearly_over():
+    scene = Scene(FaultyBroker)
+    scene.faults = 1
+
+    async def body():
+        (run,) = await scene.leased("a")
+        scene.keeper.hold(run)
+        async with asyncio.timeout(10):
+            while not (scene.handles and scene.handles[0].calls):
+                await scene.pass_by(1)
+        scene.clock.advance(25)  # as in a machine that was too busy to look
+        await scene.pass_by(1)
+
+    keeping(body, scene)
+    assert scene.ended == [("a", Cause.LEASE_LOST)]
+    assert [verb for verb, _ in scene.handles[0].calls] == ["extend"]
+
+
 class Clinging(InMemoryBroker):
     """One that never answers, and whose driver clings to a call that is given up."""
 

@@ -77,6 +77,7 @@ class LeaseKeeper:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell: asyncio.Event | None = None
         self._given_up: set[asyncio.Future[Any]] = set()
+        self._is_unheard = False
 
     def start(self) -> None:
         """Start the thread. To be called in the worker's loop."""
@@ -195,6 +196,8 @@ class LeaseKeeper:
                     "STEM_WORKER_MAX_RUN. It stands here:",
                     stands_at(run),
                 )
+            elif self._is_unheard and now_ms >= _self_fence_at_ms(run):
+                self._end(run, Cause.LEASE_LOST)  # to ask once more would take what is left
         return [run for run in due if run in self._held]
 
     def _last_renewal_ms(self, run: Run) -> float:
@@ -211,7 +214,8 @@ class LeaseKeeper:
         asked_ms = self._clock.monotonic_ms()
         wishes = [Extension(run.delivery.receipt, run.lease_ms) for run in runs]
         try:
-            patience_s = patience_ms(runs, asked_ms) / 1000
+            # All that is held: what is not asked about now may have to end before the answer.
+            patience_s = patience_ms(self.held() or runs, asked_ms) / 1000
             replies = await self._in_time(broker.extend(wishes), patience_s)
         except (StoreError, TimeoutError) as error:
             self._not_renewed(runs, error)
@@ -219,6 +223,7 @@ class LeaseKeeper:
         except Exception as error:  # a bug of a store: start again, but fence what it costs
             self._not_renewed(runs, error)
             raise
+        self._is_unheard = False
         self._has_renewed(sum(reply.status is not ExtendStatus.LOST for reply in replies))
         for run, reply in zip(runs, replies, strict=True):
             self._renewed(run, reply, asked_ms)
@@ -261,6 +266,7 @@ class LeaseKeeper:
 
     def _not_renewed(self, runs: Sequence[Run], error: Exception) -> None:
         self._failed(error)
+        self._is_unheard = True
         now_ms = self._clock.monotonic_ms()
         why = str(error) or type(error).__name__
         _log.warning("%d leases could not be renewed: %s", len(runs), why)
