@@ -13,7 +13,8 @@ from stem_core.testing.faults.checker import Findings
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 
 IDS = (
-    "A1", "A1-postgres", "A1-redis", "A3", "A3-commit", "A3-postgres", "A3-redis", "A3-settle",
+    "A1", "A1-postgres", "A1-redis", "A10-postgres", "A10-redis",
+    "A3", "A3-commit", "A3-postgres", "A3-redis", "A3-settle",
     "A5", "A5-postgres", "A5-redis", "A6", "A6-postgres", "A6-redis",
     "A7", "A7-postgres", "A7-redis",
     "B1-many-full", "B1-many-normal", "B1-many-postgres",
