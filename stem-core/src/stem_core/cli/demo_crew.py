@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -75,8 +75,7 @@ class Mate:
         """Kill it, and return when it is dead."""
         self.is_killed = True
         if not self.has_ended:
-            self._process.kill()
-            await self._process.wait()
+            await _killed(self._process)
 
     async def end(self) -> None:
         """Let it end, or else kill it; return when it has ended."""
@@ -162,17 +161,42 @@ async def _start(name: str, place: Place, concurrency: int, folder: Path) -> Mat
     command = (sys.executable, "-P", "-m", "stem_core.cli.demo_worker", name, str(concurrency))
     with log.open("wb") as errors:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=errors,
-                env=_environment(place),
-                start_new_session=True,  # a Ctrl-C is for the demo, and the demo ends them
+            process = await _begun(
+                asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=errors,
+                    env=_environment(place),
+                    start_new_session=True,  # a Ctrl-C is for the demo, and the demo ends them
+                )
             )
         except OSError as error:
             raise click.ClickException(f"{name} cannot be started: {error}") from error
     return Mate(name, process, log)
+
+
+async def _begun(starting: Coroutine[Any, Any, Process]) -> Process:
+    """Return the process that is *starting*; when cancelled meanwhile, once it is dead.
+
+    Cancelled within that, asyncio may take the exit status from its own watcher, which then
+    warns of an unknown process.
+    """
+    begun = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        await _killed(await begun)
+        raise
+
+
+async def _killed(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.kill()
+        else:  # its own `kill` first looks whether it is dead, and takes the status too
+            os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def _environment(place: Place) -> dict[str, str]:
