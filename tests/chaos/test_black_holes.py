@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from chaos.report import Row
 
 from stem_core import Stem, Worker
 from stem_core.plugin import StemURL
-from stem_core.testing.faults.checker import Findings
+from stem_core.testing.faults.checker import Findings, complaints
 from stem_core.testing.faults.proxy import FaultProxy
 
 TOGETHER = 5
@@ -32,29 +33,36 @@ def test_a_process_task_is_dead_before_its_lease_can_be_given_away(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where children find us
     with arena_of(f"A10-{store}", KINDS[f"-{store}"]) as arena:
         monkeypatch.setenv("STEM_BROKER_URL", arena.url)  # a child has none to ask
-        pauses_ms = [
-            pause_ms
-            for number in range(scale.rounds)
-            for pause_ms in asyncio.run(one_round(arena, tmp_path / str(number)))
-        ]
-    overlaps = [pause_ms for pause_ms in pauses_ms if pause_ms <= 0]
+        pauses_ms: dict[str, float] = {}
+        for number in range(scale.rounds):
+            pauses_ms |= asyncio.run(one_round(arena, tmp_path / str(number)))
+        ends = Counter(commit.id for commit in arena.ledger.commits() if commit.is_final)
+    found = Findings(
+        accepted=len(pauses_ms),
+        lost=tuple(id for id in pauses_ms if not ends[id]),
+        started_twice=tuple(pauses_ms),
+        committed_twice=tuple(id for id in pauses_ms if ends[id] > 1),
+        in_flight=len(pauses_ms),
+    )
+    overlaps = [pause_ms for pause_ms in pauses_ms.values() if pause_ms <= 0]
+    told = [f"two runs at one time, for {-each:.0f} ms" for each in overlaps]
     prove(
         Row(
             id=f"A10-{store}",
             fault="the connection of a worker that runs process tasks swallows all, for good",
             broker=arena.broker,
             trials=len(pauses_ms),
-            found=Findings(accepted=len(pauses_ms)),
-            times_ms=tuple(pauses_ms),
+            found=found,
+            times_ms=tuple(pauses_ms.values()),
             timed="last beat of the first run to the first beat of the next",
-            bound=f"two runs at one time: {len(overlaps)}; each task ends once",
-            complaints=tuple(f"two runs at one time, for {-each:.0f} ms" for each in overlaps),
+            bound=f"started twice ≤ IN_FLIGHT in flight; two runs at one time: {len(overlaps)}",
+            complaints=tuple(complaints(found) + told),
         )
     )
 
 
-async def one_round(arena: Arena, folder: Path) -> Sequence[float]:
-    """Cut one worker off while it runs tasks, let another one run them; return the pauses."""
+async def one_round(arena: Arena, folder: Path) -> dict[str, float]:
+    """Cut one worker off while it runs tasks, let another one run them; return the pauses by id."""
     files = [folder.with_name(f"{folder.name}-{number}") for number in range(TOGETHER)]
     home = StemURL.parse(arena.url)
     async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
@@ -72,7 +80,7 @@ async def one_round(arena: Arena, folder: Path) -> Sequence[float]:
         proxy.restore()
         first.stop_now()
         await first.ended()
-    return [pause_of(file, pid) for file, pid in zip(files, pids, strict=True)]
+    return {id: pause_of(file, pid) for id, file, pid in zip(ids, files, pids, strict=True)}
 
 
 async def until_all(files: Sequence[Path]) -> None:
