@@ -52,11 +52,16 @@ class Nearness:
 
 
 class Shortcut:
-    """Writes to and reads from the socket of a transport that has nothing to write itself."""
+    """Writes to and reads from the socket of a transport that has nothing to write itself.
 
-    __slots__ = ("_fd", "_poll", "_transport")
+    Attributes:
+        patience_ms: how long one waits for a reply in place.
+    """
+
+    __slots__ = ("_fd", "_poll", "_transport", "patience_ms")
 
     def __init__(self, transport: asyncio.WriteTransport, fd: int) -> None:
+        self.patience_ms = _PATIENCE_MS
         self._transport: Final = transport
         self._fd: Final = fd
         self._poll: Final = select.poll()
@@ -67,7 +72,7 @@ class Shortcut:
 
         Whatever goes wrong is left for the transport to find, which has the rest of *data*.
         """
-        if not self._written(data) or not self._poll.poll(_PATIENCE_MS):
+        if not self._written(data) or not self._poll.poll(self.patience_ms):
             return 0
         try:
             return os.readv(self._fd, [buffer])

@@ -39,11 +39,14 @@ def answering(answer: Answer) -> Iterator[tuple[str, int]]:
 
 
 @asynccontextmanager
-async def connected(answer: Answer, *, is_near: bool = True) -> AsyncIterator[Wire]:
+async def connected(
+    answer: Answer, *, is_near: bool = True, patience_s: float = LONG_S
+) -> AsyncIterator[Wire]:
     with answering(answer) as (host, port):
         _, writer = await asyncio.open_connection(host, port)
         wire = Wire(writer)
         wire._nearness.is_near = is_near
+        wire._shortcut.patience_ms = round(1_000 * patience_s)  # type: ignore[union-attr]
         try:
             yield wire
         finally:
@@ -102,7 +105,7 @@ async def test_a_late_reply_is_owed_and_comes_through_the_loop() -> None:
         go_on.wait(LONG_S)
         return b"+late\r\n"
 
-    async with connected(late) as wire:
+    async with connected(late, patience_s=0.001) as wire:
         assert wire.ask_here(b"a") is OWED
         go_on.set()
         assert await wire.rest(LONG_S) == b"late"
