@@ -93,6 +93,7 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._wakes = Wakes(store.channel)
+        self._in_order: Final = asyncio.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -109,7 +110,11 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         if len(batch.sent) == 1:
             ((reply,),) = await self.call("calls.publish_one", *batch.alone)
             return batch.replies([(1, int(reply[0]), reply[1:])])
-        return batch.replies(await self.call("calls.publish", _TOLD, *batch.arguments))
+        # Packed before the call that is out has ended, and sent after it: a second connection
+        # might overtake the first.
+        args = batch.arguments
+        async with self._in_order:
+            return batch.replies(await self.call("calls.publish", _TOLD, *args))
 
     def _publishing(self, messages: Sequence[Message]) -> publishing.Batch:
         batch = publishing.Batch(messages, self.store.clock.wall_ms())

@@ -99,6 +99,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         super().__init__(store)
         self._wakes = Wakes(store.prefix)
         self._sweep_at_ms = 0
+        self._in_order: Final = asyncio.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -120,7 +121,11 @@ class RedisStreamsBroker(RedisHandle, Broker):
     async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         if not messages:
             return []
-        reply = await self.run("publish", *publishing.arguments(messages))
+        # Packed before the call that is out has ended, and sent after it: a second connection
+        # might overtake the first.
+        args = publishing.arguments(messages)
+        async with self._in_order:
+            reply = await self.run("publish", *args)
         return publishing.replies(messages, reply)
 
     async def fetch(

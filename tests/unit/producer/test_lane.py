@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -152,6 +152,40 @@ def test_many_are_sent_in_pieces_and_answered_by_position() -> None:
         replies = await Lane(broker, None).publish_many(messages(7))
         assert [reply.id for reply in replies] == [each.id for each in messages(7)]
         assert broker.batches == [3, 3, 1]
+
+    asyncio.run(main())
+
+
+def test_the_next_piece_is_made_ready_while_one_is_out_and_no_more_than_that() -> None:
+    async def main() -> None:
+        begun: list[int] = []
+
+        class Observed(Willful):
+            async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+                begun.append(len(messages))
+                return await super().publish(messages)
+
+        broker = Observed(capabilities=replace(CAPABILITIES, max_batch=2))
+        broker.gate = asyncio.Event()
+        call = asyncio.ensure_future(Lane(broker, None).publish_many(messages(7)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert begun == [2, 2]
+        broker.gate.set()
+        assert [reply.id for reply in await call] == [each.id for each in messages(7)]
+        assert broker.batches == [2, 2, 2, 1]
+
+    asyncio.run(main())
+
+
+def test_when_a_piece_fails_those_after_it_are_given_up_and_none_is_left_running() -> None:
+    async def main() -> None:
+        broker = Willful(capabilities=replace(CAPABILITIES, max_batch=2))
+        broker.faults = [StoreError("no", fault=Fault.FATAL_CONFIG)]
+        with pytest.raises(StoreError, match="no"):
+            await Lane(broker, None).publish_many(messages(20))
+        assert len(broker.batches) <= 2
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
 

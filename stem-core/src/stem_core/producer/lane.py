@@ -8,7 +8,8 @@ closed loop or to a parent process is dropped without a word on the wire.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
@@ -39,6 +40,10 @@ _REFUSED: Final = PASSING - {Fault.RECONNECT}
 """Those after which it is certain that nothing was done."""
 _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 1_000
+_ABREAST: Final = 2
+"""So many calls of one `publish_many` are under way: the store works on one, and the arguments
+of the next are packed meanwhile. Their order is the broker's to keep."""
+
 _IN_A_ROW: Final = 16
 """After so many calls for one message each the loop has a turn, whatever the broker does: a call
 that ends without waiting gives it none, and a producer in a loop would keep it for itself."""
@@ -245,16 +250,31 @@ class Lane:
     ) -> list[Published]:
         """Publish messages in as few calls as the broker allows; replies by position.
 
-        *until* is the deadline of the first call; each that follows has its own.
+        While the store is at one call the next is made ready. *until* is the deadline of the
+        first; each that follows has its own.
 
         Raises:
             StoreError: the messages of the calls before are published, those of this
                 call and after it are not known to be.
         """
+        if len(messages) <= self.capabilities.max_batch:  # one call, or few that are large
+            return [
+                reply
+                for chunk in chunks(messages, self.capabilities)
+                for reply in await self._send(chunk, until)
+            ]
         replies: list[Published] = []
-        for chunk in chunks(messages, self.capabilities):
-            replies.extend(await self._send(chunk, until))
-            until = None
+        asked: deque[asyncio.Task[Sequence[Published]]] = deque()
+        try:
+            for chunk in chunks(messages, self.capabilities):
+                asked.append(asyncio.create_task(self._send(chunk, until)))
+                until = None
+                if len(asked) >= _ABREAST:
+                    replies.extend(await asked.popleft())
+            while asked:
+                replies.extend(await asked.popleft())
+        finally:
+            await _abandon(asked)
         return replies
 
     # ── asking ──
@@ -368,6 +388,14 @@ class Lane:
                 for each, reply in zip(theirs, replies, strict=True):
                     if not each.reply.done():
                         each.reply.set_result(reply)
+
+
+async def _abandon(asked: Collection[asyncio.Task[Sequence[Published]]]) -> None:
+    """End calls whose replies nobody needs any more: one before them has failed."""
+    for call in asked:
+        call.cancel()
+    if asked:
+        await asyncio.wait(asked)
 
 
 def _until_of(waiting: _Waiting) -> float:

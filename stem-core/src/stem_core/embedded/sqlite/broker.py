@@ -98,7 +98,8 @@ class SqliteBroker(SqliteHandle, Broker):
         elif messages:
             if len(messages) > 1:
                 _refuse_too_much(messages)
-            replies = await store.write(publishing.publish, messages)
+            drafts = list(map(publishing.draft_of, messages))  # here: the writer serves everybody
+            replies = await store.write(publishing.publish, messages, drafts)
         else:
             replies = []
         if failpoints.ARMED:

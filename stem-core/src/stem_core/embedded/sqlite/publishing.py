@@ -28,6 +28,7 @@ __all__ = [
     "Admission",
     "announce",
     "delay_of",
+    "draft_of",
     "is_whole",
     "objection_to",
     "publish",
@@ -45,17 +46,30 @@ _CREATED: Final = PublishStatus.CREATED
 def row_of(message: Message, time: StoreTime) -> Row | None:
     """Return the values of `publish.insert_one` for *message* but for its ticket; None if it takes
     more to publish it, or to say why not."""
-    if is_plain(message):
-        row: Row | None = _row_of_plain(message, time.now_ms())
+    now_ms = time.now_ms()
+    columns = draft_of(message)
+    if columns is not None:
+        row: Row | None = (now_ms, *columns)
     else:
-        row = _row_of(message, time.now_ms(), time.wall_ms())
+        row = _row_of(message, now_ms, time.wall_ms())
     if failpoints.ARMED and row is not None:
         failpoints.reach("sqlite.publish_alone.before_commit")
     return row
 
 
-def is_plain(message: Message) -> bool:
-    """Decide whether *message* is sound and says nothing but the usual: most do."""
+def draft_of(message: Message) -> Row | None:
+    """Return the columns of *message* that no transaction decides; None unless it is sound and
+    says nothing but the usual, as most do."""
+    if not _is_plain(message):
+        return None
+    body = message.body
+    return (
+        message.id, message.queue, message.task, 9 - message.priority, READY, None,
+        message.lease_ms, message.dedupe_for_ms, digest_of(body), None, None, None, body,
+    )  # fmt: skip
+
+
+def _is_plain(message: Message) -> bool:
     return (
         says_the_usual(message)
         and len(message.body) <= IN_ROW
@@ -71,41 +85,47 @@ def is_plain(message: Message) -> bool:
     )
 
 
-def _row_of_plain(message: Message, now_ms: int) -> Row:
-    body = message.body
-    return (
-        message.id, message.queue, message.task, 9 - message.priority, READY, None, now_ms,
-        message.lease_ms, message.dedupe_for_ms, digest_of(body), None, None, None, body,
-    )  # fmt: skip
-
-
 def _row_of(message: Message, now_ms: int, wall_ms: int) -> Row | None:
     delay_ms = delay_of(message, wall_ms)
     if message.unique is not None or not fits_in_row(message.body):
         return None
-    return None if objection_to(message, delay_ms) else _columns(message, now_ms, delay_ms)
+    if objection_to(message, delay_ms):
+        return None
+    return (now_ms, *_columns(message, now_ms, delay_ms))
 
 
 def announce(message: Message, effects: Effects, row: Row) -> None:
-    """Tell of *message*, which was published as *row*."""
-    due_ms = row[_DUE]
+    """Tell of *message*, which was published as *row* of `row_of`."""
+    _announce(message, effects, row[1:])
+
+
+def _announce(message: Message, effects: Effects, columns: Row) -> None:
+    due_ms = columns[_DUE]
     if due_ms is None:
         effects.ready.add(message.queue)
     else:
         effects.due(due_ms)
 
 
-def publish(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
-    """`Broker.publish`."""
-    replies = _published(txn, messages)
+def publish(
+    txn: Writing, messages: Sequence[Message], drafts: Sequence[Row | None]
+) -> Sequence[Published]:
+    """`Broker.publish`; *drafts* are those of the messages."""
+    replies = _published(txn, messages, drafts)
     if failpoints.ARMED:
         failpoints.reach("sqlite.publish.before_commit")
     return replies
 
 
-def _published(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]:
-    if all(message.unique is None for message in messages):
-        # Hardly ever is an id known: find out by writing, without a look before.
+def _published(
+    txn: Writing, messages: Sequence[Message], drafts: Sequence[Row | None]
+) -> Sequence[Published]:
+    # Hardly ever is an id known: find out by writing, without a look before.
+    plain = [draft for draft in drafts if draft is not None]
+    if len(plain) == len(drafts):
+        if _all_new(txn, plain):
+            return [Published(_CREATED, message.id) for message in messages]
+    elif all(message.unique is None for message in messages):
         admission = Admission(txn)
         replies = [admission.admit(message) for message in messages]
         if admission.write():
@@ -114,6 +134,24 @@ def _published(txn: Writing, messages: Sequence[Message]) -> Sequence[Published]
     replies = [admission.admit(message) for message in messages]
     admission.write()
     return replies
+
+
+def _all_new(txn: Writing, drafts: Sequence[Row]) -> bool:
+    """Let *drafts* be messages; False, and nothing is, when an id was known."""
+    base, now_ms, ticket = txn.fence_base, txn.now_ms, txn.ticket
+    rows = [(base, base, base, ticket(), now_ms, *draft) for draft in drafts]
+    if not _inserted(txn, rows):
+        return False
+    txn.effects.ready.update({draft[_QUEUE] for draft in drafts})
+    return True
+
+
+def _inserted(txn: Writing, rows: Sequence[Row]) -> bool:
+    """Insert *rows*; False, and none of them is there, when an id was known."""
+    if txn.insert("publish.insert", rows) == len(rows):
+        return True
+    txn.do_all("publish.take_back", [(row[_TICKET], row[_ID]) for row in rows])
+    return False
 
 
 class Admission:
@@ -135,8 +173,8 @@ class Admission:
         """Accept *message*, or say why not."""
         if message.id in self._known and (status := self.status_of_known(message)):
             return Published(status, message.id)
-        if is_plain(message):
-            self._add(message, _row_of_plain(message, self._txn.now_ms))
+        if (draft := draft_of(message)) is not None:
+            self._add(message, draft)
             return Published(_CREATED, message.id)
         delay_ms = delay_of(message, self._txn.wall_ms)
         if objection := objection_to(message, delay_ms):
@@ -165,8 +203,7 @@ class Admission:
 
     def write(self) -> bool:
         """Let what was accepted be there; False, and nothing is, when an id was known."""
-        if self._txn.insert("publish.insert", self._rows) < len(self._rows):
-            self._txn.do_all("publish.take_back", [row[_MARK] for row in self._rows])
+        if not _inserted(self._txn, self._rows):
             return False
         if self._bodies:
             self._txn.do_all("publish.insert_body", self._bodies)
@@ -181,23 +218,23 @@ class Admission:
     def _add(self, message: Message, columns: Row) -> None:
         txn = self._txn
         base = txn.fence_base
-        self._rows.append((base, base, base, txn.ticket(), *columns))
+        self._rows.append((base, base, base, txn.ticket(), txn.now_ms, *columns))
         if not fits_in_row(message.body):
             self._bodies.append((message.body, message.id))
         self._known[message.id] = (columns[_PLACE], columns[_DUE], columns[_DIGEST], base)
-        announce(message, txn.effects, columns)
+        _announce(message, txn.effects, columns)
 
 
-_PLACE, _DUE, _DIGEST = 4, 5, 9
-_MARK: Final = slice(3, 5)  # ticket and id, after what fences are counted from
+_QUEUE, _PLACE, _DUE, _DIGEST = 1, 4, 5, 8  # in a draft
+_TICKET, _ID = 3, 5  # in a row, where what the transaction decides comes first
 
 
 def _columns(message: Message, now_ms: int, delay_ms: int) -> Row:
-    """Return the columns of a new row, but for those that count."""
+    """Return the columns of a new row, but for those that the transaction decides."""
     unique, body = message.unique, message.body
     place, due_ms = (DELAYED, now_ms + delay_ms) if delay_ms > 0 else (READY, None)
     return (
-        message.id, message.queue, message.task, 9 - message.priority, place, due_ms, now_ms,
+        message.id, message.queue, message.task, 9 - message.priority, place, due_ms,
         message.lease_ms, message.dedupe_for_ms, digest_of(body), unique and unique.key,
         unique and unique.until, more_of(message), body if fits_in_row(body) else None,
     )  # fmt: skip

@@ -13,7 +13,7 @@ INSERT OR REPLACE INTO stem_unique (key, id, until_ms) VALUES (?, ?, ?);
 
 -- name: insert
 INSERT INTO stem_message (
-    fence, base, settled, ticket, id, queue, task, rank, place, due_ms, ready_ms,
+    fence, base, settled, ticket, ready_ms, id, queue, task, rank, place, due_ms,
     lease_ms, dedupe_ms, digest, unique_key, unique_until, more, body
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* each */
 ON CONFLICT (id) DO NOTHING;
@@ -21,7 +21,7 @@ ON CONFLICT (id) DO NOTHING;
 -- name: insert_one
 -- The same for one message, which finds out by itself what its fences are counted from.
 INSERT INTO stem_message (
-    fence, base, settled, ticket, id, queue, task, rank, place, due_ms, ready_ms,
+    fence, base, settled, ticket, ready_ms, id, queue, task, rank, place, due_ms,
     lease_ms, dedupe_ms, digest, unique_key, unique_until, more, body
 ) SELECT fence_base, fence_base, fence_base, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 FROM stem_meta WHERE true
