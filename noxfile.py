@@ -100,7 +100,8 @@ def floors() -> list[str]:
     found: set[str] = set()
     for distribution in DISTRIBUTIONS:
         project = nox.project.load_toml(ROOT / distribution / "pyproject.toml")["project"]
-        for requirement in project["dependencies"]:
+        extras = project.get("optional-dependencies", {}).values()
+        for requirement in [*project["dependencies"], *(need for extra in extras for need in extra)]:
             name, oldest = re.split(r"(?:\[.*\])?>=", requirement.partition(",")[0])
             found |= set() if name in DISTRIBUTIONS else {f"{name}=={oldest}"}
     return sorted(found)
@@ -210,17 +211,25 @@ def types(session: nox.Session) -> None:
     session.run("python", "tests/typing/check_typing.py", env=quiet)
 
 
-@nox.session(requires=["build"])
+@nox.session(python=HERE, requires=["build"])
 @nox.parametrize("distribution", DISTRIBUTIONS, ids=DISTRIBUTIONS)
 def packaging(session: nox.Session, distribution: str) -> None:
-    """Install each wheel alone, see it work, and build the same wheel again through its sdist."""
-    session.install("--find-links", str(WHEELS), wheel(distribution))
+    """Install each wheel alone, see it work, and build the same wheel again through its sdist.
+
+    What an index would show of it is checked too. The second half is done by the interpreter
+    that runs nox.
+    """
+    made = wheel(distribution)
+    session.install("--find-links", str(WHEELS), made)
     session.run("python", "tests/packaging/alone.py", distribution, env=clean_environment())
-    session.install("build")
+    if session.python != RUNNING:
+        return
+    session.install(*group("release"))
     rebuilt = REBUILT / distribution
     shutil.rmtree(rebuilt, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(rebuilt), distribution, silent=True)
-    session.run("python", "tests/packaging/artifacts.py", wheel(distribution), str(rebuilt))
+    session.run("python", "tests/packaging/artifacts.py", distribution, made, str(rebuilt))
+    session.run("twine", "check", "--strict", *map(str, rebuilt.iterdir()))
 
 
 @nox.session(requires=["build"])

@@ -12,6 +12,7 @@ import ast
 import functools
 import importlib
 import importlib.metadata as metadata
+import os
 import pkgutil
 import re
 import subprocess
@@ -29,25 +30,51 @@ def main(distribution: str) -> None:
     """Check *distribution*, print what was seen, and exit 1 at the first thing that is wrong."""
     package = distribution.replace("-", "_")
     say = functools.partial(print, f"{distribution}:")
+    say(import_each_first(package), "modules import as the first one of a process")
     say(import_everything(package), "modules import with the declared dependencies alone")
     say("entry points load:", *load_entry_points(distribution))
     say("foreign imports, each declared:", *imports_only_what_it_declares(distribution))
     say("installed beside it:", *only_what_it_leads_to(distribution))
-    if distribution == "stem-core":
-        say("the console script says:", console_script())
+    say("the program says:", the_program(distribution))
+
+
+def import_each_first(package: str) -> int:
+    """Import every module of *package* in a process that has imported nothing of Stem.
+
+    So a circle of imports is seen from each of its modules. To be called before anything of
+    Stem is imported here: the processes are forks of this one.
+    """
+    check("stem_core" not in sys.modules, "this process has imported Stem already")
+    names = modules_of(package)
+    for name in names:
+        child = os.fork()
+        if not child:
+            import_one(name)
+            os._exit(0)
+        check(os.waitpid(child, 0)[1] == 0, f"{name} cannot be the first to be imported")
+    return len(names)
 
 
 def import_everything(package: str) -> int:
-    """Import every module of *package*; return how many there are."""
-    root = importlib.import_module(package)
-    check(root.__file__ is not None, f"{package} has no file")
-    folder = Path(str(root.__file__)).parent
-    check(folder.parent == Path(sysconfig.get_path("purelib")), f"{folder} is not site-packages")
+    """Import every module of *package* into one process; return how many there are."""
+    folder = folder_of(package)
     check((folder / "py.typed").is_file(), f"{package} has no py.typed")
-    names = [info.name for info in walk(root.__path__, f"{package}.")]
+    names = modules_of(package)
     for name in names:
         import_one(name)
-    return len(names) + 1
+    return len(names)
+
+
+def folder_of(package: str) -> Path:
+    """Return where *package* was installed, without importing it."""
+    return Path(sysconfig.get_path("purelib")) / package
+
+
+def modules_of(package: str) -> list[str]:
+    """Return the names of *package* and of every module in it."""
+    found = walk([str(folder_of(package))], f"{package}.")
+    check(bool(found), f"{package} is not in site-packages")
+    return [package, *(info.name for info in found)]
 
 
 def walk(path: Sequence[str], prefix: str) -> list[pkgutil.ModuleInfo]:
@@ -59,8 +86,8 @@ def walk(path: Sequence[str], prefix: str) -> list[pkgutil.ModuleInfo]:
     return found
 
 
-def import_one(name: str) -> None:
-    """Import *name*; it may fail only for want of the extra that its room is behind."""
+def import_one(name: str) -> bool:
+    """Say whether *name* imports; it may fail only for want of the extra its room is behind."""
     allowed: set[str] = set()
     for room, packages in BEHIND_AN_EXTRA.items():
         allowed |= packages if name == room or name.startswith(f"{room}.") else set()
@@ -68,13 +95,19 @@ def import_one(name: str) -> None:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
         check((error.name or "").partition(".")[0] in allowed, f"{name} needs {error.name}")
+        return False
+    return True
 
 
 def load_entry_points(distribution: str) -> list[str]:
-    """Load each entry point of *distribution*; return their names with their groups."""
+    """Load each entry point of *distribution*; return their names with their groups.
+
+    One whose module is behind an extra is loaded by the package that the extra brings.
+    """
     entries = metadata.distribution(distribution).entry_points
     for entry in entries:
-        check(entry.load() is not None, f"{entry} loads nothing")
+        if import_one(entry.module):
+            check(entry.load() is not None, f"{entry} loads nothing")
     return [f"{entry.group}:{entry.name}" for entry in entries]
 
 
@@ -105,8 +138,7 @@ def imports_only_what_it_declares(distribution: str) -> list[str]:
     looked for in the text: imports inside functions and for type checkers count too.
     """
     package = distribution.replace("-", "_")
-    folder = Path(sysconfig.get_path("purelib")) / package
-    named = {name for path in folder.rglob("*.py") for name in imported(path.read_text("utf-8"))}
+    named = {name for path in folder_of(package).rglob("*.py") for name in imported(path.read_text("utf-8"))}
     foreign = named - {package} - sys.stdlib_module_names
     owners = metadata.packages_distributions()
     declared = {normal(need) for need in metadata.requires(distribution) or []}
@@ -133,13 +165,27 @@ def normal(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name[0]).lower() if name else ""
 
 
-def console_script() -> str:
-    """Return the one line that `stem version` prints."""
+def the_program(distribution: str) -> str:
+    """Let `stem` check every plugin that is here and help with each command of *distribution*.
+
+    Return the one line that `stem version` prints.
+    """
+    checked = said("plugins", "--check")
+    check(distribution in checked, f"stem plugins --check does not know {distribution}")
+    entries = metadata.distribution(distribution).entry_points
+    for command in entries.select(group="stem.commands"):
+        check("Usage: stem" in said(command.name, "--help"), f"stem {command.name} has no help")
+    version = said("version")
+    check(metadata.version("stem-core") in version, f"stem version says {version!r}")
+    return version.splitlines()[0]
+
+
+def said(*arguments: str) -> str:
+    """Return what the console script says; exit unless it ends well."""
     script = Path(sysconfig.get_path("scripts")) / "stem"
-    run = subprocess.run([str(script), "version"], capture_output=True, text=True)
-    check(run.returncode == 0, f"stem version: exit {run.returncode}: {run.stderr}")
-    check(metadata.version("stem-core") in run.stdout, f"stem version says {run.stdout!r}")
-    return run.stdout.splitlines()[0]
+    run = subprocess.run([str(script), *arguments], capture_output=True, text=True)
+    check(run.returncode == 0, f"stem {' '.join(arguments)}: {run.returncode}: {run.stderr}")
+    return run.stdout
 
 
 def check(holds: bool, complaint: str) -> None:

@@ -1,13 +1,14 @@
 """Compare a wheel made from the source tree with what a stranger's build made.
 
-    python artifacts.py WHEEL FOLDER
+    python artifacts.py SOURCE WHEEL FOLDER
 
-FOLDER holds one sdist and the wheel that was built from it. It needs the
-`packaging` library, which the build front end brings.
+SOURCE is the tree of one distribution, FOLDER holds one sdist and the wheel that was built
+from it. It needs the `packaging` library, which the build front end brings.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tarfile
 import zipfile
@@ -16,11 +17,12 @@ from pathlib import Path
 from packaging.metadata import Metadata
 
 
-def main(wheel: Path, rebuilt: Path) -> None:
+def main(source: Path, wheel: Path, rebuilt: Path) -> None:
     """Check the sdist and the wheels, and exit 1 at the first thing that is wrong."""
     (sdist,) = rebuilt.glob("*.tar.gz")
     (second,) = rebuilt.glob("*.whl")
     same_members(members(wheel), members(second))
+    nothing_left_behind(source, wheel)
     nothing_strange(wheel)
     nothing_strange_in_sdist(sdist)
     metadata = valid_metadata(wheel)
@@ -39,6 +41,14 @@ def same_members(first: dict[str, bytes], second: dict[str, bytes]) -> None:
     check(first.keys() == second.keys(), f"one only: {sorted(first.keys() ^ second.keys())}")
     differing = [name for name in first if first[name] != second[name]]
     check(not differing, f"not the same bytes: {differing}")
+
+
+def nothing_left_behind(source: Path, wheel: Path) -> None:
+    """Exit unless *wheel* holds every file of the package: code, Lua, SQL, templates, markers."""
+    root = source / "src"
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    wanted = {name for name in files if "__pycache__" not in name}
+    check(wanted <= members(wheel).keys(), f"left behind: {sorted(wanted - members(wheel).keys())}")
 
 
 def nothing_strange(wheel: Path) -> None:
@@ -67,6 +77,9 @@ def valid_metadata(wheel: Path) -> Metadata:
     metadata = Metadata.from_email(members(wheel)[name], validate=True)
     check(bool(metadata.description and metadata.summary), f"{wheel.name} does not describe itself")
     check(metadata.description_content_type == "text/markdown", "the README is not Markdown")
+    # An index shows the page alone: there is nothing that a path could lead to.
+    paths = re.findall(r"\]\((?!https?:|#)([^)]*)\)", metadata.description or "")
+    check(not paths, f"the README of {wheel.name} links to {paths}")
     return metadata
 
 
@@ -77,4 +90,4 @@ def check(holds: bool, complaint: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

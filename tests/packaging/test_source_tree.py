@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,19 @@ def test_core_depends_on_no_member_of_its_family() -> None:
     project = _project(CORE)
     extras = [need for needs in project["optional-dependencies"].values() for need in needs]
     assert not [need for need in [*project["dependencies"], *extras] if need.startswith("stem")]
+
+
+@pytest.mark.parametrize("distribution", ALL)
+def test_every_distribution_declares_whatever_its_sources_import(distribution: str) -> None:
+    package = distribution.replace("-", "_")
+    imported = runpy.run_path(str(Path(__file__).with_name("alone.py")))["imported"]
+    sources = (ROOT / distribution / "src" / package).rglob("*.py")
+    named = {name for path in sources for name in imported(path.read_text("utf-8"))}
+    project = _project(distribution)
+    extras = project.get("optional-dependencies", {}).values()
+    needs = [*project["dependencies"], *(need for extra in extras for need in extra)]
+    declared = {re.split(r"[^\w-]", need)[0].replace("-", "_") for need in needs}
+    assert named - sys.stdlib_module_names - {package} <= declared
 
 
 @pytest.mark.parametrize("distribution", ALL)

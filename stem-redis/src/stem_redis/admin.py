@@ -24,7 +24,7 @@ from stem_core.plugin import (
     State,
     StoreError,
 )
-from stem_redis import broker as the_broker
+from stem_redis import settling
 from stem_redis.packing import locate, read_message, read_row
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class RedisAdmin(BrokerAdmin):
         ]
         if not wishes:
             return []
-        args = the_broker.cancel_arguments(wishes)
-        ended = the_broker.read_cancelled(
+        args = settling.cancel_arguments(wishes)
+        ended = settling.read_cancelled(
             await self._broker.run("cancel", *self._broker.homes, 1, *args)
         )
         return [each for each in ended if each.status is CancelStatus.CANCELLED]

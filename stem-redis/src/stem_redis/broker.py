@@ -13,7 +13,6 @@ from stem_core.plugin import (
     BrokerAdmin,
     Cancellation,
     Cancelled,
-    CancelStatus,
     Capabilities,
     ControlChannel,
     Delivery,
@@ -34,7 +33,7 @@ from stem_core.plugin import (
 )
 from stem_redis import publishing, settling
 from stem_redis.admin import RedisAdmin
-from stem_redis.connection import NOT_SENT, Arg, Line
+from stem_redis.connection import NOT_SENT, Line
 from stem_redis.control import RedisControl
 from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle, Store
@@ -44,15 +43,14 @@ from stem_redis.objections import (
     MAX_BATCH_BYTES,
     MAX_DELAY_MS,
     MAX_PAYLOAD,
-    record_bytes,
     refuse_too_much,
 )
-from stem_redis.packing import locate, read_message
+from stem_redis.packing import locate
 from stem_redis.taking import Taken, read_taken
 from stem_redis.waiting import Nap, started
 from stem_redis.wakes import Wakes
 
-__all__ = ["CAPABILITIES", "RedisStreamsBroker", "cancel_arguments", "read_cancelled"]
+__all__ = ["CAPABILITIES", "RedisStreamsBroker"]
 
 _log: Final = logging.getLogger("stem.redis")
 
@@ -78,13 +76,6 @@ _CREATED: Final = PublishStatus.CREATED
 _SWEEP_EVERY_MS: Final = 1_000
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
-
-_CANCELLED: Final = (
-    CancelStatus.CANCELLED,
-    CancelStatus.REQUESTED,
-    CancelStatus.FINISHED,
-    CancelStatus.UNKNOWN,
-)
 
 
 class RedisStreamsBroker(RedisHandle, Broker):
@@ -238,8 +229,8 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self.enter()
         if not cancellations:
             return []
-        reply = await self.run("cancel", *self.homes, 0, *cancel_arguments(cancellations))
-        return read_cancelled(reply)
+        reply = await self.run("cancel", *self.homes, 0, *settling.cancel_arguments(cancellations))
+        return settling.read_cancelled(reply)
 
     async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
         self.enter()
@@ -271,25 +262,6 @@ class RedisStreamsBroker(RedisHandle, Broker):
         if self._server is not None and self._loop is asyncio.get_running_loop():
             await self._wakes.stop()
         await super().aclose()
-
-
-def cancel_arguments(cancellations: Sequence[Cancellation]) -> list[Arg]:
-    """Return the four arguments of each of *cancellations*."""
-    args: list[Arg] = []
-    for each in cancellations:
-        data, ttl_ms = b"", 0
-        if each.record is not None:
-            data, ttl_ms = record_bytes(each.record)[0], each.record.ttl_ms
-        args += (each.id, storable(each.reason), data, ttl_ms)
-    return args
-
-
-def read_cancelled(reply: Sequence[Any]) -> list[Cancelled]:
-    """Read the reply of the script."""
-    return [
-        Cancelled(_CANCELLED[status], read_message(data) if status == 0 else None, int(fence or 0))
-        for status, data, fence in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
-    ]
 
 
 def _is_text(text: str) -> bool:

@@ -1,4 +1,7 @@
-"""`Broker.settle` and `extend` in words of the scripts: what is sent, what replies mean. Pure."""
+"""`Broker.settle`, `extend` and `cancel` in words of the scripts, and back.
+
+Pure: what is sent, and what replies mean.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Any, Final
 
 from stem_core.plugin import (
     Ack,
+    Cancellation,
+    Cancelled,
+    CancelStatus,
     DeadLetter,
     Delivery,
     Extended,
@@ -20,16 +26,19 @@ from stem_core.plugin import (
     Settlement,
     SettleOutcome,
     SettleStatus,
+    storable,
 )
 from stem_redis.connection import Arg
 from stem_redis.objections import objection_to_settlement, record_bytes
-from stem_redis.packing import error_bytes
+from stem_redis.packing import error_bytes, read_message
 from stem_redis.publishing import arguments as follow_up_arguments
 
 __all__ = [
+    "cancel_arguments",
     "extend_arguments",
     "extend_replies",
     "hand_back_arguments",
+    "read_cancelled",
     "record_arguments",
     "settle_arguments",
     "settle_replies",
@@ -46,6 +55,12 @@ _STATUSES: Final = (
 _PLAIN: Final = tuple(Settled(status) for status in _STATUSES)
 _INVALID: Final = 5
 _EXTENDED: Final = (ExtendStatus.LOST, ExtendStatus.HELD, ExtendStatus.CANCEL_REQUESTED)
+_CANCELLED: Final = (
+    CancelStatus.CANCELLED,
+    CancelStatus.REQUESTED,
+    CancelStatus.FINISHED,
+    CancelStatus.UNKNOWN,
+)
 _LOST: Final = Extended(ExtendStatus.LOST)
 _WHYS: Final = {ReleaseWhy.PARKED: "p", ReleaseWhy.SNOOZE: "s"}
 
@@ -146,4 +161,26 @@ def extend_replies(extensions: Sequence[Extension], reply: Sequence[Any]) -> lis
         if status
         else _LOST
         for each, status, why in zip(extensions, reply[::2], reply[1::2], strict=True)
+    ]
+
+
+# ── cancel ───────────────────────────────────────────────────────────────────
+
+
+def cancel_arguments(cancellations: Sequence[Cancellation]) -> list[Arg]:
+    """Return the four arguments of each of *cancellations*."""
+    args: list[Arg] = []
+    for each in cancellations:
+        data, ttl_ms = b"", 0
+        if each.record is not None:
+            data, ttl_ms = record_bytes(each.record)[0], each.record.ttl_ms
+        args += (each.id, storable(each.reason), data, ttl_ms)
+    return args
+
+
+def read_cancelled(reply: Sequence[Any]) -> list[Cancelled]:
+    """Read the reply of the script."""
+    return [
+        Cancelled(_CANCELLED[status], read_message(data) if status == 0 else None, int(fence or 0))
+        for status, data, fence in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
     ]
