@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -26,6 +27,10 @@ nox.options.sessions = ["tests", "lint", "types"]
 
 ROOT = Path(__file__).parent
 WHEELS = ROOT / ".nox" / "wheels"
+PREVIOUS_WHEELS = ROOT / ".nox" / "previous" / "wheels"
+PREVIOUS = os.environ.get("STEM_TEST_PREVIOUS_COMMIT", "ac2514445ca47004e8f3d84f20845ea5ed127ec0")
+"""The release before this one, as git knows it. Before the first release: the first commit
+with today's layout of the tables in PostgreSQL."""
 REBUILT = ROOT / ".nox" / "rebuilt"
 DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
@@ -101,7 +106,7 @@ def floors() -> list[str]:
     for distribution in DISTRIBUTIONS:
         project = nox.project.load_toml(ROOT / distribution / "pyproject.toml")["project"]
         extras = project.get("optional-dependencies", {}).values()
-        for requirement in [*project["dependencies"], *(need for extra in extras for need in extra)]:
+        for requirement in chain(project["dependencies"], *extras):
             name, oldest = re.split(r"(?:\[.*\])?>=", requirement.partition(",")[0])
             found |= set() if name in DISTRIBUTIONS else {f"{name}=={oldest}"}
     return sorted(found)
@@ -250,6 +255,50 @@ def plugins(session: nox.Session) -> None:
     for made in sorted(place.iterdir()):
         with session.chdir(made):
             session.run("pytest", "-q", "--numprocesses=auto", env=clean_environment())
+
+
+@nox.session(requires=["build"])
+def mixed(session: nox.Session) -> None:
+    """Run workers and producers of the previous release and of this one on one store.
+
+    `-- freeze NAME` writes what the previous release leaves behind to tests/golden/stores/NAME
+    instead, where it is never changed again.
+    """
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"), "build", "hatchling>=1.26", "virtualenv")
+    python = install_previous(session)
+    if session.posargs[:1] == ["freeze"]:
+        told = clean_environment() | {"PYTHONPATH": str(ROOT / "tests")}
+        into = ROOT / "tests" / "golden" / "stores" / session.posargs[1]
+        session.run("python", "-m", "mixed.freeze", python, str(into), env=told)
+        return
+    pytest(session, "tests/mixed/both_releases.py", STEM_TEST_PREVIOUS=python)
+
+
+def install_previous(session: nox.Session) -> str:
+    """Build and install the wheels of the previous release; return the Python that has them."""
+    sources = PREVIOUS_WHEELS.with_name("sources")
+    for folder in (sources, PREVIOUS_WHEELS):
+        shutil.rmtree(folder, ignore_errors=True)
+    if subprocess.run(["git", "cat-file", "-e", f"{PREVIOUS}^{{commit}}"], cwd=ROOT).returncode:
+        session.error(
+            f"there is no commit {PREVIOUS} here: this session needs the history of the project "
+            "(git fetch --unshallow), or STEM_TEST_PREVIOUS_COMMIT with another one"
+        )
+    sources.mkdir(parents=True)
+    archive = str(sources / "previous.tar")
+    session.run("git", "archive", "-o", archive, PREVIOUS, *DISTRIBUTIONS, external=True)
+    shutil.unpack_archive(archive, sources)
+    for distribution in DISTRIBUTIONS:
+        flags = ("--wheel", "--no-isolation", "--outdir", str(PREVIOUS_WHEELS))
+        session.run("python", "-m", "build", *flags, str(sources / distribution), silent=True)
+    place = PREVIOUS_WHEELS.with_name("venv")
+    session.run("virtualenv", "--clear", str(place), silent=True)
+    python = str(place / "bin" / "python")
+    wheels = map(str, PREVIOUS_WHEELS.iterdir())
+    drivers = [need for need in group("test") if need.startswith("psycopg")]
+    session.run(python, "-m", "pip", "install", "--quiet", *wheels, *drivers, external=True)
+    return python
 
 
 @nox.session(requires=["build"])

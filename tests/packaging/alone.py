@@ -138,7 +138,8 @@ def imports_only_what_it_declares(distribution: str) -> list[str]:
     looked for in the text: imports inside functions and for type checkers count too.
     """
     package = distribution.replace("-", "_")
-    named = {name for path in folder_of(package).rglob("*.py") for name in imported(path.read_text("utf-8"))}
+    sources = folder_of(package).rglob("*.py")
+    named = {name for path in sources for name in imported(path.read_text("utf-8"))}
     foreign = named - {package} - sys.stdlib_module_names
     owners = metadata.packages_distributions()
     declared = {normal(need) for need in metadata.requires(distribution) or []}
