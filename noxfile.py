@@ -28,7 +28,7 @@ nox.options.sessions = ["tests", "lint", "types"]
 ROOT = Path(__file__).parent
 WHEELS = ROOT / ".nox" / "wheels"
 PREVIOUS_WHEELS = ROOT / ".nox" / "previous" / "wheels"
-PREVIOUS = os.environ.get("STEM_TEST_PREVIOUS_COMMIT", "ac2514445ca47004e8f3d84f20845ea5ed127ec0")
+PREVIOUS = os.environ.get("STEM_TEST_PREVIOUS_COMMIT") or "ac2514445ca47004e8f3d84f20845ea5ed127ec0"
 """The release before this one, as git knows it. Before the first release: the first commit
 with today's layout of the tables in PostgreSQL."""
 REBUILT = ROOT / ".nox" / "rebuilt"

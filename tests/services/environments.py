@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import sysconfig
 import venv
 import zipfile
@@ -25,6 +26,13 @@ def write_wheel(
 
     *groups* maps entry-point group to name to value.
     """
+    return write_files(folder, name, {f"{name.replace('-', '_')}.py": module}, groups)
+
+
+def write_files(
+    folder: Path, name: str, contents: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]
+) -> Path:
+    """Write a wheel as `write_wheel` does, with *contents*: the text of each path."""
     package = name.replace("-", "_")
     info = f"{package}-{_VERSION}.dist-info"
     points = "".join(
@@ -32,7 +40,7 @@ def write_wheel(
         for group, names in groups.items()
     )
     files = {
-        f"{package}.py": module,
+        **contents,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {_VERSION}\n",
         f"{info}/WHEEL": _TAG,
         f"{info}/entry_points.txt": points,
@@ -68,16 +76,49 @@ class Environment:
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run Python with *arguments*, apart from the settings and paths of this process."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("STEM_", "PYTHON"))
-        }
-        return subprocess.run(
-            [str(self.python), *arguments],
-            cwd=self.folder,
-            env={**kept, **more},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return _run([str(self.python), *arguments], self.folder, more)
+
+
+class Folder:
+    """A folder before all others on the path, with what an installer would have put there.
+
+    Quicker than an `Environment`, for tests that are not about the installer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def install(self, *wheels: Path) -> None:
+        """Unpack *wheels*: code, and what tells of each distribution."""
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(self.folder)
+
+    def stem(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run the program."""
+        return self.run("-m", "stem_core", *arguments, **more)
+
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with *arguments*, apart from the settings of this process."""
+        before = os.environ.get("PYTHONPATH")
+        path = os.pathsep.join([str(self.folder), *([before] if before else [])])
+        return _run([sys.executable, *arguments], self.folder, {"PYTHONPATH": path, **more})
+
+
+def _run(
+    command: list[str], folder: Path, more: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("STEM_", "PYTHON"))
+    }
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**kept, **more},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -1,0 +1,1 @@
+"""A broker for Stem. Stem finds it by the scheme of a URL: `frozen-broker://`."""
