@@ -201,6 +201,10 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     # No cache: it keeps what an import meant before the module behind it existed.
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
+    session.run("python", "tools/version.py")
+    workflows = map(str, sorted((ROOT / ".github" / "workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("zizmor", "--offline", "--quiet", ".github/workflows")
 
 
 @nox.session(requires=["build"])
@@ -255,6 +259,19 @@ def plugins(session: nox.Session) -> None:
     for made in sorted(place.iterdir()):
         with session.chdir(made):
             session.run("pytest", "-q", "--numprocesses=auto", env=clean_environment())
+
+
+@nox.session(venv_backend="none")
+def version(session: nox.Session) -> None:
+    """Show the version of all distributions; `-- 0.2.0` sets it, with the ranges between them."""
+    session.run(sys.executable, "tools/version.py", *session.posargs)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Write the next section of CHANGELOG.md from changelog.d; `-- --draft`, `-- --release`."""
+    session.install(*group("release"))
+    session.run("python", "tools/changelog.py", *session.posargs)
 
 
 @nox.session(requires=["build"])
