@@ -195,16 +195,17 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format and the import contracts."""
-    session.install(*group("lint"))
+    """Check style, format, the import contracts, and what makes a release."""
+    session.install(*group("lint"), *group("release"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     # No cache: it keeps what an import meant before the module behind it existed.
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
     session.run("python", "tools/version.py")
+    session.run("python", "tools/changelog.py", "--draft", silent=True)
     workflows = map(str, sorted((ROOT / ".github" / "workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
-    session.run("zizmor", "--offline", "--quiet", ".github/workflows")
+    session.run("zizmor", "--offline", "--quiet", "--min-severity", "medium", ".github/workflows")
 
 
 @nox.session(requires=["build"])

@@ -25,7 +25,9 @@ PAGE: Final = ROOT / "CHANGELOG.md"
 NOT_RELEASED: Final = "not released"
 WAYS: Final = ((), ("--draft",), ("--release",))
 
-_SECTION: Final = re.compile(rf"^## \S+ \({NOT_RELEASED}\)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_SECTION: Final = re.compile(
+    rf"^## \S+ \({NOT_RELEASED}\)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def main(arguments: Sequence[str]) -> None:
