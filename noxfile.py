@@ -290,7 +290,9 @@ def mixed(session: nox.Session) -> None:
         into = ROOT / "tests" / "golden" / "stores" / session.posargs[1]
         session.run("python", "-m", "mixed.freeze", python, str(into), env=told)
         return
-    pytest(session, "tests/mixed/both_releases.py", STEM_TEST_PREVIOUS=python)
+    told = {"PREVIOUS": python, "PREVIOUS_WHEELS": str(PREVIOUS_WHEELS), "WHEELS": str(WHEELS)}
+    variables = {f"STEM_TEST_{name}": value for name, value in told.items()}
+    pytest(session, "tests/mixed/both_releases.py", **variables)
 
 
 def install_previous(session: nox.Session) -> str:

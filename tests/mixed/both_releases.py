@@ -1,23 +1,29 @@
 """Two releases on one store: whatever one of them has written, the other one goes on with.
 
 `nox -s mixed` runs it. STEM_TEST_PREVIOUS is a Python that has the previous release installed;
-the one that runs the tests has this release. The file is not collected without being named.
+the one that runs the tests has this release. STEM_TEST_PREVIOUS_WHEELS and STEM_TEST_WHEELS are
+the folders with the wheels of both. The file is not collected without being named.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 import sys
+import zipfile
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from attrs import evolve, frozen
 from mixed.sides import Side, furnish, until
 
 PREVIOUS, THIS = "previous", "this"
+PREVIOUS_WHEELS, WHEELS = "STEM_TEST_PREVIOUS_WHEELS", "STEM_TEST_WHEELS"
 BOTH_WAYS = pytest.mark.parametrize(
     ("first", "second"), [(PREVIOUS, THIS), (THIS, PREVIOUS)], ids=["forth", "back"]
 )
@@ -193,3 +199,65 @@ def test_what_one_release_signs_the_other_vouches_for(pair: Pair, first, second,
     with sides[second].worker("--signing-policy", "require"):
         seen = sides[first].reads_when_done(ids)
     assert seen == sides[second].read(ids)
+
+
+@BOTH_WAYS
+def test_plugins_of_one_release_work_in_the_core_of_the_other(pair: Pair, first, second):
+    crossed = plugins_in_front(pair[second], {PREVIOUS: PREVIOUS_WHEELS, THIS: WHEELS}[first])
+    for package in ("stem_redis", "stem_postgres", "stem_signing"):
+        where = crossed.says(f"import {package}; print({package}.__file__)")
+        assert where.startswith(crossed.path.partition(os.pathsep)[0])
+    core = "import stem_core; print(stem_core.__file__)"
+    assert crossed.says(core) == pair[second].says(core)
+    assert "error" not in crossed.stem("plugins", "--check")
+    keys = pair.this.folder / "keys.toml"
+    crossed.stem("keys", "generate", str(keys))
+    signed = {"STEM_SIGNER_URL": f"ed25519+file://{keys}", "STEM_SIGNING_RESULTS": "require"}
+    crossed = evolve(crossed, settings=crossed.settings | signed)
+    ids = crossed.enqueue(work(1), work(2, delay_ms=200), ("shop.parent", {"n": 3}, {}))
+    with crossed.worker("--signing-policy", "require"):
+        crossed.reads_when_done(ids)
+
+
+def plugins_in_front(side: Side, wheels: str) -> Side:
+    """Return *side* with the plugins in *wheels* before its own."""
+    assert os.environ.get(wheels), f"{wheels} names no folder with wheels: nox -s mixed"
+    into = side.folder / "plugins"
+    for wheel in Path(os.environ[wheels]).glob("*.whl"):
+        if not wheel.name.startswith("stem_core-"):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(into)
+    return evolve(side, path=os.pathsep.join([str(into), *([side.path] if side.path else [])]))
+
+
+NEWER = {
+    "sqlite": lambda url, name: newer_file(url.removeprefix("sqlite:///"), name),
+    "postgresql": lambda url, name: newer_schema(url.partition("?")[0], name),
+}
+
+
+@pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)
+def test_a_worker_that_runs_goes_on_when_a_newer_release_has_changed_the_tables(pair: Pair):
+    url, name = (pair.this.settings[each] for each in ("STEM_BROKER_URL", "STEM_NAMESPACE"))
+    [id] = pair.this.enqueue(("shop.work", {"n": 1}, {"delay_ms": 3_000}))
+    with pair.previous.worker():
+        # It has looked at the tables once it has started this one.
+        [first] = pair.previous.enqueue(work(0))
+        until(lambda: pair.this.starts(first), "start of a task")
+        NEWER[url.partition(":")[0]](url, name)
+        until(lambda: pair.this.starts(id), "start of the task that was delayed")
+    for side in (pair.previous, pair.this):
+        with pytest.raises(AssertionError, match="this release knows versions up to"):
+            side.enqueue(work(2))
+
+
+def newer_file(path: str, namespace: str) -> None:
+    """Mark the tables in a file as those of a later release."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {namespace}_meta SET version = version + 1")
+
+
+def newer_schema(url: str, schema: str) -> None:
+    """Mark the tables in a schema as those of a later release."""
+    with psycopg.connect(url) as connection:
+        connection.execute(f'UPDATE "{schema}".version SET version = version + 1'.encode())

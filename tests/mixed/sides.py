@@ -77,6 +77,10 @@ class Side:
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         return [(name, int(fence)) for name, fence in map(str.split, lines)]
 
+    def says(self, program: str) -> str:
+        """Run *program* with Python; return what it prints."""
+        return self._run("-c", program).strip()
+
     def stem(self, *arguments: str) -> str:
         """Run the program; return its standard output."""
         return self._run("-m", "stem_core", *arguments)
