@@ -27,7 +27,7 @@ nox.options.sessions = ["tests", "lint", "types"]
 
 ROOT = Path(__file__).parent
 WHEELS = ROOT / ".nox" / "wheels"
-PREVIOUS_WHEELS = ROOT / ".nox" / "previous" / "wheels"
+BEFORE = ROOT / ".nox" / "previous"
 PREVIOUS = os.environ.get("STEM_TEST_PREVIOUS_COMMIT") or "ac2514445ca47004e8f3d84f20845ea5ed127ec0"
 """The release before this one, as git knows it. Before the first release: the first commit
 with today's layout of the tables in PostgreSQL."""
@@ -284,41 +284,16 @@ def mixed(session: nox.Session) -> None:
     """
     install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
     session.install(*group("test"), "build", "hatchling>=1.26", "virtualenv")
-    python = install_previous(session)
+    drivers = [need for need in group("test") if need.startswith("psycopg")]
+    told = clean_environment() | {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-m", "mixed.previous", PREVIOUS, str(BEFORE), *drivers, env=told)
+    python = str(BEFORE / "venv" / "bin" / "python")
     if session.posargs[:1] == ["freeze"]:
-        told = clean_environment() | {"PYTHONPATH": str(ROOT / "tests")}
         into = ROOT / "tests" / "golden" / "stores" / session.posargs[1]
         session.run("python", "-m", "mixed.freeze", python, str(into), env=told)
         return
-    told = {"PREVIOUS": python, "PREVIOUS_WHEELS": str(PREVIOUS_WHEELS), "WHEELS": str(WHEELS)}
-    variables = {f"STEM_TEST_{name}": value for name, value in told.items()}
-    pytest(session, "tests/mixed/both_releases.py", **variables)
-
-
-def install_previous(session: nox.Session) -> str:
-    """Build and install the wheels of the previous release; return the Python that has them."""
-    sources = PREVIOUS_WHEELS.with_name("sources")
-    for folder in (sources, PREVIOUS_WHEELS):
-        shutil.rmtree(folder, ignore_errors=True)
-    if subprocess.run(["git", "cat-file", "-e", f"{PREVIOUS}^{{commit}}"], cwd=ROOT).returncode:
-        session.error(
-            f"there is no commit {PREVIOUS} here: this session needs the history of the project "
-            "(git fetch --unshallow), or STEM_TEST_PREVIOUS_COMMIT with another one"
-        )
-    sources.mkdir(parents=True)
-    archive = str(sources / "previous.tar")
-    session.run("git", "archive", "-o", archive, PREVIOUS, *DISTRIBUTIONS, external=True)
-    shutil.unpack_archive(archive, sources)
-    for distribution in DISTRIBUTIONS:
-        flags = ("--wheel", "--no-isolation", "--outdir", str(PREVIOUS_WHEELS))
-        session.run("python", "-m", "build", *flags, str(sources / distribution), silent=True)
-    place = PREVIOUS_WHEELS.with_name("venv")
-    session.run("virtualenv", "--clear", str(place), silent=True)
-    python = str(place / "bin" / "python")
-    wheels = map(str, PREVIOUS_WHEELS.iterdir())
-    drivers = [need for need in group("test") if need.startswith("psycopg")]
-    session.run(python, "-m", "pip", "install", "--quiet", *wheels, *drivers, external=True)
-    return python
+    before = {"STEM_TEST_PREVIOUS": python, "STEM_TEST_PREVIOUS_WHEELS": str(BEFORE / "wheels")}
+    pytest(session, "tests/mixed/both_releases.py", STEM_TEST_WHEELS=str(WHEELS), **before)
 
 
 @nox.session(requires=["build"])

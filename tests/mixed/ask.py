@@ -14,7 +14,7 @@ import sys
 from datetime import timedelta
 from typing import Any
 
-from shop import stem
+from shop import stem  # type: ignore[import-not-found] # it lies beside this file where it is run
 
 
 async def enqueue(calls: list[Any]) -> list[str]:

@@ -64,8 +64,8 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     return Pair(previous, this)
 
 
-def work(n: int, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    return "shop.work", {"n": n}, options
+def work(n: int, pause_ms: int = 0, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    return "shop.work", {"n": n, "pause_ms": pause_ms}, options
 
 
 @BOTH_WAYS
@@ -85,7 +85,7 @@ def test_what_one_release_enqueues_the_other_runs_and_both_read(pair: Pair, firs
 
 
 def test_workers_of_both_releases_share_what_both_enqueue_and_nothing_is_lost(pair: Pair):
-    slow = [("shop.work", {"n": n, "pause_ms": 20}, {}) for n in range(MANY)]
+    slow = [work(n, pause_ms=20) for n in range(MANY)]
     one_each = ("--concurrency", "4")
     with pair.previous.worker(*one_each), pair.this.worker(*one_each):
         ids = [*pair.previous.enqueue(*slow), *pair.this.enqueue(*slow)]
@@ -239,7 +239,7 @@ NEWER = {
 @pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)
 def test_a_worker_that_runs_goes_on_when_a_newer_release_has_changed_the_tables(pair: Pair):
     url, name = (pair.this.settings[each] for each in ("STEM_BROKER_URL", "STEM_NAMESPACE"))
-    [id] = pair.this.enqueue(("shop.work", {"n": 1}, {"delay_ms": 3_000}))
+    [id] = pair.this.enqueue(work(1, delay_ms=3_000))
     with pair.previous.worker():
         # It has looked at the tables once it has started this one.
         [first] = pair.previous.enqueue(work(0))

@@ -18,10 +18,11 @@ from stem_core.model.seal import CONTROL, RESULT, SCHEDULE, TASK, Seal
 from stem_core.plugin import Dice
 from stem_core.producer.vouching import ControlReader, ControlWriter
 from stem_core.testing.clock import FakeClock
+from stem_signing.keys import Kind
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 BODY = (GOLDEN / "envelope-v1-full.json").read_bytes()
-KINDS = {"ed25519": "private", "hmac-sha256": "secret"}
+KINDS: dict[str, Kind] = {"ed25519": "private", "hmac-sha256": "secret"}
 ORDER = {"do": "look", "id": "0190a7c2-7c3b-7000-8000-000000000001"}
 
 RECORDS = {
