@@ -19,7 +19,18 @@ from attrs import field, frozen
 
 from stem_core.plugin import ConfigError
 
-__all__ = ["KeyText", "Stamp", "alone_with", "read_key_file", "stamp_of", "write_key_file"]
+__all__ = [
+    "KEY_FILE",
+    "KeyText",
+    "Stamp",
+    "alone_with",
+    "read_key_file",
+    "stamp_of",
+    "write_key_file",
+]
+
+KEY_FILE: Final = "key file"
+"""What `read_key_file` calls the source of a file that `stem keys` makes."""
 
 _LONGEST: Final = 1_048_576
 
@@ -84,7 +95,9 @@ def read_key_file(path: Path, source: str) -> KeyText:
             f"{where} is a folder, not a file with keys", way_out="Name the file in it."
         ) from None
     except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"{where} cannot be read: {error.strerror}", way_out=_way_to(path, source, error)
+        ) from None
     if len(data) > _LONGEST:
         raise ConfigError(f"{where} is too long for a file with keys")
     try:
@@ -94,6 +107,11 @@ def read_key_file(path: Path, source: str) -> KeyText:
     if not text.strip():
         raise ConfigError(f"{where} is empty")
     return KeyText(text, path, source, stat.S_IMODE(mode) if stat.S_ISREG(mode) else 0)
+
+
+def _way_to(path: Path, source: str, error: OSError) -> str:
+    can_be_made = isinstance(error, FileNotFoundError) and source == KEY_FILE
+    return f"stem keys generate {path} makes one." if can_be_made else ""
 
 
 @contextmanager

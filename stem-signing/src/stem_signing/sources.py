@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from stem_core.model.settings.readers import read_public_keys
 from stem_core.plugin import ConfigError, StemError, check_name
-from stem_signing.files import Stamp, read_key_file, stamp_of
+from stem_signing.files import KEY_FILE, Stamp, read_key_file, stamp_of
 from stem_signing.keyring import Entry, Keyring
 from stem_signing.keys import HMAC, Algorithm, Kind, key_of
 from stem_signing.ringfile import read_ring
@@ -64,7 +64,7 @@ class KeyFile:
 
     def read(self) -> Keyring:
         """Read the file."""
-        found = read_key_file(self.path, "key file")
+        found = read_key_file(self.path, KEY_FILE)
         try:
             file = read_ring(found.text)
             ring = Keyring.of(

@@ -12,6 +12,7 @@ import pytest
 from stem_core.cli import main
 from stem_core.discovery.candidate import KINDS, Kind
 from stem_core.model.errors import UsageError
+from stem_core.model.settings import reference_markdown
 from stem_core.scaffold.naming import PluginNames
 from stem_core.scaffold.rendering import core_range, rendered
 from stem_core.scaffold.writing import write_new_folder
@@ -118,3 +119,11 @@ def test_the_plugin_accepts_the_releases_that_share_its_plugin_api(
     installed: str, range: str
 ) -> None:
     assert core_range(installed) == range
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_readme_sets_variables_that_stem_has(kind: Kind) -> None:
+    readme = rendered(ACME, kind)["README.md"]
+    reference = reference_markdown()
+    for variable in re.findall(r"\bSTEM_[A-Z_]+", readme):
+        assert f"`{variable}`" in reference

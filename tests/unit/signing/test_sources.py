@@ -115,6 +115,13 @@ def test_a_private_file_and_one_of_public_keys_are_nothing_to_talk_about(tmp_pat
     assert told == []
 
 
+def test_a_key_file_that_is_not_there_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    absent = tmp_path / "keys.toml"
+    with pytest.raises(ConfigError) as caught:
+        KeyFile(path=absent, algorithm="ed25519").read()
+    assert caught.value.way_out == f"stem keys generate {absent} makes one."
+
+
 def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
     path = folder / "keys"
     path.write_text(text)

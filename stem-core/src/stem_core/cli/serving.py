@@ -40,7 +40,7 @@ from stem_core.worker.worker import Worker
 __all__ = ["Serving"]
 
 _DURABILITY: Final = {
-    Durability.MEMORY: "what it holds ends with this process",
+    Durability.MEMORY: "what it holds ends with the process that holds it",
     Durability.CACHED: "what it holds survives any process, a power cut may take the last moments",
     Durability.SYNCED: "what it holds survives a power cut",
 }

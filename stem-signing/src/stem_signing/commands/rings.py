@@ -24,7 +24,7 @@ from stem_core.plugin import (
 )
 from stem_signing import weakness
 from stem_signing.factory import source_of
-from stem_signing.files import alone_with, read_key_file, write_key_file
+from stem_signing.files import KEY_FILE, alone_with, read_key_file, write_key_file
 from stem_signing.keyring import Entry, Keyring
 from stem_signing.keys import HMAC, Algorithm, key_of
 from stem_signing.options import SigningOptions
@@ -95,7 +95,7 @@ def changed(path: Path, change: Callable[[RingFile], RingFile]) -> Keyring:
         ConfigError: it cannot be read, or what came out could not be used.
     """
     with alone_with(path):
-        text = read_key_file(path, "key file").text
+        text = read_key_file(path, KEY_FILE).text
         try:
             file = change(read_ring(text))
             ring = Keyring.of(file.entries, active=file.active)
