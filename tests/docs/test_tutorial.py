@@ -10,6 +10,7 @@ from docs.walk import Reader, fences_of
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 NEWCOMER = (ROOT / "docs/newcomer.md").read_text()
+SECURITY = (ROOT / "docs/explanation/security.md").read_text()
 
 
 def test_the_tutorial_can_be_followed(tmp_path: Path, redis_server) -> None:
@@ -19,6 +20,11 @@ def test_the_tutorial_can_be_followed(tmp_path: Path, redis_server) -> None:
 
 def test_wrong_turns_look_as_the_page_shows_them(tmp_path: Path) -> None:
     Reader(tmp_path).walk(NEWCOMER)
+
+
+def test_keys_are_made_as_the_page_on_security_shows(tmp_path: Path) -> None:
+    Reader(tmp_path).walk(SECURITY)
+    assert (tmp_path / "keys.toml").exists()
 
 
 @pytest.mark.parametrize(
