@@ -21,7 +21,7 @@ __all__ = ["Fence", "Reader", "fences_of"]
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 WORKER = "the worker"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 VARIES = (
     re.compile(r"\d\d:\d\d:\d\d\.\d{3}"),
     re.compile(r"\b\d+ms\b"),
@@ -104,7 +104,7 @@ class Reader:
             self._env[name] = self.urls.get(value, value)
             return
         done = subprocess.run(
-            command, shell=True, cwd=self.folder, env=self._env, capture_output=True, timeout=60
+            command, shell=True, cwd=self.folder, env=self._env, capture_output=True, timeout=120
         )
         printed = plain(self._as_written((done.stdout + done.stderr).decode()))
         assert_in_order(expected, printed, command)
