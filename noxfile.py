@@ -32,6 +32,7 @@ PREVIOUS = os.environ.get("STEM_TEST_PREVIOUS_COMMIT") or "ac2514445ca47004e8f3d
 """The release before this one, as git knows it. Before the first release: the first commit
 with today's layout of the tables in PostgreSQL."""
 REBUILT = ROOT / ".nox" / "rebuilt"
+SITE = ROOT / ".nox" / "site"
 DISTRIBUTIONS = ("stem-core", "stem-redis", "stem-postgres", "stem-signing")
 SOURCES = tuple(f"{name}/src" for name in DISTRIBUTIONS)
 SUITES = (
@@ -298,10 +299,22 @@ def mixed(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
-    """Run every code block of the READMEs and the documentation, with stem-core alone."""
-    install_wheels(session, "stem-core", extras="[testing]")
-    session.install(*group("test"))
-    pytest(session, "tests/docs")
+    """Make the site in .nox/site, where a warning is an error, and run every code block of it.
+
+    `-- --serve` shows it on 127.0.0.1 and makes it anew when a page changes; `-- --write` writes
+    the pages and pictures that are generated. Other arguments are tests to run instead of all.
+    """
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"), *group("docs"))
+    rooms = {"PYTHONPATH": str(ROOT / "docs" / "_tools")}
+    if "--write" in session.posargs:
+        session.run("python", "-m", "stem_docs", env=clean_environment() | rooms)
+        return
+    serve = "--serve" in session.posargs
+    build = ["sphinx-autobuild"] if serve else ["sphinx-build", "--keep-going", "--fresh-env"]
+    session.run(*build, "--fail-on-warning", "docs", str(SITE), env=clean_environment())
+    if not serve:
+        pytest(session, "tests/docs", "--numprocesses=auto")
 
 
 @nox.session(requires=["build"])

@@ -1,4 +1,4 @@
-"""How the site is made: `nox -s docs`. The navigation is here; a page that is not in it is an error."""
+"""How the site is made, by `nox -s docs`: a page that is not in the navigation is an error."""
 
 import sys
 from importlib import metadata

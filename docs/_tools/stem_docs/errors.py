@@ -64,14 +64,16 @@ def _children(parent: type[StemError]) -> list[type[StemError]]:
 
 
 def _families() -> Iterator[str]:
-    for family in (StemError, *_children(StemError)):
+    families: list[type[StemError]] = [StemError, *_children(StemError)]
+    for family in families:
         members = [] if family is StemError else _children(family)
         more = attributes(family)
         yield f"## {family.__name__}\n\n{paragraphs(family)}\n"
         yield from (f"- `{name}`: {words}" for name, words in more.items())
         if more:
             yield ""
-        yield table(("error", "code", "when", "exit"), map(_row, (family, *members))) + "\n"
+        rows = [_row(error) for error in [family, *members]]
+        yield table(("error", "code", "when", "exit"), rows) + "\n"
 
 
 def _row(error: type[StemError]) -> tuple[str, str, str, str]:
@@ -86,7 +88,8 @@ def _signals() -> str:
 
 
 def _faults() -> str:
-    kinds = {each.default_fault: each.__name__ for each in (StoreError, *_children(StoreError))}
+    errors_of_stores = [StoreError, *StoreError.__subclasses__()]
+    kinds = {each.default_fault: each.__name__ for each in errors_of_stores}
     said = remarks(Fault)
     rows = [
         (f"`{fault.value}`", said[fault.name], f"`{kinds[fault]}`" if fault in kinds else "–")

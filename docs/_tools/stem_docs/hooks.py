@@ -91,7 +91,12 @@ def _values() -> Iterator[str]:
         yield f"### {cls.__name__}\n\n{_about(cls)}\n"
         said = attributes(cls)
         rows = [
-            (f"`{each.name}`", f"`{each.type}`", _default(each), *([said[each.name]] if said else ()))
+            (
+                f"`{each.name}`",
+                f"`{each.type}`",
+                _default(each),
+                *([said[each.name]] if said else ()),
+            )
             for each in attrs.fields(cls)
         ]
         header = ("field", "type", "default", *(["what it says"] if said else ()))

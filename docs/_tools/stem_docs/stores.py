@@ -185,4 +185,3 @@ def _cell(family: str, name: str, found: Any) -> str:
     if name in ("max_batch_bytes", "max_payload"):
         return f"{value / 2**20:g} MiB"
     return str(value.value if isinstance(value, Enum) else f"{value:,}")
-

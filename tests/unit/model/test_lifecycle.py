@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stem_core.model.lifecycle import TRANSITIONS, Event, follow, mermaid
+from stem_core.model.lifecycle import TRANSITIONS, Event, follow
 from stem_core.model.outcome import State
 
 LEASE_HOLDER = (
@@ -80,18 +80,3 @@ def test_the_table_cannot_be_changed() -> None:
     table: Any = TRANSITIONS
     with pytest.raises(TypeError):
         table[State.DEAD, Event.DUE] = State.QUEUED
-
-
-def test_the_diagram_draws_every_transition_and_every_state() -> None:
-    diagram = mermaid()
-    assert diagram.startswith("stateDiagram-v2\n")
-    for (before, event), after in TRANSITIONS.items():
-        lines = [
-            line
-            for line in diagram.splitlines()
-            if line.strip().startswith(f"{before.value} --> {after.value}: ")
-        ]
-        assert len(lines) == 1
-        assert event.value in lines[0].split(": ")[1].split(", ")
-    for state in State:
-        assert (f"    {state.value} --> [*]" in diagram.splitlines()) is state.is_terminal

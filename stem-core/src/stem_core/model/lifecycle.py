@@ -14,7 +14,7 @@ from typing import Final
 
 from stem_core.model.outcome import State
 
-__all__ = ["TRANSITIONS", "Event", "follow", "mermaid"]
+__all__ = ["TRANSITIONS", "Event", "follow"]
 
 
 class Event(Enum):
@@ -72,21 +72,3 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = MappingProxyType(
 def follow(state: State, event: Event) -> State | None:
     """Return the state after *event*, or None when *event* cannot happen in *state*."""
     return TRANSITIONS.get((state, event))
-
-
-def mermaid() -> str:
-    """Return `TRANSITIONS` as a Mermaid state diagram, for the documentation."""
-    edges: dict[tuple[State, State], list[str]] = {}
-    for (before, event), after in TRANSITIONS.items():
-        edges.setdefault((before, after), []).append(event.value)
-    lines = [
-        "stateDiagram-v2",
-        "    [*] --> queued: enqueue",
-        "    [*] --> scheduled: enqueue later",
-    ]
-    lines += [
-        f"    {before.value} --> {after.value}: {', '.join(events)}"
-        for (before, after), events in edges.items()
-    ]
-    lines += [f"    {state.value} --> [*]" for state in State if state.is_terminal]
-    return "\n".join(lines) + "\n"
