@@ -310,11 +310,13 @@ def docs(session: nox.Session) -> None:
     if "--write" in session.posargs:
         session.run("python", "-m", "stem_docs", env=clean_environment() | rooms)
         return
-    serve = "--serve" in session.posargs
-    build = ["sphinx-autobuild"] if serve else ["sphinx-build", "--keep-going", "--fresh-env"]
-    session.run(*build, "--fail-on-warning", "docs", str(SITE), env=clean_environment())
-    if not serve:
-        pytest(session, "tests/docs", "--numprocesses=auto")
+    if "--serve" in session.posargs:
+        watched = ("--watch", "docs", "--watch", "benchmarks")
+        session.run("sphinx-autobuild", *watched, "docs", str(SITE), env=clean_environment())
+        return
+    strict = ("--fail-on-warning", "--keep-going", "--fresh-env")
+    session.run("sphinx-build", *strict, "docs", str(SITE), env=clean_environment())
+    pytest(session, "tests/docs")
 
 
 @nox.session(requires=["build"])

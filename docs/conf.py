@@ -22,12 +22,15 @@ suppress_warnings = ["myst.header"]  # a page may begin with the level that fits
 
 default_role = "py:obj"  # `name` in a docstring: a link where there is something to link to
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 72
 python_use_unqualified_type_names = True
 add_module_names = False
 napoleon_use_ivar = True
 toc_object_entries_show_parents = "hide"
+
+highlight_language = "text"  # of a block that does not say what it is
 
 # ── looks: nothing is loaded from another host ───────────────────────────────
 

@@ -88,11 +88,15 @@ def _signals() -> str:
 
 
 def _faults() -> str:
-    errors_of_stores = [StoreError, *StoreError.__subclasses__()]
-    kinds = {each.default_fault: each.__name__ for each in errors_of_stores}
+    of_stores = [each for each in vars(errors).values() if _is_store_error(each)]
+    kinds = {each.default_fault: each.__name__ for each in of_stores}
     said = remarks(Fault)
     rows = [
         (f"`{fault.value}`", said[fault.name], f"`{kinds[fault]}`" if fault in kinds else "–")
         for fault in Fault
     ]
     return table(("fault", "meaning", "of which error, unless it says another"), rows) + "\n"
+
+
+def _is_store_error(each: object) -> bool:
+    return isinstance(each, type) and issubclass(each, StoreError)
