@@ -198,6 +198,8 @@ def test_a_link_out_of_the_documentation_becomes_its_place_in_the_source_tree():
     text = "See [the example](../../examples/kms_signer/README.md)."
     read = as_read("signing/README", text, {})
     assert read == "See the example (`examples/kms_signer/README.md` in the source tree)."
+    text = "Read [SECURITY.md](../../SECURITY.md)."
+    assert as_read("signing/README", text, {}) == "Read `SECURITY.md` in the source tree."
 
 
 def test_a_link_to_what_was_measured_leads_to_the_page_of_benchmarks():

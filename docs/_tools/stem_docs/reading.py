@@ -73,6 +73,8 @@ def _link(page: str, words: str, to: str, anchor: str) -> str:
     if path.startswith("benchmarks/") and path.endswith(".md"):
         there = relpath(BENCHMARKS, dirname(page) or ".")
         return f"[{words}]({there}.md#{_anchor_of_results(path.partition('/')[2])})"
+    if words.strip("`") == path:
+        return f"`{path}` in the source tree"
     return f"{words} (`{path}` in the source tree)"
 
 

@@ -105,21 +105,20 @@ def declared(kind: str, family: str) -> Capabilities | BackendCapabilities | Non
 def _section(family: str) -> str:
     infos = PluginHost().show(family)
     shown = infos[0]
-    schemes = ", ".join(f"`{name}://`" for name in _spellings(shown))
     parts = [
         f"## {family}",
-        f"{schemes}: {_summary(infos)}. Opens {_kinds(infos)}; comes with {_PLUGIN[family]}.",
+        f"{_schemes(shown)}: {_summary(infos)}.",
+        f"Opens {_kinds(infos)}; comes with {_PLUGIN[family]}.",
         *_examples(infos),
         *_options(shown),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _spellings(info: SchemeInfo) -> Iterator[str]:
-    for scheme in info.schemes:
-        if info.kind != "signer" or not info.variants:
-            yield scheme
-        yield from (f"{scheme}+{variant}" for variant in info.variants)
+def _schemes(info: SchemeInfo) -> str:
+    schemes = ", ".join(f"`{name}://`" for name in info.schemes)
+    variants = " or ".join(f"`+{name}`" for name in info.variants)
+    return f"{schemes}, alone or with {variants} behind the scheme" if variants else schemes
 
 
 def _summary(infos: Sequence[SchemeInfo]) -> str:
