@@ -321,7 +321,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def chaos(session: nox.Session) -> None:
-    """Kill, freeze and lock out real processes for some minutes, and write docs/reliability.md."""
+    """Kill, freeze and lock out real processes, and write docs/reliability.md.
+
+    It takes about an hour; `-- -k 'rows-H or A9'` measures these rows anew and leaves the others.
+    """
     install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
     session.install(*group("test"))
     trials = os.environ.get("STEM_CHAOS_TRIALS", "20")

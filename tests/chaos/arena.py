@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from chaos import ledger
 from chaos.ledger import Ledger
@@ -17,6 +17,8 @@ from chaos.party import Party
 from chaos.plan import Plan
 from chaos.witness import Fuse
 
+from stem_core.contracts.messages import Located
+from stem_core.model.options import TaskOptions
 from stem_core.testing.faults.checker import Findings, judge
 from stem_core.testing.faults.history import Event, History, Recorder, Tail, What, now
 from stem_core.testing.faults.truth import Truth
@@ -58,6 +60,7 @@ class Arena:
         self.pen = Recorder(folder / "history")
         self.tail = Tail(folder / "history")
         self.parties: list[Party] = []
+        self.signs: dict[str, str] = {}  # more that processes are to find in their environment
 
     def __enter__(self) -> Self:
         asyncio.run(ledger.make_tables(self.url))
@@ -76,9 +79,18 @@ class Arena:
 
     # ── who takes part ───────────────────────────────────────────────────────
 
-    def worker(self, *, concurrency: int = 16, fuse: Fuse | None = None, **settings: str) -> Party:
+    def worker(
+        self,
+        *,
+        concurrency: int = 16,
+        fuse: Fuse | None = None,
+        app: str = "chaos.app",
+        terminal: str = "",
+        **settings: str,
+    ) -> Party:
         """Start a worker. *settings* are those of Stem, without STEM_ and in lower case."""
-        words = ["stem_core", "worker", "chaos.app:stem", "--log-format", "text"]
+        words = ["chaos.terminal", terminal] if terminal else []
+        words += ["stem_core", "worker", f"{app}:stem", "--log-format", "text"]
         return self._start(words, fuse, worker_concurrency=str(concurrency), **settings)
 
     def ready_worker(self, **how) -> Party:
@@ -104,19 +116,27 @@ class Arena:
         """Start a program that locks the file for *seconds*."""
         return self._start(["chaos.holding", str(self.file), str(seconds)], None)
 
-    def enqueue(self, args: Sequence[Mapping[str, object]]) -> None:
-        """Enqueue a task with each of *args*, from this process."""
-        ids = asyncio.run(ledger.enqueue(self.url, args, LEASE_S))
+    def enqueue(
+        self, args: Sequence[Mapping[str, object]], task: str = "chaos.work", **options: Any
+    ) -> list[str]:
+        """Enqueue *task* with each of *args*, from this process; return the ids."""
+        options = {"visibility_timeout": LEASE_S, **options}
+        ids = asyncio.run(ledger.enqueue(self.url, args, task, TaskOptions(**options)))
         self.pen.write(*[now(What.ACCEPTED, id) for id in ids])
+        return ids
 
     def _start(self, words: list[str], fuse: Fuse | None, **settings: str) -> Party:
-        chosen = {"broker_url": self.url, "default_visibility_timeout": f"{LEASE_S:g}s", **settings}
-        environment = {f"STEM_{name.upper()}": value for name, value in chosen.items()}
-        environment |= {HISTORY: str(self.folder / "history"), FUSE: str(fuse or "")}
-        environment |= {LEAK: "yes"} if self.is_leaky else {}
+        environment = self._environment(settings) | {FUSE: str(fuse or "")}
         log = self.folder / f"log-{len(self.parties)}"
         self.parties.append(Party(words, environment, self.pen, log))
         return self.parties[-1]
+
+    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables of a process: *settings* of Stem, and those of the trial."""
+        chosen = {"broker_url": self.url, "default_visibility_timeout": f"{LEASE_S:g}s", **settings}
+        told = {f"STEM_{name.upper()}": value for name, value in chosen.items()}
+        told |= {HISTORY: str(self.folder / "history")}
+        return told | ({LEAK: "yes"} if self.is_leaky else {}) | self.signs
 
     # ── waiting ──────────────────────────────────────────────────────────────
 
@@ -187,6 +207,10 @@ class Arena:
     def stored(self) -> int:
         """Return how many messages are ready in the store."""
         return asyncio.run(ledger.waiting(self.url))
+
+    def letters(self) -> Mapping[str, Located]:
+        """Return the dead letters by id."""
+        return asyncio.run(ledger.letters(self.url))
 
     def judge(self) -> Findings:
         """Return what history and store prove together."""

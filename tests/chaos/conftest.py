@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from chaos.arena import Arena
-from chaos.report import IDS, Row, rendered, replaced
+from chaos.brokers import one_of_each
+from chaos.report import Figures, Row, written
 from chaos.scale import PAGE, SEED, TRIALS, Scale
 
 ROWS: list[Row] = []
@@ -23,6 +24,27 @@ SCALE = Scale.of(WISHES)
 
 # Who writes the page is not asked whether it is written already.
 collect_ignore = ["test_page.py"] if PAGE in WISHES else []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the mark of `in_turn` is."""
+    config.addinivalue_line("markers", "in_turn(row): played on one store, unless trials are asked")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let `-k rows-H` find all rows whose ids begin so."""
+    if mark := item.get_closest_marker("in_turn"):
+        item.extra_keyword_matches.add(f"rows-{mark.args[0][0]}")
+
+
+@pytest.hookimpl(trylast=True)  # after -k: of what was asked for, one of each
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Play each scenario that has turns on one store, if nobody asks for more."""
+    if TRIALS in WISHES:
+        return
+    kept = one_of_each(items, SCALE.seed)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")
@@ -57,28 +79,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures and the seed, and write the page if one is named."""
     if not ROWS:
         return
-    rows = sorted(ROWS, key=lambda row: row.id)
-    part = rendered(rows, _header())
+    figures = Figures.of(ROWS, f"{datetime.now(UTC):%Y-%m-%d}, seed {SCALE.seed}", _told())
     terminalreporter.section(f"chaos, {SEED}={SCALE.seed} {TRIALS}={SCALE.trials}")
-    terminalreporter.write_line(part)
+    terminalreporter.write_line(figures.rendered())
     if page := WISHES.get(PAGE):
-        terminalreporter.write_line(_written(Path(page), rows, part))
+        terminalreporter.write_line(written(Path(page), figures, is_long=SCALE.is_long))
 
 
-def _written(page: Path, rows: list[Row], part: str) -> str:
-    """Put *part* on *page* if it is all that belongs there; say what was done."""
-    missing = sorted(set(IDS) - {row.id for row in rows})
-    if missing or not SCALE.is_long:
-        return f"{page} stays as it is: {f'no {missing}' if missing else 'too few trials'}"
-    page.write_text(replaced(page.read_text("utf-8"), part), "utf-8")
-    return f"{page} is written"
-
-
-def _header() -> dict[str, str]:
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{os.cpu_count()} cores, {platform.system()}",
-        "versions": f"stem-core {version('stem-core')}, Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}",
-        "seed": str(SCALE.seed),
-    }
+def _told() -> str:
+    """Return what is to be told of this run."""
+    return (
+        f"{os.cpu_count()} cores, {platform.system()}; stem-core {version('stem-core')}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )

@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from stem_core.contracts.broker import Broker
+from stem_core.contracts.messages import Located
 from stem_core.model.options import TaskOptions
 from stem_core.producer.client import Stem
 from stem_core.testing.faults.truth import Commit, Truth, truth_of
@@ -103,11 +105,12 @@ async def make_tables(url: str) -> None:
         pass
 
 
-async def enqueue(url: str, args: Sequence[Mapping[str, object]], lease_s: float) -> list[str]:
-    """Enqueue a task with each of *args*; return their ids."""
-    options = TaskOptions(visibility_timeout=lease_s)
+async def enqueue(
+    url: str, args: Sequence[Mapping[str, object]], task: str, options: TaskOptions
+) -> list[str]:
+    """Enqueue *task* with each of *args*; return their ids."""
     async with Stem(url) as stem:
-        calls = [stem.call("chaos.work", each, options=options) for each in args]
+        calls = [stem.call(task, each, options=options) for each in args]
         return [job.id for job in await stem.enqueue_many(calls)]
 
 
@@ -116,6 +119,24 @@ async def truth(url: str, commits: Sequence[Commit], ids: Collection[str]) -> Tr
     async with Stem(url) as stem:
         lane = await stem.lane()
         return await truth_of(ids, lookup=lane.lookup, load=lane.load, commits=commits)
+
+
+async def letters(url: str) -> dict[str, Located]:
+    """Return the dead letters of the store at *url* by id."""
+    async with Stem(url) as stem:
+        return await letters_of((await stem.lane()).broker)
+
+
+async def letters_of(broker: Broker) -> dict[str, Located]:
+    """Return all dead letters of *broker* by id."""
+    assert broker.admin is not None
+    found: dict[str, Located] = {}
+    page = await broker.admin.dead_letters(limit=100)
+    found |= {each.message.id: each for each in page.items}
+    while page.cursor is not None:
+        page = await broker.admin.dead_letters(limit=100, cursor=page.cursor)
+        found |= {each.message.id: each for each in page.items}
+    return found
 
 
 async def waiting(url: str, queue: str = "default") -> int:

@@ -6,6 +6,7 @@ never too good.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -83,6 +84,12 @@ class Party:
             return self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.pid} goes on after {within_s} s\n{self.said}") from None
+
+    def order(self, words: object) -> None:
+        """Tell it something, as a line of its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words).encode() + b"\n")
+        self._process.stdin.flush()
 
     @property
     def said(self) -> str:

@@ -12,8 +12,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Generator, Sequence
+from pathlib import Path
+from typing import Never
 
 from attrs import frozen
+from chaos.names import BEFORE, SLIP
 
 from stem_core.contracts.observer import Event as Told
 from stem_core.plugin import AppInfo, Broker, Observer, Settlement, hookimpl
@@ -87,10 +90,29 @@ class Witness:
         else:
             self._burn(fuse)
 
+    def slips(self) -> Never:
+        """Fail as a bug of a store would: with what nobody has promised to raise.
+
+        Raises:
+            ValueError: always.
+        """
+        self.pen.note(What.TROUBLE, detail=SLIP)
+        raise ValueError("on purpose, where nobody expects it")
+
     def _burn(self, fuse: Fuse) -> None:
         time.sleep(fuse.after_us / 1_000_000)
         self.pen.note(_FATES[fuse.fate])
         os.kill(os.getpid(), fuse.fate)
+
+
+def taken_away(name: str) -> str:
+    """Return what stands in the file *name*, which is gone then; empty when there is none."""
+    try:
+        text = Path(name).read_text("utf-8")
+        Path(name).unlink()
+    except FileNotFoundError:
+        return ""
+    return text
 
 
 class Watched(RecordingBroker):
@@ -102,7 +124,13 @@ class Watched(RecordingBroker):
 
     async def around(self, verb, ask):
         self._witness.enters(verb)
-        return await super().around(verb, ask)
+        when = taken_away(SLIP) if verb == "fetch" else ""
+        if when == BEFORE:
+            self._witness.slips()
+        reply = await super().around(verb, ask)
+        if when:
+            self._witness.slips()
+        return reply
 
     def sibling_of(self, inner):
         return type(self)(inner, self._witness)

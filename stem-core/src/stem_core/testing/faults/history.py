@@ -155,12 +155,13 @@ class Tail:
     """Follows a history while it is written.
 
     Attributes:
+        path: of the file.
         events: what was read so far.
         ids: the ids among them, by what was told of them.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
         self._read_to = 0
         self._rest = b""
         self.events: list[Event] = []
@@ -171,7 +172,7 @@ class Tail:
 
         The last line may still be in the making; then it is left for the next look.
         """
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             file.seek(self._read_to)
             new = file.read()
         self._read_to += len(new)

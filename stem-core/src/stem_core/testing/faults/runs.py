@@ -60,7 +60,7 @@ class Fault:
 
     def meets(self, run: Run) -> bool:
         """Say whether *run* was in flight when this happened, as far as its worker knew."""
-        concerned = self.pid is None or self.pid == run.pid
+        concerned = self.pid is None or self.pid in (run.pid, run.child)
         return concerned and run.leased_ns <= self.ends_ns and run.told_ns >= self.begins_ns
 
 
@@ -156,7 +156,9 @@ def _deaths(history: History) -> Mapping[int, Instant]:
 
 
 def _until(run: Run, dead: Mapping[int, Instant]) -> Run:
-    return evolve(run, ended_ns=min(run.ended_ns, dead.get(run.pid, math.inf)))
+    """A run has ended with the process that its function was called in, if not before."""
+    gone_ns = dead.get(run.child or run.pid, math.inf)
+    return evolve(run, ended_ns=min(run.ended_ns, gone_ns))
 
 
 def _order(run: Run) -> tuple[Instant, int]:
