@@ -216,9 +216,11 @@ def peril(ctx: TaskContext, how: str) -> None:
 
 @stem.task(name="chaos.orphan", context=True, isolation="process")
 def orphan(ctx: TaskContext, how: str) -> int:
-    """Do what is called *how* the first time that this is leased, and end at once after that."""
+    """Do what is called *how* the first time that this runs, and end at once after that."""
     with noted(ctx):
-        if ctx.fence == 1:
+        before = Path(f"orphan-{ctx.id}")
+        if not before.exists():
+            before.touch()
             PERILS[how]()
     return ctx.fence
 

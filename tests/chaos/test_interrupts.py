@@ -32,7 +32,6 @@ def test_each_ctrl_c_ends_a_worker_sooner_and_no_child_hears_it(arena_of, scale,
                 trial = Interrupted(arena, presses, f"gate-{number}-{presses}")
                 times.append(trial.play())
                 told += trial.complaints(times[-1], scale.slack)
-        arena.drain([trial.successor])
         found = arena.judge()
     prove(
         Row(
@@ -54,8 +53,6 @@ def test_each_ctrl_c_ends_a_worker_sooner_and_no_child_hears_it(arena_of, scale,
 
 class Interrupted:
     """One worker in a terminal, what it runs, and another worker that stands by."""
-
-    successor = None
 
     def __init__(self, arena: Arena, presses: int, gate: str) -> None:
         self.arena = arena
@@ -101,6 +98,7 @@ class Interrupted:
             self._handed_ms = (time.monotonic_ns() - pressed.at_ns) / MS
         self.gate.touch()
         arena.wait_for_ends()
+        assert arena.drain([self.successor]) == [0]
         self.terminal.close()
         return took_ms
 

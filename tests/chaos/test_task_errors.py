@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 
 from attrs import fields
 from chaos.brokers import EVERY, in_turn
@@ -15,12 +16,12 @@ from chaos.danger import (
     settings_of,
     verdict,
 )
-from chaos.names import BIRTHS, FAILING, FOLLOWED, KINDS, RAISING, REJECTED
+from chaos.names import FAILING, FOLLOWED, KINDS, RAISING, REJECTED
 from chaos.report import Row
 
 from stem_core.model.outcome import MAX_ERROR_TEXT
 from stem_core.testing.faults.checker import too_late
-from stem_core.testing.faults.history import What
+from stem_core.testing.faults.history import Event, What
 from stem_core.testing.faults.runs import runs_of
 from stem_core.testing.faults.truth import SUCCEEDED
 
@@ -108,9 +109,9 @@ def test_no_child_that_a_worker_full_of_threads_starts_ever_hangs(
             arena.wait_for_ends(300)
             codes += arena.drain([worker])
             total.append(arena.judge())
-            history = arena.history()
-            children += len((folder / BIRTHS).read_text().split())
-        waits_ms += gaps_ms(history.events)
+            starts = starts_in_children(arena.history().events)
+        children += len({event.pid for event in starts})
+        waits_ms += [(b.at_ns - a.at_ns) / MS for a, b in itertools.pairwise(starts)]
     found = together(total)
     told = verdict(found, (), codes) + twice(found)
     told += too_late(waits_ms, START_MS, "the next start")
@@ -131,11 +132,9 @@ def test_no_child_that_a_worker_full_of_threads_starts_ever_hangs(
     )
 
 
-def gaps_ms(events) -> list[float]:
-    """Return how long the longest waits were in which no child began a task."""
+def starts_in_children(events: Sequence[Event]) -> list[Event]:
     workers = {event.pid for event in events if event.what is What.LEASED}
-    starts = [e.at_ns for e in events if e.what is What.STARTED and e.pid not in workers]
-    return [(after - before) / MS for before, after in itertools.pairwise(starts)]
+    return [e for e in events if e.what is What.STARTED and e.pid not in workers]
 
 
 def together(findings):
