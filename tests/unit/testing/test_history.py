@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from stem_core.testing.faults import (
     truth_of,
 )
 from stem_core.testing.faults.history import History, Recorder, Tail, What
-from stem_core.testing.faults.runs import runs_of
+from stem_core.testing.faults.runs import faults_of, runs_of
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -81,6 +82,25 @@ def test_a_lost_lease_is_that_of_the_oldest_run_which_is_open(tmp_path: Path) ->
     pen.note(What.DROPPED, id="a")
     pen.close()
     assert [run.reply for run in runs_of(History.of(tmp_path / "h"))["a"]] == ["dropped", ""]
+
+
+def test_the_death_of_a_child_meets_its_own_task_and_ends_it_and_no_neighbour(
+    tmp_path: Path,
+) -> None:
+    pen = Recorder(tmp_path / "h")
+    worker, child = 11, 12
+    for id in "ab":
+        pen.note(What.LEASED, id=id, fence=1, pid=worker)
+    pen.note(What.STARTED, id="a", fence=1, pid=child)
+    pen.note(What.STARTED, id="b", fence=1, pid=worker)
+    death = pen.note(What.KILLED, pid=child)
+    pen.note(What.DROPPED, id="a", pid=worker)
+    pen.close()
+    history = History.of(tmp_path / "h")
+    [fault] = faults_of(history)
+    [harmed], [neighbour] = runs_of(history)["a"], runs_of(history)["b"]
+    assert (fault.meets(harmed), harmed.ended_ns) == (True, death.at_ns)
+    assert (fault.meets(neighbour), neighbour.ended_ns) == (False, math.inf)
 
 
 def test_what_a_child_starts_and_ends_belongs_to_the_lease_of_its_worker(tmp_path: Path) -> None:
