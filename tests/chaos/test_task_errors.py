@@ -96,7 +96,7 @@ START_MS = 20_000
 def test_no_child_that_a_worker_full_of_threads_starts_ever_hangs(
     arena_of, scale, prove, id, kind, tmp_path
 ):
-    count = 50 * scale.rounds if scale.is_long else 25
+    count = 50 * scale.rounds if scale.is_long else 15
     total, children, waits_ms, codes = [], 0, [], []
     for method in ("spawn", "forkserver"):
         folder = tmp_path / method
