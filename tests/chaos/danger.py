@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -127,6 +130,9 @@ class Deathwatch:
     ) -> None:
         self._over.set()
         self._thread.join()
+        for pid in self._family():  # a promise was broken: nobody else ends them
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def wait_for(self, pids: Iterable[int]) -> None:
         """Return once all of *pids* are gone."""

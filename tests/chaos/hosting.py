@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,11 @@ async def letters() -> Any:
     return await letters_of((await stem.lane()).broker)
 
 
-ORDERS = {"enqueue": enqueue, "truth": truth, "letters": letters}
+ORDERS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "enqueue": enqueue,
+    "truth": truth,
+    "letters": letters,
+}
 
 
 def put(path: Path, answer: Any) -> None:

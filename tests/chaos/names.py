@@ -35,7 +35,7 @@ NEW = "CHAOS_NEW"
 """When it is set, a worker knows a task that others do not know yet."""
 
 RAISING = "CHAOS_RAISING"
-"""When it is set, the plugins and observers of a worker fail whenever they are called."""
+"""When it is set, an observer of a worker fails whenever it is called."""
 
 ENDED = "ended"
 """The exit code of a worker whose process goes on, because its store is there."""

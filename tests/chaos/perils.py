@@ -26,7 +26,7 @@ from chaos.names import BARREN, BIRTHS, FAMILY, NEW, RAISING
 
 from stem_core.contracts.observer import Event
 from stem_core.model.retry import RetryPolicy
-from stem_core.plugin import AppInfo, HealthCheck, Observer, hookimpl
+from stem_core.plugin import AppInfo, Observer, hookimpl
 from stem_core.producer.client import Stem
 from stem_core.producer.context import TaskContext
 from stem_core.testing.faults.history import What
@@ -319,11 +319,11 @@ if is_a_child():
         raise RuntimeError("this application cannot be imported now")
 
 
-# ── plugins that fail ────────────────────────────────────────────────────────
+# ── observers that fail ────────────────────────────────────────────────────────
 
 
 class Raising:
-    """A plugin and an observer whose every word is an error."""
+    """A plugin whose observer fails whenever it is told of something."""
 
     STEM_PLUGIN_API = (1, 0)
 
@@ -335,14 +335,6 @@ class Raising:
     def on_event(self, event: Event, /) -> None:
         """Fail, whatever it is."""
         raise RuntimeError(f"an observer fails at {event.name}")
-
-    @hookimpl
-    def stem_health_checks(self, app: AppInfo) -> Sequence[HealthCheck]:
-        """Look after them."""
-        return [HealthCheck("raising", self._ask)]
-
-    async def _ask(self) -> str:
-        raise RuntimeError("a health check fails")
 
 
 if os.environ.get(RAISING):

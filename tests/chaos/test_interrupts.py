@@ -83,19 +83,20 @@ class Interrupted:
         """Press so often; return how long after the last one the worker was at its end."""
         arena = self.arena
         arena.moment(0.2)
+        pressed_ns = 0
         for number in range(1, self.presses + 1):
             what = What.KILLED if number == 3 else What.SIGNALLED
             time.sleep(APART_S if number > 1 else 0)
-            pressed = arena.pen.note(what, pid=self.runner.pid)
+            pressed_ns = arena.pen.note(what, pid=self.runner.pid).at_ns
             self.terminal.press_ctrl_c()
         if self.presses == 1:
             arena.moment(0.3)
             self.gate.touch()
         self.code = self.runner.wait(30)
-        took_ms = (time.monotonic_ns() - pressed.at_ns) / MS
+        took_ms = (time.monotonic_ns() - pressed_ns) / MS
         if self.presses == 2:
             wait_for_starts(arena, self.successor, 2)
-            self._handed_ms = (time.monotonic_ns() - pressed.at_ns) / MS
+            self._handed_ms = (time.monotonic_ns() - pressed_ns) / MS
         self.gate.touch()
         arena.wait_for_ends()
         assert arena.drain([self.successor]) == [0]

@@ -40,7 +40,8 @@ def few_lapses(monkeypatch):
 def test_a_task_that_ends_its_process_is_poison_in_the_end_and_costs_nobody_else(
     arena_of, scale, prove, id, kind
 ):
-    ways, perils = itertools.cycle(SIGNALS), {}
+    ways = itertools.cycle(SIGNALS)
+    perils: dict[str, str] = {}
     with arena_of(id, kind) as arena:
         worker = arena.ready_worker(**settings_of(TOGETHER))
         neighbours = Neighbours(arena)
