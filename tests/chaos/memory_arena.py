@@ -19,7 +19,7 @@ from chaos.names import ENDED, HOST
 from chaos.party import Party
 
 from stem_core.contracts.messages import Located
-from stem_core.testing.faults.history import History
+from stem_core.testing.faults.history import History, What
 from stem_core.testing.faults.truth import Commit, Truth, commits_told
 
 
@@ -82,7 +82,8 @@ class MemoryArena(Arena):
 
     def truth(self) -> Truth:
         """Return what the store holds."""
-        return self._ask("truth", ids=sorted(self.accepted()), history=str(self.tail.path))
+        ids = self.accepted() | self.tail.ids[What.FOLLOWS]
+        return self._ask("truth", ids=sorted(ids), history=str(self.tail.path))
 
     def letters(self) -> Mapping[str, Located]:
         """Return the dead letters by id."""
