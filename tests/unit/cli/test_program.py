@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 
 from stem_core.cli import main
+from stem_core.cli.installed import commands_installed
 from stem_core.cli.program import COMMANDS, load_command, program
 from stem_core.model.settings import StemConfig
 from stem_core.model.settings.environment import settings_of
@@ -47,7 +50,6 @@ NOT_FOR_HELP = (
     "stem_core.testing",
     "stem_core.worker",
 )
-# Metadata are read to list the commands of plugins; an import of Stem lists nothing.
 NOT_FOR_IMPORT = (*NOT_FOR_HELP, "click", "importlib.metadata", "stem_core.cli")
 
 
@@ -81,6 +83,8 @@ def test_help_and_version_load_nothing_heavy(ask: list[str]) -> None:
     loaded = loaded_by(f"from stem_core.cli import main\nmain({ask!r})")
     assert not loaded.intersection(NOT_FOR_HELP)
     assert not any(name.startswith("stem_core.cli.demo") for name in loaded)
+    # Dearer than all the rest of a help; the version is read from there.
+    assert ("importlib.metadata" in loaded) == (ask == ["--version"])
 
 
 def test_importing_stem_loads_nothing_heavy() -> None:
@@ -246,6 +250,80 @@ def test_the_command_of_a_plugin_is_listed_and_runs(tmp_path: Path) -> None:
     run = stem("hello", "you", path=place)
     assert (run.stdout, run.returncode) == ("hello you\n", 7)
     assert "Did you mean 'hello'" in stem("helo", path=place).stderr
+
+
+def test_listing_a_command_costs_no_look_at_the_metadata_by_importlib(tmp_path: Path) -> None:
+    place = _install(tmp_path, "hello = stem_hello:hello", HELLO)
+    put = f"sys.path.insert(0, {str(place)!r})"
+    loaded = loaded_by(f"{put}\nfrom stem_core.cli import main\nmain(['--help'])")
+    assert not loaded.intersection({"importlib.metadata", "stem_hello", "stem_core.discovery"})
+
+
+def _zipped(place: Path) -> Path:
+    return Path(shutil.make_archive(str(place.parent / "packed"), "zip", place))
+
+
+def _twice(place: Path) -> Path:
+    info = place / "stem_other-2.0.dist-info"
+    shutil.copytree(place / "stem_hello-1.2.dist-info", info)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stem-other\nVersion: 2.0\n")
+    return place
+
+
+def _without_a_name(place: Path) -> Path:
+    (place / "stem_hello-1.2.dist-info" / "METADATA").write_bytes(b"\xff\xfe")
+    return place
+
+
+def _an_egg(place: Path) -> Path:
+    return place.rename(place.with_suffix(".egg"))
+
+
+def _nothing(place: Path) -> Path:
+    (place / "stem_hello-1.2.dist-info" / "entry_points.txt").unlink()
+    (place / "old-1.0.egg-info").write_text("a file, as distutils wrote it")
+    return place
+
+
+def _commented(place: Path) -> Path:
+    text = "[console_scripts]\nx = y:z\n\n[ stem.commands ]\n# no = pe:x\n hello=stem_hello:hello\n"
+    (place / "stem_hello-1.2.dist-info" / "entry_points.txt").write_text(text)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (_commented, {"hello": "from stem-hello 1.2"}),
+        (_nothing, {}),
+        # What files do not tell is left to those who know more.
+        (_zipped, None),
+        (_twice, None),
+        (_without_a_name, None),
+        (_an_egg, None),
+    ],
+)
+def test_files_tell_of_commands_only_where_they_are_sure(
+    tmp_path: Path, change: Callable[[Path], Path], answer: dict[str, str] | None
+) -> None:
+    (tmp_path / "here").mkdir()
+    place = change(_install(tmp_path / "here", "hello = stem_hello:hello", HELLO))
+    assert commands_installed([str(place), str(tmp_path / "nowhere"), str(place)]) == answer
+
+
+def test_the_first_of_two_places_of_a_distribution_counts(tmp_path: Path) -> None:
+    places = [tmp_path / "one", tmp_path / "two"]
+    for place in places:
+        place.mkdir()
+        _install(place, f"{place.name} = stem_hello:hello", HELLO)
+    assert commands_installed(list(map(str, places))) == {"one": "from stem-hello 1.2"}
+
+
+def test_a_command_in_a_zip_is_listed_and_found(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    packed = _zipped(_install(tmp_path / "here", "hello = stem_hello:hello", HELLO))
+    assert re.search(r"hello +from stem-hello", stem("--help", path=packed).stdout)
+    assert stem("hello", "you", path=packed).stdout == "hello you\n"
 
 
 def test_a_plugin_that_is_switched_off_adds_no_command(tmp_path: Path) -> None:

@@ -164,29 +164,16 @@ def _added(ctx: click.Context) -> Mapping[str, str]:
 def _look_for_added() -> Mapping[str, str]:
     """Return the summaries of the commands of plugins by name.
 
-    Looking at the metadata is as dear as click itself, and knowing the host as dear
-    again: who lists commands, or misses one, pays for the first, and for the second only
-    if settings of plugins, or two plugins with one name, ask for its judgement.
+    Reading a few files is cheap, knowing the host is as dear as click itself twice over:
+    who lists commands, or misses one, pays for it only if settings of plugins, or two
+    plugins with one name, ask for its judgement.
     """
     if not any(name.startswith("STEM_PLUGINS") for name in os.environ):
-        plain = _installed()
+        from stem_core.cli.installed import commands_installed
+
+        plain = commands_installed()
         if plain is not None:
             return plain
     from stem_core.cli.extensions import added_commands
 
     return {name: spec.summary for name, spec in added_commands().items()}
-
-
-def _installed() -> Mapping[str, str] | None:
-    """Return what the metadata say; None when it takes the host to understand them."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, str] = {}
-    try:
-        for point in entry_points(group="stem.commands"):
-            if point.dist is None or point.name in found:
-                return None
-            found[point.name] = f"from {point.dist.name} {point.dist.version}"
-    except Exception:  # one unreadable distribution; the host knows how to read around it
-        return None
-    return found
