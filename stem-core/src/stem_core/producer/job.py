@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockingJob", "BlockingReader", "Job", "Reader"]
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Reader(Protocol):
@@ -42,7 +42,7 @@ class BlockingReader(Protocol):
     def cancel(self, id: str, reason: str = "") -> CancelStatus: ...
 
 
-class Job(Generic[R]):
+class Job(Generic[R_co]):
     """One task that was enqueued.
 
     Attributes:
@@ -66,7 +66,7 @@ class Job(Generic[R]):
         self._reader = reader
         self._task = task
 
-    async def result(self, *, timeout: Duration | None = None) -> R:
+    async def result(self, *, timeout: Duration | None = None) -> R_co:
         """Return what the task returned, as the type that it declares.
 
         Waits up to *timeout*, without one as long as the task is alive.
@@ -78,7 +78,7 @@ class Job(Generic[R]):
             ResultExpired: nobody knows it, or nobody keeps its result.
             NoResultBackend: there is none to ask.
         """
-        value: R = await self._reader._read(self.id, self._task, timeout)
+        value: R_co = await self._reader._read(self.id, self._task, timeout)
         return value
 
     async def status(self) -> TaskStatus | None:
@@ -93,7 +93,7 @@ class Job(Generic[R]):
         return f"Job({self.id!r})"
 
 
-class BlockingJob(Generic[R]):
+class BlockingJob(Generic[R_co]):
     """A `Job` for code without an event loop; the same verbs, waiting in place."""
 
     __slots__ = ("_reader", "_task", "created", "id")
@@ -111,9 +111,9 @@ class BlockingJob(Generic[R]):
         self._reader = reader
         self._task = task
 
-    def result(self, *, timeout: Duration | None = None) -> R:
+    def result(self, *, timeout: Duration | None = None) -> R_co:
         """Return what the task returned; see `Job.result`."""
-        value: R = self._reader._read(self.id, self._task, timeout)
+        value: R_co = self._reader._read(self.id, self._task, timeout)
         return value
 
     def status(self) -> TaskStatus | None:
