@@ -366,13 +366,18 @@ def mutants(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure Stem beside its peers, interleaved, and write benchmarks/RESULTS*.md; `-- redis`.
 
-    `-- signing` measures what a signature costs instead.
+    `-- signing` measures what a signature costs instead, `-- imports` what a start does.
     """
     install_wheels(session, *DISTRIBUTIONS)
+    venvs = str(session.cache_dir / "peers")
+    if session.posargs[:1] == ["imports"]:
+        page = str(ROOT / "benchmarks" / "RESULTS-IMPORTS.md")
+        how = ("--venvs", venvs, "--page", page, *session.posargs[1:])
+        session.run("python", "benchmarks/imports.py", *how, env=clean_environment())
+        return
     if session.posargs[:1] == ["signing"]:
         page = str(ROOT / "benchmarks" / "RESULTS-SIGNING.md")
         session.run("python", "benchmarks/signing.py", "--page", page, *session.posargs[1:])
         return
     session.install(*group("test"), "-r", "benchmarks/requirements.txt")
-    venvs = str(session.cache_dir / "peers")
     session.run("python", "benchmarks/run.py", "--venvs", venvs, *session.posargs)
