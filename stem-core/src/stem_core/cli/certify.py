@@ -13,9 +13,10 @@ from typing import Any, Final, Literal
 import click
 from attrs import frozen
 
+from stem_core.cli.completing import broker_urls
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.extensions import plugin_host
-from stem_core.cli.parameters import argument, json_option, option
+from stem_core.cli.parameters import argument, choice, json_option, option
 from stem_core.cli.proving import Kit, refuse_without_kit
 from stem_core.cli.terminal import Paint, Progress, Shade, count_of, visible
 from stem_core.cli.verdicts import LEVELS, Kept, LevelVerdict, PromiseVerdict, Trial, judge
@@ -38,7 +39,7 @@ _SHADES: Final[dict[Kept, Shade]] = {
 
 
 @click.command(short_help="Prove that a broker, or a signer, is sound.")
-@argument("url", envvar="STEM_BROKER_URL")
+@argument("url", envvar="STEM_BROKER_URL", shell_complete=broker_urls)
 @option(
     "--backend",
     metavar="URL",
@@ -57,7 +58,7 @@ _SHADES: Final[dict[Kept, Shade]] = {
     "--level",
     "levels",
     variable="STEM_CERTIFY_LEVEL",
-    type=click.Choice(LEVELS),
+    type=choice(LEVELS),
     multiple=True,
     metavar="LEVEL",
     help=f"Prove this level only: {', '.join(LEVELS)}; can be given several times.",

@@ -18,6 +18,7 @@ from tempfile import mkdtemp
 
 import click
 
+from stem_core.cli.completing import broker_urls
 from stem_core.cli.demo_files import files_of
 from stem_core.cli.demo_place import BROKER, Place
 from stem_core.cli.demo_report import (
@@ -66,6 +67,7 @@ __all__ = ["demo"]
     "--broker",
     metavar="URL",
     variable=BROKER,
+    shell_complete=broker_urls,
     help="Use this broker and its result backend, in a new namespace, and no file.",
 )
 @option(

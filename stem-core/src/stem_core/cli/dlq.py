@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import click
 from attrs import frozen
 
+from stem_core.cli.completing import queues, tasks
 from stem_core.cli.confirming import confirmed, refuse_unasked
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.failures import nearest
@@ -55,6 +56,10 @@ def _read_reason(text: str) -> str:
     return text
 
 
+def _reasons(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+    return [each.value for each in Reason if each.value.startswith(typed)]
+
+
 @click.group(cls=TeachingGroup, short_help="List, replay or discard dead letters.")
 def dlq() -> None:
     """List, replay or discard dead letters: tasks that have failed for good.
@@ -71,7 +76,12 @@ def dlq() -> None:
 
 @dlq.command("list", short_help="List dead letters, the latest first.")
 @option(
-    "-q", "--queue", metavar="NAME", variable="STEM_DLQ_LIST_QUEUE", help="Those of this queue."
+    "-q",
+    "--queue",
+    metavar="NAME",
+    variable="STEM_DLQ_LIST_QUEUE",
+    shell_complete=queues,
+    help="Those of this queue.",
 )
 @option(
     "--limit",
@@ -201,12 +211,18 @@ class _Wish:
     help="Replay all that there are, or those that the options choose.",
 )
 @option(
-    "-q", "--queue", metavar="NAME", variable="STEM_DLQ_REPLAY_QUEUE", help="Those of this queue."
+    "-q",
+    "--queue",
+    metavar="NAME",
+    variable="STEM_DLQ_REPLAY_QUEUE",
+    shell_complete=queues,
+    help="Those of this queue.",
 )
 @option(
     "--reason",
     metavar="REASON",
     variable="STEM_DLQ_REPLAY_REASON",
+    shell_complete=_reasons,
     type=_read_reason,
     help="Those that died of this reason, such as max-retries-exhausted.",
 )
@@ -214,6 +230,7 @@ class _Wish:
     "--task",
     metavar="NAME",
     variable="STEM_DLQ_REPLAY_TASK",
+    shell_complete=tasks,
     help="Those of the task of this name.",
 )
 @app_option
@@ -260,12 +277,18 @@ def replay(
     help="Discard all that there are, or those that the options choose.",
 )
 @option(
-    "-q", "--queue", metavar="NAME", variable="STEM_DLQ_PURGE_QUEUE", help="Those of this queue."
+    "-q",
+    "--queue",
+    metavar="NAME",
+    variable="STEM_DLQ_PURGE_QUEUE",
+    shell_complete=queues,
+    help="Those of this queue.",
 )
 @option(
     "--reason",
     metavar="REASON",
     variable="STEM_DLQ_PURGE_REASON",
+    shell_complete=_reasons,
     type=_read_reason,
     help="Those that died of this reason, such as max-retries-exhausted.",
 )

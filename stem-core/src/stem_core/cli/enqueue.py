@@ -10,6 +10,7 @@ from typing import Any
 import click
 from attrs import frozen
 
+from stem_core.cli.completing import queues, tasks
 from stem_core.cli.failures import nearest, warn
 from stem_core.cli.parameters import (
     app_option,
@@ -22,7 +23,7 @@ from stem_core.cli.parameters import (
     read_object,
     whole_number,
 )
-from stem_core.cli.stores import open_stem, refuse_private
+from stem_core.cli.stores import mistyped_queues, open_stem, refuse_private
 from stem_core.model.options import TaskOptions
 from stem_core.producer.registry import TaskRegistry
 
@@ -41,9 +42,16 @@ class _Wish:
 
 
 @click.command(short_help="Enqueue one task by its name.")
-@argument("name")
+@argument("name", shell_complete=tasks)
 @argument("arguments", metavar="[JSON]", type=read_object, default="{}")
-@option("-q", "--queue", metavar="NAME", variable="STEM_ENQUEUE_QUEUE", help="Where it waits.")
+@option(
+    "-q",
+    "--queue",
+    metavar="NAME",
+    variable="STEM_ENQUEUE_QUEUE",
+    shell_complete=queues,
+    help="Where it waits.",
+)
 @option(
     "--priority",
     metavar="0-9",
@@ -156,6 +164,8 @@ async def _send(app: str | None, wish: _Wish) -> tuple[str, Any]:
         refuse_private(lane.broker, "broker", at=lane.at)
         if app:
             _check_against(stem.registry, wish)
+            for doubt in mistyped_queues(stem, [wish.options.queue] if wish.options.queue else []):
+                warn(doubt)
         task_id = await stem.enqueue(wish.name, wish.arguments, options=wish.options, **wish.how)
         if wish.wait is None:
             return task_id, None

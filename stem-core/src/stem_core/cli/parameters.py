@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from stem_core.cli.failures import nearest
 from stem_core.model.duration import to_ms
 from stem_core.model.errors import InvalidName, InvalidOption
 
 __all__ = [
     "app_option",
     "argument",
+    "choice",
     "json_option",
     "option",
     "read_address",
@@ -48,6 +50,11 @@ def option(*names: str, variable: str, help: str, **how: Any) -> Callable[[F], F
 def argument(name: str, **how: Any) -> Callable[[F], F]:
     """Declare an argument."""
     return click.argument(name, cls=_Argument, **how)
+
+
+def choice(values: Sequence[str], *, case_sensitive: bool = True) -> click.Choice[str]:
+    """Return the type of an option that takes one of *values*."""
+    return _Choice(values, case_sensitive=case_sensitive)
 
 
 def setting_option(*names: str, variable: str, help: str, **how: Any) -> Callable[[F], F]:
@@ -79,6 +86,18 @@ def _variable_of(parameter: click.Parameter, ctx: click.Context | None) -> str:
     """Return the variable that *parameter* was given by, if it was."""
     source = ctx.get_parameter_source(parameter.name or "") if ctx else None
     return str(parameter.envvar) if source is ParameterSource.ENVIRONMENT else ""
+
+
+class _Choice(click.Choice[str]):
+    """Answers a value that is none of its own with the nearest one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return one of the values."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as mistake:
+            hint = nearest(str(value), list(self.choices))
+            self.fail(f"{mistake.message} {hint}".rstrip(), param, ctx)
 
 
 class _YesOrNo(click.types.BoolParamType):

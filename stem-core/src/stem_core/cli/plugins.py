@@ -10,14 +10,15 @@ from typing import Final
 
 import click
 
+from stem_core.cli.completing import schemes
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.extensions import plugin_host
+from stem_core.cli.failures import telling_warnings
 from stem_core.cli.parameters import argument, json_option, option, read_duration
 from stem_core.cli.plugins_check import checked_apart
 from stem_core.cli.plugins_new import new
 from stem_core.cli.program import TeachingGroup
 from stem_core.cli.terminal import Paint, Shade, table, visible
-from stem_core.discovery.candidate import KINDS
 from stem_core.discovery.table import PluginRow, PluginState, SchemeInfo
 
 __all__ = ["plugins"]
@@ -82,14 +83,8 @@ def plugins(ctx: click.Context, check: bool, timeout: timedelta, as_json: bool) 
 plugins.add_command(new)
 
 
-def _schemes(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """Return the schemes that begin like *typed*, for a shell; nothing is imported."""
-    found = {row.scheme for row in plugin_host().rows() if row.kind in KINDS}
-    return sorted(scheme for scheme in found if scheme.startswith(typed))
-
-
 @plugins.command(short_help="Show what opens URLs of one scheme, and with which parameters.")
-@argument("scheme", shell_complete=_schemes)
+@argument("scheme", shell_complete=schemes)
 @json_option("PLUGINS_SHOW")
 def show(scheme: str, as_json: bool) -> None:
     """Show what opens URLs that begin with SCHEME://, and with which parameters.
@@ -100,7 +95,8 @@ def show(scheme: str, as_json: bool) -> None:
     stem plugins show redis
     stem plugins show redis --json
     """
-    found = plugin_host().show(scheme.removesuffix("://"))
+    with telling_warnings():
+        found = plugin_host().show(scheme.removesuffix("://"))
     if as_json:
         click.echo(json.dumps([info.to_json() for info in found], indent=2))
     else:

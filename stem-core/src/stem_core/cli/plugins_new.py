@@ -9,7 +9,7 @@ from typing import cast
 import click
 
 from stem_core.cli.extensions import plugin_host
-from stem_core.cli.parameters import argument, option
+from stem_core.cli.parameters import argument, choice, option
 from stem_core.discovery.candidate import ALIASES, KINDS, Kind
 from stem_core.model.errors import UsageError
 
@@ -21,7 +21,7 @@ __all__ = ["new"]
 @option(
     "--kind",
     variable="STEM_PLUGINS_NEW_KIND",
-    type=click.Choice(KINDS),
+    type=choice(KINDS),
     metavar="KIND",
     required=True,
     help=f"What it opens: {', '.join(KINDS)}.",

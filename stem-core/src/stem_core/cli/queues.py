@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from stem_core.cli.batching import progress_on_terminal
+from stem_core.cli.completing import queues as queue_names
 from stem_core.cli.confirming import confirmed, refuse_unasked
 from stem_core.cli.exits import ExitCode
 from stem_core.cli.fates import telling
@@ -50,7 +51,7 @@ def queues() -> None:
 
 
 @queues.command("list", short_help="Show how much waits, runs and is dead in each queue.")
-@argument("names", metavar="[QUEUE]...", nargs=-1)
+@argument("names", metavar="[QUEUE]...", nargs=-1, shell_complete=queue_names)
 @app_option
 @json_option("QUEUES_LIST")
 def list_(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
@@ -134,7 +135,7 @@ def _age(oldest_ms: int) -> str:
 
 
 @queues.command(short_help="Hold queues: no worker is given anything of them.")
-@argument("names", metavar="QUEUE...", nargs=-1, required=True)
+@argument("names", metavar="QUEUE...", nargs=-1, required=True, shell_complete=queue_names)
 @app_option
 @json_option("QUEUES_PAUSE")
 def pause(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
@@ -149,7 +150,7 @@ def pause(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
 
 
 @queues.command(short_help="Let queues that are paused go on.")
-@argument("names", metavar="QUEUE...", nargs=-1, required=True)
+@argument("names", metavar="QUEUE...", nargs=-1, required=True, shell_complete=queue_names)
 @app_option
 @json_option("QUEUES_RESUME")
 def resume(names: tuple[str, ...], app: str | None, as_json: bool) -> None:
@@ -201,7 +202,7 @@ def _waiting(stats: QueueStats) -> int:
 
 
 @queues.command(short_help="Cancel everything that waits in a queue.")
-@argument("name", metavar="QUEUE")
+@argument("name", metavar="QUEUE", shell_complete=queue_names)
 @option(
     "--yes",
     "is_sure",

@@ -19,6 +19,7 @@ from stem_core.cli.exits import ExitCode
 from stem_core.cli.logs import log_as, log_as_expected
 from stem_core.cli.managed import managed
 from stem_core.cli.pages import listening_of, serving_pages
+from stem_core.cli.stores import mistyped_queues
 from stem_core.cli.terminal import count_of
 from stem_core.cli.watching import Watch
 from stem_core.contracts.capabilities import Durability
@@ -102,6 +103,8 @@ class Serving:
         async with self.stem, AsyncExitStack() as stack:
             lane = await self.stem.lane()
             how = {**how, "app": AppAt(self._app)}
+            for doubt in mistyped_queues(self.stem, how["queues"] or ()):
+                _log.warning(doubt.replace("\n ", "."))
             http = how.pop("http") or self.stem.config.worker_http
             limits = self._limits(how)
             watch = Watch(self.stem, lane.broker.admin, http) if http else None

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import click
 
+from stem_core.cli.completing import weighted_queues
 from stem_core.cli.parameters import (
     argument,
+    choice,
     option,
     read_address,
     read_duration,
@@ -46,6 +48,7 @@ class _Repeatable(click.Command):
     metavar="QUEUE[:WEIGHT],...",
     variable="STEM_WORKER_QUEUES",
     type=read_queues,
+    shell_complete=weighted_queues,
     help="Queues to serve; one with a higher weight is asked first more often.",
 )
 @setting_option(
@@ -81,7 +84,7 @@ class _Repeatable(click.Command):
     "--signing-policy",
     metavar="POLICY",
     variable="STEM_SIGNING_POLICY",
-    type=click.Choice(_POLICIES),
+    type=choice(_POLICIES),
     help="What to ask of signatures: off, accept (what nobody signed runs too) or require; "
     "without it require, as soon as there are keys.",
 )
@@ -123,14 +126,14 @@ class _Repeatable(click.Command):
     "--log-level",
     metavar="LEVEL",
     variable="STEM_LOG_LEVEL",
-    type=click.Choice(_LEVELS, case_sensitive=False),
+    type=choice(_LEVELS, case_sensitive=False),
     help=f"Log from this level up: {', '.join(_LEVELS)}.",
 )
 @setting_option(
     "--log-format",
     metavar="FORMAT",
     variable="STEM_LOG_FORMAT",
-    type=click.Choice(_FORMATS),
+    type=choice(_FORMATS),
     help="text, json, or auto: text on a terminal and JSON elsewhere.",
 )
 @click.pass_context

@@ -6,8 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stem_core.model.errors import InvalidOption
 from stem_core.model.ids import check_name
+from stem_core.producer.client import Stem
 
-__all__ = ["in_turn", "weights_of"]
+__all__ = ["in_turn", "queues_of", "weights_of"]
+
+
+def queues_of(stem: Stem) -> tuple[str, ...]:
+    """Return the default queue, and those that the tasks here are registered for or routed to."""
+    found = [stem.config.default_queue]
+    for name in stem.registry.names():
+        task = stem.registry.get(name)
+        queue = (task and task.options.queue) or stem.routes.queue_of(name)
+        if queue:
+            found.append(queue)
+    return tuple(dict.fromkeys(found))
 
 
 def weights_of(queues: str | Sequence[str] | Mapping[str, int]) -> dict[str, int]:

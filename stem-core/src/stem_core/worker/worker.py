@@ -27,7 +27,7 @@ from stem_core.worker.exits import DRAINED, HANDED_BACK, PATIENCE_MS
 from stem_core.worker.hangup import reload_keys
 from stem_core.worker.isolation.apps import terms_of
 from stem_core.worker.isolation.terms import App
-from stem_core.worker.queues import weights_of
+from stem_core.worker.queues import queues_of, weights_of
 from stem_core.worker.shift import Shift
 from stem_core.worker.signals import Signals
 from stem_core.worker.terms import Terms
@@ -96,7 +96,7 @@ class Worker:
         self.name: Final = name or _own_name()
         self._stem = stem
         self.weights = weights_of(
-            config.worker_queues or _queues_of(stem) if queues is None else queues
+            config.worker_queues or queues_of(stem) if queues is None else queues
         )
         plugged = _plugged.get(stem)
         if plugged is None:
@@ -290,17 +290,6 @@ def _positive(given: int | None, fallback: int, name: str) -> int:
     if type(given) is not int or given < 1:
         raise InvalidOption(f"{name}={given!r} is not a number of 1 or more")
     return given
-
-
-def _queues_of(stem: Stem) -> tuple[str, ...]:
-    """The default queue and those that the tasks here are registered for or routed to."""
-    found = [stem.config.default_queue]
-    for name in stem.registry.names():
-        task = stem.registry.get(name)
-        queue = (task and task.options.queue) or stem.routes.queue_of(name)
-        if queue:
-            found.append(queue)
-    return tuple(dict.fromkeys(found))
 
 
 def _info(stem: Stem, queues: tuple[str, ...]) -> AppInfo:

@@ -46,6 +46,10 @@ def status(url: str | None) -> ExitCode:
     """Say which version of the tables there is, and which one this release needs.
 
     Exit code 0 when they are the same, 1 when they are not.
+
+    \b
+    stem migrate status
+    stem migrate status postgresql://localhost/shop
     """
     location = _location(url)
     version = asyncio.run(_version(location))
@@ -66,6 +70,9 @@ def up(url: str | None) -> None:
 
     All of it is one transaction. It can be run at any time and by many at once: one does it,
     the others find it done. Workers of the release before go on.
+
+    \b
+    stem migrate up postgresql://localhost/shop
     """
     location = _location(url)
     before, after = asyncio.run(bring_up_to_date(location))
@@ -87,6 +94,10 @@ def sql(url: str | None, version: int) -> None:
     """Print the SQL that brings the tables from version N to the latest.
 
     It connects to nothing: of URL only its schema= is used. To be run in one transaction.
+
+    \b
+    stem migrate sql
+    stem migrate sql postgresql://localhost/shop --from 0 | psql shop
     """
     schema = _location(url).schema if url else PostgresOptions().schema
     text = script(version, schema)

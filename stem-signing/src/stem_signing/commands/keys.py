@@ -16,7 +16,7 @@ import click
 from attrs import asdict, evolve
 
 from stem_core.cli.exits import ExitCode
-from stem_core.cli.parameters import app_option
+from stem_core.cli.parameters import app_option, choice
 from stem_core.cli.program import TeachingGroup
 from stem_core.cli.terminal import Paint, count_of, table
 from stem_core.plugin import SYSTEM_CLOCK, TASK, StemError, check_name
@@ -67,7 +67,8 @@ def keys() -> None:
     \b
     Begin:         stem keys generate keys.toml
     Use them:      STEM_SIGNER_URL=ed25519+file:///…/keys.toml
-    Change them:   stem keys rotate, and stem keys status until nothing waits for the old one
+    Change them:   stem keys rotate
+    Wait for none: stem keys status
     """
 
 
@@ -78,7 +79,7 @@ def keys() -> None:
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option(
     "--algorithm",
-    type=click.Choice(_ALGORITHMS),
+    type=choice(_ALGORITHMS),
     default="ed25519",
     show_default=True,
     help="ed25519 has public keys, for workers that cannot sign; hmac-sha256 is quicker.",
@@ -89,6 +90,10 @@ def generate(path: Path, algorithm: str, id: str | None, as_json: bool) -> None:
     """Make FILE with one new key that signs, readable by its owner only.
 
     A file that is there is never replaced: it may hold the only copy of a key.
+
+    \b
+    stem keys generate keys.toml
+    stem keys generate keys.toml --algorithm hmac-sha256 --id 2030-01
     """
     entry = fresh_entry(cast(Algorithm, algorithm), id or fresh_id())
     write_key_file(path, written(RingFile((entry,), entry.id)), is_new=True)
@@ -114,6 +119,11 @@ def rotate(file: Path | None, id: str | None, stage: bool, to: str | None, as_js
     Where each machine has a file of its own, every worker must know a key before the
     first producer signs with it: add it with --stage, hand the file on, and when it
     is everywhere, rotate with --to ID.
+
+    \b
+    stem keys rotate --file keys.toml
+    stem keys rotate --file keys.toml --stage --id 2030-02
+    stem keys rotate --file keys.toml --to 2030-02
     """
     if to is not None and (stage or id is not None):
         raise click.UsageError("--to takes a key that is there; --id and --stage make another one")
@@ -147,6 +157,9 @@ def revoke(id: str, file: Path | None, as_json: bool) -> None:
 
     That becomes dead letters: `stem keys status` shows how much it is. The key that
     signs cannot be revoked before another one does.
+
+    \b
+    stem keys revoke 2030-01 --file keys.toml
     """
 
     def change(ring: RingFile) -> RingFile:
@@ -175,7 +188,11 @@ def _active_id(file: RingFile) -> str:
 @keys.command(short_help="Print a key file with the public keys alone.")
 @_file
 def public(file: Path | None) -> None:
-    """Print a key file that holds the public keys alone, for workers that cannot sign."""
+    """Print a key file that holds the public keys alone, for workers that cannot sign.
+
+    \b
+    stem keys public --file keys.toml > public.toml
+    """
     click.echo(written(with_public_halves(source_for(file).read())), nl=False)
 
 
@@ -186,7 +203,11 @@ def public(file: Path | None) -> None:
 @_file
 @_json
 def list_(file: Path | None, as_json: bool) -> None:
-    """Show the keys: what each is used for, until when, and its fingerprint."""
+    """Show the keys: what each is used for, until when, and its fingerprint.
+
+    \b
+    stem keys list --file keys.toml
+    """
     _show(source_for(file).read(), as_json, {})
 
 
@@ -198,6 +219,9 @@ def check(file: Path | None, as_json: bool) -> None:
 
     Exit code 4 if they cannot be used; files that others may read are warned about,
     and refused with STEM_STRICT=1.
+
+    \b
+    stem keys check --file keys.toml
     """
     signer = KeyringSigner(source_for(file))
     if signer.can_sign:
@@ -222,6 +246,9 @@ def status(ctx: click.Context, file: Path | None, app: str | None, as_json: bool
     time in long queues; what was enqueued meanwhile is seen too.
 
     Exit code 1 if something waits that these keys would refuse.
+
+    \b
+    stem keys status --file keys.toml --app shop.tasks
     """
     signer = KeyringSigner(source_for(file))
     found = asyncio.run(waiting_of(app))

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 from stem_core.model.errors import InvalidName
 from stem_core.model.ids import check_name
 from stem_core.model.secrets import Secret
+from stem_core.model.structure import expected_one_of
 from stem_core.model.urls import StemURL
 
 __all__ = [
@@ -77,7 +78,7 @@ def _weight(text: str, variable: str) -> tuple[str, int]:
 def read_log_level(text: str, _: str) -> str:
     """Return a log level, given in any case."""
     if text.lower() not in get_args(LogLevel):
-        raise ValueError("expected one of " + ", ".join(get_args(LogLevel)))
+        raise ValueError(expected_one_of(text.lower(), get_args(LogLevel)))
     return text.lower()
 
 

@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import (
     Any,
@@ -37,6 +37,7 @@ __all__ = [
     "default_text",
     "describe_options",
     "describe_type",
+    "expected_one_of",
     "options_from_query",
     "shown_value",
     "text_reader",
@@ -199,10 +200,18 @@ def _milliseconds(text: str) -> Milliseconds:
         raise ValueError("expected a duration such as 500ms, 30s, 5m") from None
 
 
+def expected_one_of(text: str, choices: Iterable[str]) -> str:
+    """Say what could stand in the place of *text*, and which of it was probably meant."""
+    known = list(choices)
+    near = difflib.get_close_matches(text, known, n=1)
+    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"expected one of {', '.join(known)}{guess}"
+
+
 def _choice(choices: Mapping[str, Any]) -> TextReader:
     def read(text: str) -> Any:
         if text not in choices:
-            raise ValueError("expected one of " + ", ".join(choices))
+            raise ValueError(expected_one_of(text, choices))
         return choices[text]
 
     return read
