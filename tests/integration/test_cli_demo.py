@@ -205,6 +205,36 @@ class Told(NamedTuple):
         return json.loads(self.run.out)
 
 
+# ── what the README shows ────────────────────────────────────────────────────
+
+README = Path(__file__).parents[2] / "README.md"
+CHANGES = [
+    (r" of \S+/stem_core\.$", " of FOLDER"),
+    (r"\S+\.[a-z]+ +(?=[\d,]+ )", "FILE "),
+    (r"\b[0-9a-f]{8}\b", "SUM"),
+    (r"\d[\d,.]*", "N"),
+    (r" +", " "),
+    (r"\b(task|folder)s?\b", r"\1s"),
+]
+"""What differs from one run to another, and what it is called instead."""
+
+
+def shapes(text: str) -> set[str]:
+    """Return the lines of *text* without what differs from one run to another."""
+    lines = text.splitlines()
+    for pattern, name in CHANGES:
+        lines = [re.sub(pattern, name, line) for line in lines]
+    # No line of a run is left out but by this sign; a folder without caches says nothing of them.
+    return {line for line in lines if line.strip() != "…" and not line.startswith("Left out")}
+
+
+def test_a_run_says_what_the_readme_shows() -> None:
+    (shown,) = re.findall(r"```text\n(A worker is killed.*?)```", README.read_text("utf-8"), re.S)
+    run = demo()
+    assert run.code == 0
+    assert shapes(shown) <= shapes(run.out)
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """One run with `--json` and three processes, in surroundings that mean no good."""

@@ -37,6 +37,9 @@ class _Repeatable(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read *args*."""
         ctx.meta[_ARGUMENTS] = tuple(args)
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            # Its value is being typed, and without it the parser would not come to APP.
+            args = args[:-1]
         return super().parse_args(ctx, args)
 
 
