@@ -21,9 +21,12 @@ OFFERS = HEAD + (
 
 # By scheme: what its module does, and what the check says of it.
 HOSTILE = {
-    "raises": ("import no_such_driver", "No module named 'no_such_driver'"),
+    "raises": (
+        "import no_such_driver",
+        "No module named 'no_such_driver' [.../site-packages/stem_raises.py:1]",
+    ),
     "hangs": ("import time\ntime.sleep(3600)", "(stem_hangs) was not imported within 3 s"),
-    "exits": ("import sys\nsys.exit(0)", "SystemExit"),
+    "exits": ("import sys\nsys.exit(0)", "SystemExit: 0 [.../site-packages/stem_exits.py:2]"),
     "dies": ("import os\nos._exit(3)", "ended the process that imported it (exit code 3)"),
     "crashes": (
         "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
@@ -142,6 +145,10 @@ def test_who_asks_for_a_broken_one_gets_one_clear_error(zoo: Environment, scheme
     run = zoo.stem("plugins", "show", scheme)
     assert (run.returncode, run.stdout) == (4, "")
     assert HOSTILE[scheme][1] in run.stderr
+    remedy = f"fix or uninstall it, or set STEM_PLUGINS_DISABLE=stem-{scheme}"
+    assert run.stderr.endswith(
+        "\n  Upgrade stem-core.\n" if "plugin API" in run.stderr else f"\n  {remedy}\n"
+    )
     assert "Traceback" not in run.stderr
 
 

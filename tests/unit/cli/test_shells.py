@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,18 +47,25 @@ LONGEST_S = 60.0
 """Only a shell that never completes waits so long."""
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> Mapping[str, str]:
-    """A folder with an application, and `stem` on the path; a queue is in use there."""
-    (tmp_path / "shop.py").write_text(SHOP)
-    program = tmp_path / "stem"
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder, which is the home of whoever types."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def environment(place: Path) -> Mapping[str, str]:
+    """An application in that folder, and `stem` on the path; a queue is in use there."""
+    (place / ".zshrc").write_text("PS1='> '\nunsetopt prompt_sp zle_bracketed_paste\n")
+    (place / "shop.py").write_text(SHOP)
+    program = place / "stem"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m stem_core "$@"\n')
     program.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STEM_")}
-    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    found = {**kept, "PATH": path, "TERM": "dumb", "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    path = os.pathsep.join([str(place), os.environ["PATH"]])
+    found = {**kept, "PATH": path, "TERM": "dumb", "HOME": str(place), "ZDOTDIR": str(place)}
     enqueue = ["stem", "enqueue", "other.task", "--queue", "seen", "--app", "shop"]
-    subprocess.run(enqueue, cwd=tmp_path, env=found, check=True, capture_output=True)
+    subprocess.run(enqueue, cwd=place, env=found, check=True, capture_output=True)
     return found
 
 
@@ -100,42 +107,47 @@ class Terminal:
         os.close(self._end)
 
 
+BEGIN = {
+    "bash": (["--norc", "--noprofile", "-i"], 'eval "$(stem completion bash)"'),
+    "zsh": (["-i"], 'autoload -Uz compinit; compinit -u; eval "$(stem completion zsh)"'),
+}
+
+
+@pytest.fixture(scope="module", params=BEGIN)
+def terminal(
+    request: pytest.FixtureRequest, place: Path, environment: Mapping[str, str]
+) -> Iterator[Terminal]:
+    """A shell that has read its script."""
+    shell: str = request.param
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} on this machine")
+    arguments, begin = BEGIN[shell]
+    terminal = Terminal([shell, *arguments], place, environment)
+    # Written apart, so that the echo of the line is not what is waited for.
+    terminal.type(f"{begin}; echo rea''dy\n")
+    terminal.wait_for("ready")
+    yield terminal
+    terminal.close()
+
+
 @pytest.mark.parametrize("typed", TYPED)
-@pytest.mark.parametrize(
-    ("command", "begin"),
-    [
-        (["bash", "--norc", "--noprofile", "-i"], 'eval "$(stem completion bash)"'),
-        (["zsh", "-i"], 'autoload -Uz compinit; compinit -u; eval "$(stem completion zsh)"'),
-    ],
-    ids=["bash", "zsh"],
-)
-def test_a_shell_completes_what_is_typed(
-    command: list[str], begin: str, typed: str, tmp_path: Path, environment: Mapping[str, str]
-) -> None:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"there is no {command[0]} on this machine")
-    (tmp_path / ".zshrc").write_text("PS1='> '\nunsetopt prompt_sp zle_bracketed_paste\n")
-    terminal = Terminal(command, tmp_path, environment)
-    try:
-        # Written apart, so that the echo of the line is not what is waited for.
-        terminal.type(f"{begin}; echo rea''dy\n")
-        terminal.wait_for("ready")
-        terminal.type(f"{typed}\t")
-        terminal.wait_for(TYPED[typed])
-        assert "what an application prints" not in terminal.shown
-    finally:
-        terminal.close()
+def test_a_shell_completes_what_is_typed(terminal: Terminal, typed: str) -> None:
+    terminal.type("\x15")  # without what the test before has typed
+    terminal.shown = ""
+    terminal.type(f"{typed}\t")
+    terminal.wait_for(TYPED[typed])
+    assert "what an application prints" not in terminal.shown
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish on this machine")
 @pytest.mark.parametrize("typed", TYPED)
 def test_fish_completes_what_is_typed(
-    typed: str, tmp_path: Path, environment: Mapping[str, str]
+    typed: str, place: Path, environment: Mapping[str, str]
 ) -> None:
     ask = 'stem completion fish | source; complete --do-complete "$argv"'
     run = subprocess.run(
         ["fish", "--no-config", "-c", ask, typed],
-        cwd=tmp_path,
+        cwd=place,
         env=environment,
         capture_output=True,
         text=True,
@@ -146,9 +158,9 @@ def test_fish_completes_what_is_typed(
 
 
 def test_on_a_terminal_the_script_is_followed_by_what_to_do_with_it(
-    tmp_path: Path, environment: Mapping[str, str]
+    place: Path, environment: Mapping[str, str]
 ) -> None:
-    terminal = Terminal(["stem", "completion", "zsh"], tmp_path, environment)
+    terminal = Terminal(["stem", "completion", "zsh"], place, environment)
     try:
         terminal.wait_for('put  eval "$(stem completion zsh)"  into ~/.zshrc')
     finally:
