@@ -209,8 +209,8 @@ def test_a_link_to_what_was_measured_leads_to_the_page_of_benchmarks():
 
 
 def test_the_name_of_a_file_stands_above_its_code():
-    text = '```python title="shop/tasks.py"\nx = 1\n```\n'
-    expected = "```{code-block} python\n:caption: shop/tasks.py\n\nx = 1\n```\n"
+    text = '```python title="shop/__init__.py"\nx = 1\n```\n'
+    expected = "```{code-block} python\n:caption: shop/\\_\\_init\\_\\_.py\n\nx = 1\n```\n"
     assert as_read("testing/test-your-tasks", text, {}) == expected
 
 

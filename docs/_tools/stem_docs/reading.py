@@ -37,7 +37,7 @@ def as_read(page: str, text: str, navigation: Mapping[str, Sequence[str]]) -> st
     if page == BENCHMARKS:
         text += "".join(_results())
     text = _LINK.sub(lambda found: _link(page, *found.groups("")), text)
-    return _TITLED.sub(r"```{code-block} \1\n:caption: \2\n", text)
+    return _TITLED.sub(_named, text)
 
 
 def anchor_of_error(error: type[object]) -> str:
@@ -48,6 +48,12 @@ def anchor_of_error(error: type[object]) -> str:
     if error is errors.Fault:
         return "what-failed-at-a-store"
     return "what-a-task-raises-to-say-how-it-ends"
+
+
+def _named(found: re.Match[str]) -> str:
+    """Return the opening of a block with its name above it, letter by letter: `__init__.py`."""
+    name = re.sub(r"([\\`*_])", r"\\\1", found[2])
+    return f"```{{code-block}} {found[1]}\n:caption: {name}\n"
 
 
 def _contents(navigation: Mapping[str, Sequence[str]]) -> Iterator[str]:
