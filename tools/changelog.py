@@ -62,7 +62,8 @@ def _towncrier(*arguments: str) -> None:
 
 
 def _tidy(text: str) -> str:
-    return re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n"
+    apart = re.sub(r"\n+(?=## )", "\n\n", text)
+    return re.sub(r"\n{3,}", "\n\n", apart).rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":
