@@ -85,7 +85,7 @@ def test_what_one_release_enqueues_the_other_runs_and_both_read(pair: Pair, firs
 
 
 def test_workers_of_both_releases_share_what_both_enqueue_and_nothing_is_lost(pair: Pair):
-    slow = [work(n, pause_ms=20) for n in range(MANY)]
+    slow = [work(n, pause_ms=20, visibility_timeout=60) for n in range(MANY)]
     one_each = ("--concurrency", "4")
     with pair.previous.worker(*one_each), pair.this.worker(*one_each):
         ids = [*pair.previous.enqueue(*slow), *pair.this.enqueue(*slow)]

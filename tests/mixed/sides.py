@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SETTINGS = {"STEM_DEFAULT_VISIBILITY_TIMEOUT": "2s", "STEM_WORKER_GRACE": "5s"}
 """A lease that lapses while a test waits for it."""
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0
 _SUCCEEDED = "succeeded"
 
 Answers = dict[str, dict[str, Any] | None]
