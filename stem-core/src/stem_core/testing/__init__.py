@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from stem_core.testing.contract.limits import LimitContract
     from stem_core.testing.contract.results import ResultBackendContract
     from stem_core.testing.contract.signer import SignerContract
-    from stem_core.testing.contract.stage import Stage
+    from stem_core.testing.contract.stage import Address, Stage
     from stem_core.testing.drain import Drain, StemWorker
     from stem_core.testing.faults import FaultProxy, FaultyBroker, History
     from stem_core.testing.model.machine import run_model
     from stem_core.testing.outbox import StemOutbox
 
 __all__ = [
+    "Address",
     "AdminContract",
     "BrokerContract",
     "ChaosContract",
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 _WHERE: Final = {
+    "Address": "contract.stage",
     "AdminContract": "contract.admin",
     "BrokerContract": "contract.broker",
     "ChaosContract": "contract.chaos",
