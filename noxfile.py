@@ -298,6 +298,25 @@ def mixed(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def examples(session: nox.Session) -> None:
+    """Build every distribution in examples/ and test its wheel beside that of stem-core."""
+    session.install("build", "hatchling>=1.26")
+    made = Path(session.create_tmp()) / "examples"
+    shutil.rmtree(made, ignore_errors=True)
+    folders = sorted(path.parent for path in (ROOT / "examples").glob("*/pyproject.toml"))
+    for folder in folders:
+        flags = ("--wheel", "--no-isolation", "--outdir", str(made))
+        session.run("python", "-m", "build", *flags, str(folder), silent=True)
+    install_wheels(session, "stem-core", extras="[testing]")
+    for path in sorted(made.glob("*.whl")):
+        session.install("--find-links", str(WHEELS), f"{path}[test]")
+    session.run("stem", "plugins", "--check", env=clean_environment())
+    for folder in folders:
+        with session.chdir(folder):
+            session.run("pytest", "-q", "tests", *session.posargs, env=clean_environment())
+
+
+@nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
     """Make the site in .nox/site, where a warning is an error, and run every code block of it.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from secrets import token_hex
 from typing import Any, Self
 
@@ -40,6 +40,7 @@ async def open_stage(url: str) -> Stage:
         unit_ms=500,
         leftovers=keeper.leftovers,
         full=keeper.full,
+        read_only=keeper.read_only,
         network=proxy,
         cut=cut,
         address=Address(url, url, namespace),
@@ -64,16 +65,24 @@ class Keeper:
         info = await self._ask("STREAM.INFO", {"subjects_filter": ">"})
         return sorted(info["state"].get("subjects") or ())
 
-    @asynccontextmanager
-    async def full(self) -> AsyncIterator[None]:
+    def full(self) -> AbstractAsyncContextManager[None]:
         """Let the stream take no byte more than it holds."""
+        return self._with(lambda info: {"max_bytes": info["state"]["bytes"]})
+
+    def read_only(self) -> AbstractAsyncContextManager[None]:
+        """Let the stream take no message of more than one byte, which is none of ours."""
+        return self._with(lambda info: {"max_msg_size": 1})
+
+    @asynccontextmanager
+    async def _with(
+        self, settings_of: Callable[[dict[str, Any]], dict[str, int]]
+    ) -> AsyncIterator[None]:
         info = await self._ask("STREAM.INFO", {})
-        size, config = info["state"]["bytes"], info["config"]
-        await self._ask("STREAM.UPDATE", {**config, "max_bytes": size})
+        await self._ask("STREAM.UPDATE", info["config"] | settings_of(info))
         try:
             yield
         finally:
-            await self._ask("STREAM.UPDATE", {**config, "max_bytes": -1})
+            await self._ask("STREAM.UPDATE", info["config"])
 
     async def _ask(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
         client = await nats.connect(self._url)
