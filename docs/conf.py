@@ -44,18 +44,24 @@ html_show_copyright = False
 # ── navigation ───────────────────────────────────────────────────────────────
 
 stem_navigation = {
-    "Tutorial": [],
+    "Tutorial": ["tutorial", "newcomer"],
     "How to": [
+        "how-to/deploy",
+        "how-to/monitor",
         "core-concepts/producer",
         "workers/running",
         "workers/watch",
         "workers/isolation",
+        "workers/upgrading",
         "workers/programmatic-integration",
         "testing/test-your-tasks",
         "testing/fault-tools",
         "plugins/write-a-broker",
         "signing/README",
         "signing/rotation",
+        "how-to/migrate-from-celery",
+        "how-to/migrate-from-dramatiq",
+        "how-to/migrate-from-rq",
     ],
     "Reference": [
         "reference/api/stem_core",
@@ -74,11 +80,13 @@ stem_navigation = {
         "reference/wire-format",
     ],
     "Explanation": [
+        "explanation/architecture",
         "core-concepts/delivery-semantics",
+        "explanation/security",
         "signing/threats",
         "reliability",
         "explanation/benchmarks",
         "decisions/README",
+        "releasing",
     ],
 }
-stem_navigation = {caption: pages for caption, pages in stem_navigation.items() if pages}

@@ -23,6 +23,7 @@ DECISIONS: Final = "decisions/README"
 _RESULTS: Final = (
     *("README.md", "RESULTS.md", "RESULTS-POSTGRES.md", "RESULTS-SQLITE.md", "RESULTS-MEMORY.md"),
     "RESULTS-SIGNING.md",
+    "RESULTS-IMPORTS.md",
 )
 _LINK: Final = re.compile(r"(?<!!)\[([^\[\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _TITLED: Final = re.compile(r'^```(\w+) title="([^"]+)"$', re.MULTILINE)
