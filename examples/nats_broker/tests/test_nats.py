@@ -41,6 +41,11 @@ def test_a_server_that_is_not_there_is_said_so_at_once() -> None:
         asyncio.run(asyncio.wait_for(opened("nats://127.0.0.1:1"), 4))
 
 
+def test_what_a_lone_server_refuses_is_told_in_its_own_words() -> None:
+    with running() as server, pytest.raises(stem.StoreMisconfigured, match="replicas"):
+        asyncio.run(opened(server.url, replicas=3))
+
+
 def test_a_namespace_may_hold_what_a_subject_may_not(nats_url: str) -> None:
     async def publish_and_take() -> str:
         broker = await opened(nats_url, f"shop.*.{token_hex(6)} 🌱")

@@ -40,19 +40,22 @@ async def ensure(link: Link) -> str:
         StoreMisconfigured: the server is too old, or the stream is not ours.
     """
     target = link.target
-    found = await link.ask(f"STREAM.INFO.{target.stream}", {})
+    question, why = f"STREAM.INFO.{target.stream}", ""
+    found = await link.ask(question, {})
     if found is None:
         # Of two that create it at once one is refused, and finds that of the other.
-        await link.request(
-            f"$JS.API.STREAM.CREATE.{target.stream}", _encoded(_settings(target)), {}
-        )
-        found = await link.ask(f"STREAM.INFO.{target.stream}", {})
-    config: Mapping[str, Any] = {} if found is None else found["config"]
+        settings = json.dumps(_settings(target)).encode()
+        reply = await link.request(f"$JS.API.STREAM.CREATE.{target.stream}", settings, {})
+        why = reply.get("error", {}).get("description", "")
+        found = await link.ask(question, {})
+    if found is None:
+        raise StoreMisconfigured(f"{target.url}: the stream {target.stream} is refused: {why}")
+    config: Mapping[str, Any] = found["config"]
     identity = config.get("metadata", {}).get(_STORE_ID)
     if not identity or not config.get("allow_atomic"):
         raise StoreMisconfigured(
-            f"{target.url}: there is no stream {target.stream} with atomic batches",
-            way_out="It takes nats-server 2.12 or newer, with -js.",
+            f"{target.url}: the stream {target.stream} takes no atomic batches, or is not ours",
+            way_out="It takes nats-server 2.12 or newer.",
         )
     return str(identity)
 
@@ -70,10 +73,6 @@ def _settings(target: Target) -> dict[str, Any]:
         "allow_msg_ttl": True,
         "metadata": {_STORE_ID: token_hex(8)},
     }
-
-
-def _encoded(settings: Mapping[str, Any]) -> bytes:
-    return json.dumps(settings).encode()
 
 
 async def write(
