@@ -160,6 +160,8 @@ def test_without_a_mapping_the_environment_of_the_process_is_read(
         ("STEM_DEFAULT_VISIBILITY_TIMEOUT", "10ms", "expected at least 1s"),
         ("STEM_RESULT_TTL", "5", "expected a duration"),
         ("STEM_WORKER_CONCURRENCY", "0", "expected at least 1"),
+        ("STEM_DEAD_LETTER_TTL", "4000d", "expected at most 3650d"),
+        ("STEM_RESULT_TTL", "4000d", "expected at most 3650d"),
         ("STEM_WORKER_MAX_TASKS", "0", "expected at least 1"),
         ("STEM_WORKER_MAX_RSS", "512", "such as 512M or 2G"),
         ("STEM_WORKER_STALL_LIMIT", "10ms", "expected at least 1s"),

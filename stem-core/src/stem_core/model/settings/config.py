@@ -41,6 +41,8 @@ from stem_core.model.urls import StemURL
 __all__ = ["StemConfig"]
 
 _DAY: Final = 86_400_000
+_LONGEST_KEPT_MS: Final = 10 * 365 * _DAY
+"""No store takes longer: a dead letter would be refused, and its task come back for ever."""
 
 
 @frozen(kw_only=True)
@@ -124,6 +126,7 @@ class StemConfig:
         "STEM_RESULT_TTL",
         default=Milliseconds(_DAY),
         minimum=1,
+        maximum=_LONGEST_KEPT_MS,
         help="How long the backend keeps a result.",
         example="1h",
     )
@@ -131,6 +134,7 @@ class StemConfig:
         "STEM_FAILURE_TTL",
         default=Milliseconds(7 * _DAY),
         minimum=1,
+        maximum=_LONGEST_KEPT_MS,
         help="How long the backend keeps the record of a task that did not succeed.",
         example="30d",
     )
@@ -138,6 +142,7 @@ class StemConfig:
         "STEM_DEAD_LETTER_TTL",
         default=Milliseconds(30 * _DAY),
         minimum=1,
+        maximum=_LONGEST_KEPT_MS,
         help="How long the broker keeps a dead letter.",
         example="90d",
     )

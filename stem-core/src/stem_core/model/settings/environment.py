@@ -40,6 +40,7 @@ def setting(
     example: str = "",
     read: Reader | None = None,
     minimum: int | None = None,
+    maximum: int | None = None,
     or_file: bool = False,
 ) -> Any:
     """Declare a field that a variable sets.
@@ -51,6 +52,8 @@ def setting(
     def in_range(_: object, field: attrs.Attribute[Any], value: Any) -> None:
         if minimum is not None and value is not None and value < minimum:
             raise ConfigError(f"{field.name}={value}: expected at least {minimum}")
+        if maximum is not None and value is not None and value > maximum:
+            raise ConfigError(f"{field.name}={value}: expected at most {maximum}")
 
     metadata = {
         "env": env,
@@ -58,6 +61,7 @@ def setting(
         "example": example,
         "read": read,
         "minimum": minimum,
+        "maximum": maximum,
         "or_file": or_file,
     }
     # Every instance gets a dict of its own.
@@ -181,10 +185,7 @@ def _value(field: attrs.Attribute[Any], hint: Any, text: str) -> Any:
     try:
         read = field.metadata["read"]
         value = read(text, variable) if read else text_reader(hint)(text)
-        minimum = field.metadata["minimum"]
-        if minimum is not None and value < minimum:
-            least = format_ms(minimum) if hint is Milliseconds else minimum
-            raise ValueError(f"expected at least {least}")
+        _refuse_out_of_range(field, hint, value)
     except ValueError as error:
         shown = shown_value(variable, hint, text)
         example = field.metadata["example"]
@@ -194,6 +195,18 @@ def _value(field: attrs.Attribute[Any], hint: Any, text: str) -> Any:
     except InvalidName as error:
         raise ConfigError(f"{variable}: {error.message}", way_out=error.way_out) from None
     return value
+
+
+def _refuse_out_of_range(field: attrs.Attribute[Any], hint: Any, value: Any) -> None:
+    minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
+    if minimum is not None and value < minimum:
+        raise ValueError(f"expected at least {_bound(minimum, hint)}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"expected at most {_bound(maximum, hint)}")
+
+
+def _bound(number: int, hint: Any) -> str:
+    return format_ms(number) if hint is Milliseconds else str(number)
 
 
 def _file_text(path: str, variable: str) -> str:
