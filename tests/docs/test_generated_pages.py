@@ -22,7 +22,7 @@ from stem_core.model.lifecycle import TRANSITIONS, Event
 from stem_core.model.outcome import State
 from stem_core.model.urls import StemURL
 from stem_core.plugin import replace
-from stem_docs import house, states
+from stem_docs import house, inside, states
 from stem_docs.pages import DOCS, PAGES
 from stem_docs.reading import anchor_of_error, as_read
 from stem_docs.stores import declared
@@ -181,6 +181,15 @@ def test_a_room_that_nobody_has_words_for_is_an_error(monkeypatch):
     monkeypatch.setattr(house, "_WORDS", known)
     with pytest.raises(LookupError, match="worker"):
         house.house()
+
+
+@pytest.mark.parametrize("room", inside.MODULES)
+def test_what_a_picture_of_the_inside_names_is_a_module_of_the_room(room):
+    drawn = {*words("pictures/rounds.svg"), *words("pictures/crew.svg")}
+    folder = DOCS.parent / "stem-core/src/stem_core" / room
+    for name in inside.MODULES[room]:
+        assert name in drawn
+        assert (folder / f"{name}.py").is_file()
 
 
 # ── pages as the site reads them ─────────────────────────────────────────────

@@ -11,6 +11,7 @@ from stem_core.model.settings.reference import reference_markdown as settings_pa
 from stem_docs.errors import errors_page
 from stem_docs.hooks import hooks_page
 from stem_docs.house import house
+from stem_docs.inside import crew, rounds
 from stem_docs.states import states, states_table
 from stem_docs.stores import capabilities_page, urls_page
 from stem_docs.way import way
@@ -29,7 +30,9 @@ def semantics_page() -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "pictures/crew.svg": crew,
     "pictures/house.svg": house,
+    "pictures/rounds.svg": rounds,
     "pictures/way.svg": way,
     "pictures/states.svg": states,
     "reference/capabilities.md": capabilities_page,
