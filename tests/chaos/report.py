@@ -17,7 +17,7 @@ BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 IDS = (
     "A1", "A1-postgres", "A1-redis", "A10-postgres", "A10-redis",
     "A12", "A12-memory", "A12-postgres", "A12-redis",
-    "A13", "A13-memory", "A13-postgres", "A13-redis",
+    "A13", "A13-postgres", "A13-redis",
     "A14", "A14-postgres", "A14-redis", "A15", "A15-postgres", "A15-redis",
     "A3", "A3-commit", "A3-postgres", "A3-redis", "A3-settle",
     "A5", "A5-postgres", "A5-redis", "A6", "A6-postgres", "A6-redis",

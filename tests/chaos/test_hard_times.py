@@ -87,7 +87,7 @@ RED_MS = 10_000
 MOST_BIRTHS = 8
 
 
-@in_turn("A13", EVERY)
+@in_turn("A13")
 def test_a_worker_whose_children_do_not_come_up_says_so_and_runs_nothing_in_vain(
     arena_of, scale, prove, id, kind
 ):
