@@ -112,15 +112,16 @@ def test_a_reason_of_a_later_release_is_told_as_it_is() -> None:
     assert told(held(Place.DEAD, reason="bored"))["dead"] == "It is dead, by reason of bored."
 
 
-def test_a_replay_of_what_has_expired_is_not_advised() -> None:
-    sentences = told(held(Place.DEAD, reason="expired"))
+@pytest.mark.parametrize("reason", ["expired", "signature-missing"])
+def test_a_replay_in_vain_is_not_advised(reason: str) -> None:
+    sentences = told(held(Place.DEAD, reason=reason))
     assert "enqueue it anew" in sentences["in-vain"]
     assert "replay" not in sentences
 
 
 @pytest.mark.parametrize(
     "reason",
-    ["signature-missing", "signature-invalid", "decode-error", "unregistered-task"],
+    ["signature-invalid", "decode-error", "unregistered-task"],
 )
 def test_what_would_die_again_is_told_what_to_do_before_the_replay(reason: str) -> None:
     assert list(told(held(Place.DEAD, reason=reason))) == ["dead", "first", "replay"]

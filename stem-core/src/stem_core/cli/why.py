@@ -38,9 +38,12 @@ _REASONS: Final = {
     Reason.REJECTED: "it was rejected, so that a person looks at it",
 }
 
+_IN_VAIN: Final = {
+    Reason.EXPIRED: "A replay would expire at once: enqueue it anew.",
+    Reason.SIGNATURE_MISSING: "A replay keeps its bytes, and would be refused again: let the "
+    "producer sign, and enqueue it anew.",
+}
 _FIRST: Final = {
-    Reason.SIGNATURE_MISSING: "First let the producer sign, or enqueue it anew: "
-    "a replay keeps its bytes.",
     Reason.SIGNATURE_INVALID: "First give the workers the key that it was signed with, "
     "and be sure that you trust who sent it.",
     Reason.DECODE_ERROR: "First start workers of the release that wrote it.",
@@ -303,8 +306,8 @@ def _advice(facts: Facts, located: Located) -> Iterator[Because]:
     if located.place is not Place.DEAD:
         return
     reason = _reason(located)
-    if reason is Reason.EXPIRED:
-        yield Because("in-vain", "A replay would expire at once: enqueue it anew.")
+    if reason in _IN_VAIN:
+        yield Because("in-vain", _IN_VAIN[reason])
         return
     if reason in _FIRST:
         yield Because("first", _FIRST[reason])
