@@ -6,7 +6,6 @@ raised, and a store that does not answer soon has said nothing.
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -42,6 +41,8 @@ def tasks(ctx: click.Context, _: click.Parameter, typed: str) -> list[str]:
 
 def queues(ctx: click.Context, _: click.Parameter, typed: str) -> list[str]:
     """Return the queues of the application's tasks, and those that its broker has seen."""
+    import asyncio  # here: a supervisor has this module, and no event loop
+
     from stem_core.worker.queues import queues_of
 
     found: list[str] = []
@@ -71,6 +72,8 @@ def _schemes(kind: str = "") -> set[str]:
 
 
 async def _add_seen(stem: Stem, found: list[str]) -> None:
+    import asyncio
+
     async with stem, asyncio.timeout(_PATIENCE_S):
         admin = (await stem.lane()).broker.admin
         if admin is not None:
