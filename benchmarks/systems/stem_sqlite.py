@@ -18,6 +18,7 @@ from measure import ARGS, Figures, arguments
 from stem_core import Stem, Worker
 
 logging.disable(logging.CRITICAL)
+os.environ["STEM_PREFETCH_MULTIPLIER"] = "2"  # the file is at work while the tasks are
 SMALL = 5_000
 stem = Stem(broker=os.environ.get("BENCH_URL", "sqlite://"))
 left = 0
