@@ -68,3 +68,50 @@ def test_keys_and_memory_return_to_where_they_were() -> None:
 
     with RedisServer() as server:
         asyncio.run(trial(server))
+
+
+def test_a_queue_leaves_nothing_once_nobody_sleeps_there() -> None:
+    """Its sleeper outlasts several sweeps, and must not cost the key that wakes him."""
+
+    async def trial(server: RedisServer) -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        call = broker.enter().command
+
+        async def sweep() -> None:
+            await call("DEL", "{stem}:swept")  # else nobody does for half a second
+            other = broker.sibling()
+            await other.fetch(["elsewhere"], limit=1, wait_ms=0, worker="w")
+            await other.aclose()
+
+        waiting = asyncio.create_task(
+            broker.fetch(["passing"], limit=1, wait_ms=30_000, worker="w")
+        )
+        await reached(call, "z:passing")
+        await broker.publish(
+            [Message(id="a", queue="passing", task="t", body=b"x", dedupe_for_ms=1)]
+        )
+        [delivery] = await waiting
+        await broker.settle([Settlement(receipt=delivery.receipt)])
+        sleeper = asyncio.create_task(
+            broker.fetch(["passing"], limit=1, wait_ms=30_000, worker="w")
+        )
+        await reached(call, "z:passing")
+        for _ in range(3):
+            await sweep()
+        assert await call("EXISTS", "{stem}:w:passing") == 1
+        sleeper.cancel()
+        await asyncio.wait([sleeper])
+        await call("DEL", "{stem}:z:passing")  # as when its time is over
+        async with asyncio.timeout(60):
+            while await call("EXISTS", "{stem}:w:passing", "{stem}:queues"):
+                await sweep()
+        await broker.aclose()
+
+    with RedisServer() as server:
+        asyncio.run(trial(server))
+
+
+async def reached(call, key: str) -> None:
+    async with asyncio.timeout(60):
+        while not await call("EXISTS", "{stem}:" + key):
+            await asyncio.sleep(0.01)

@@ -21,9 +21,10 @@ end
 
 for _, queue in ipairs(call('SRANDMEMBER', P .. 'queues', 20)) do
     local sets = {P .. 'q:' .. queue, P .. 'd:' .. queue, P .. 'l:' .. queue, P .. 'x:' .. queue}
+    sets[5] = P .. 'z:' .. queue  -- somebody sleeps there, and its wakes must be found again
     if call('EXISTS', unpack(sets)) == 0 and call('SISMEMBER', P .. 'paused', queue) == 0 then
         call('SREM', P .. 'queues', queue)
-        if call('EXISTS', P .. 'z:' .. queue) == 0 then call('DEL', P .. 'w:' .. queue) end
+        call('DEL', P .. 'w:' .. queue)
     end
 end
 
