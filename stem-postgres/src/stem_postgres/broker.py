@@ -107,7 +107,8 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         batch = self._publishing(messages)
         if not batch.sent:
             return batch.replies([])
-        if len(batch.sent) == 1:
+        is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
+        if len(batch.sent) == 1 and not is_in_line:
             ((reply,),) = await self.call("calls.publish_one", *batch.alone)
             return batch.replies([(1, int(reply[0]), reply[1:])])
         # Packed before the call that is out has ended, and sent after it: a second connection

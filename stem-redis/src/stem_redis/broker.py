@@ -100,7 +100,8 @@ class RedisStreamsBroker(RedisHandle, Broker):
     # ── the verbs ────────────────────────────────────────────────────────────
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
-        if len(messages) == 1 and publishing.is_plain(messages[0]):
+        is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
+        if len(messages) == 1 and not is_in_line and publishing.is_plain(messages[0]):
             args = publishing.arguments_of_one(messages[0])
             if await self.run_alone("publish_one", *args) == 0:
                 return [Published(_CREATED, messages[0].id)]

@@ -42,7 +42,7 @@ _FIRST_PAUSE_MS: Final = 50
 _LONGEST_PAUSE_MS: Final = 1_000
 _ABREAST: Final = 2
 """So many calls of one `publish_many` are under way: the store works on one, and the arguments
-of the next are packed meanwhile. Their order is the broker's to keep."""
+of the next are packed meanwhile. A broker that cares for their order lets them wait."""
 
 _IN_A_ROW: Final = 16
 """After so many calls for one message each the loop has a turn, whatever the broker does: a call
@@ -250,8 +250,9 @@ class Lane:
     ) -> list[Published]:
         """Publish messages in as few calls as the broker allows; replies by position.
 
-        While the store is at one call the next is made ready. *until* is the deadline of the
-        first; each that follows has its own.
+        While the store is at one call the next is made ready; they are begun in order, and a
+        call that has to be sent again may come behind the next. *until* is the deadline of the
+        first; each that follows has its own, from the end of the one before at the latest.
 
         Raises:
             StoreError: the messages of the calls before are published, those of this
@@ -268,7 +269,7 @@ class Lane:
         try:
             for chunk in chunks(messages, self.capabilities):
                 asked.append(asyncio.create_task(self._send(chunk, until)))
-                until = None
+                until = self.until() + self._patience.deadline_ms / 1000  # one waits for another
                 if len(asked) >= _ABREAST:
                     replies.extend(await asked.popleft())
             while asked:
@@ -394,8 +395,7 @@ async def _abandon(asked: Collection[asyncio.Task[Sequence[Published]]]) -> None
     """End calls whose replies nobody needs any more: one before them has failed."""
     for call in asked:
         call.cancel()
-    if asked:
-        await asyncio.wait(asked)
+    await asyncio.gather(*asked, return_exceptions=True)
 
 
 def _until_of(waiting: _Waiting) -> float:
