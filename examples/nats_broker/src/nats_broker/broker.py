@@ -21,6 +21,8 @@ R = TypeVar("R")
 MAX_BATCH: Final = 200
 _LEASED_AT_ONCE: Final = 500
 _MOST_SPREAD: Final = 6
+_FAREWELL_S: Final = 2.0
+"""How long a cancelled fetch may take to hand back."""
 
 
 class NatsBroker(NatsHandle, stem.Broker):
@@ -137,7 +139,10 @@ class NatsBroker(NatsHandle, stem.Broker):
             for receipt in receipts:
                 Ledger(draft, self._max_payload).hand_back(receipt)
 
-        await room.step(undo)
+        # The caller has gone, and hears of nothing: a lease that is left behind lapses.
+        with suppress(stem.StoreError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await room.step(undo)
 
 
 class _Claim:

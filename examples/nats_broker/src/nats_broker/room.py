@@ -116,9 +116,11 @@ class Room:
         last = await write(self._link, draft.changes, expected)
         if last is None:
             return False
-        # What we wrote ourselves need not come back first. The stamp will, with the message.
-        for sequence, change in enumerate(draft.changes.values(), last - len(expected) + 1):
-            self.view.apply(decode(change.data), sequence, draft.now_ms)
+        # What we wrote ourselves need not come back first. The stamp will, with the message; where
+        # it has come already, it is not overwritten by what we took for now.
+        for sequence, (name, change) in enumerate(draft.changes.items(), last - len(expected) + 1):
+            if self.view.sequence(name) < sequence:
+                self.view.apply(decode(change.data), sequence, draft.now_ms)
         return True
 
     async def _step_aside(self, attempt: int, draft: Draft) -> None:

@@ -74,7 +74,7 @@ def _schemes(kind: str = "") -> set[str]:
 async def _add_seen(stem: Stem, found: list[str]) -> None:
     import asyncio
 
-    async with stem, asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(_PATIENCE_S), stem:
         admin = (await stem.lane()).broker.admin
         if admin is not None:
             found += [each.queue for each in await admin.stats(())]
