@@ -190,6 +190,27 @@ def test_when_a_piece_fails_those_after_it_are_given_up_and_none_is_left_running
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("size", [2, 20], ids=["many", "few that are large"])
+def test_a_piece_has_as_long_as_the_first_though_those_before_it_were_slow(size: int) -> None:
+    """Each takes most of a deadline, and all together several."""
+
+    async def main() -> None:
+        class Slow(Willful):
+            async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+                async with in_line:
+                    await asyncio.sleep(0.3)
+                    return await super().publish(messages)
+
+        in_line = asyncio.Lock()
+        broker = Slow(capabilities=replace(CAPABILITIES, max_batch=20 // size, max_batch_bytes=20))
+        lane = Lane(broker, None, patience=Patience(deadline_ms=500))
+        whole = [message(f"m{n}", size) for n in range(6 * 20 // size)]
+        assert len(await lane.publish_many(whole)) == len(whole)
+        assert len(broker.batches) >= 6
+
+    asyncio.run(main())
+
+
 @given(st.lists(st.integers(0, 40), max_size=20))
 def test_pieces_keep_the_order_and_the_limits(sizes: list[int]) -> None:
     whole = [message(f"m{place}", size) for place, size in enumerate(sizes)]

@@ -258,20 +258,17 @@ class Lane:
             StoreError: the messages of the calls before are published, those of this
                 call and after it are not known to be.
         """
-        if len(messages) <= self.capabilities.max_batch:  # one call, or few that are large
-            return [
-                reply
-                for chunk in chunks(messages, self.capabilities)
-                for reply in await self._send(chunk, until)
-            ]
         replies: list[Published] = []
         asked: deque[asyncio.Task[Sequence[Published]]] = deque()
         try:
             for chunk in chunks(messages, self.capabilities):
+                if len(chunk) == len(messages):
+                    return list(await self._send(chunk, until))
                 asked.append(asyncio.create_task(self._send(chunk, until)))
-                until = self.until() + self._patience.deadline_ms / 1000  # one waits for another
                 if len(asked) >= _ABREAST:
                     replies.extend(await asked.popleft())
+                # From now, and not from before that wait: the next one waits for another too.
+                until = self.until() + self._patience.deadline_ms / 1000
             while asked:
                 replies.extend(await asked.popleft())
         finally:
