@@ -257,6 +257,19 @@ def test_listing_a_command_costs_no_look_at_the_metadata_by_importlib(tmp_path: 
     put = f"sys.path.insert(0, {str(place)!r})"
     loaded = loaded_by(f"{put}\nfrom stem_core.cli import main\nmain(['--help'])")
     assert not loaded.intersection({"importlib.metadata", "stem_hello", "stem_core.discovery"})
+    assert not loaded.intersection({"shutil", "bz2", "lzma"})  # for the width of the terminal
+
+
+@pytest.mark.parametrize(
+    ("given", "width"), [("60", 58), ("20", 50), ("400", 78), ("", 78), ("many", 78), ("0", 78)]
+)
+def test_help_is_as_wide_as_the_terminal_says_within_reason(
+    given: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", given)
+    assert main(["--help"]) == 0
+    closing = capsys.readouterr().out.strip().split("\n\n")[-1]
+    assert width - 12 < max(map(len, closing.splitlines())) <= width
 
 
 def _zipped(place: Path) -> Path:
