@@ -139,8 +139,8 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self, nap: Nap, queues: Sequence[str], limit: int, until_ms: int, worker: str
     ) -> Sequence[Delivery]:
         clock, take = self.store.clock, self._take
+        await self._sweep()
         while True:
-            await self._sweep()
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
             taken = await take(queues, limit, left_ms, worker)
@@ -148,6 +148,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
                 self._mourn(taken.vanished)
             if taken.deliveries or left_ms <= 0 or self.is_closed:
                 return taken.deliveries
+            await self._sweep()  # here, and not between a wake and the look for what it is about
             if taken.cursors:
                 await self._wakes.follow(self.enter(), taken.cursors)
                 await nap.sleep(clock, asked_ms + min(left_ms, taken.look_again_ms))
@@ -163,7 +164,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         """`_take` for a caller with nothing to do meanwhile."""
         server = self.enter()
         try:
-            reply: Any = self.run_here("fetch", limit, wait_ms, worker, *queues)
+            reply: Any = self.run_here("fetch", limit, wait_ms, worker, *queues, is_idle=True)
         except WrongType:
             reply = NOT_SENT  # it did nothing, and says so again to one who finds out why
         if reply is NOT_SENT:

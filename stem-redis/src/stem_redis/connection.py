@@ -62,24 +62,26 @@ class Line:
         """False once it failed, was closed by either side, or was left in the middle."""
         return self._wire.is_alive
 
-    async def call(self, *args: Arg, within_ms: int) -> Any:
-        """Return the reply to one command.
+    async def call(
+        self, *args: Arg, within_ms: int, heard: Callable[[Any], None] | None = None
+    ) -> Any:
+        """Return the reply to one command; *heard* is told of it first, see `Wire.ask`.
 
         Raises:
             StoreError: see `translated`. An error of the server leaves the line alive.
         """
         try:
-            return await self._wire.ask(self._pack(args), within_ms / 1000)
+            return await self._wire.ask(self._pack(args), within_ms / 1000, heard)
         except ResponseError:
             raise
         except BaseException:
             self.close()
             raise
 
-    def call_here(self, args: tuple[Arg, ...]) -> Any:
+    def call_here(self, args: tuple[Arg, ...], *, is_idle: bool) -> Any:
         """`Wire.ask_here`. A reply that is `OWED` is read by `rest`."""
         try:
-            return self._wire.ask_here(self._pack(args))
+            return self._wire.ask_here(self._pack(args), is_idle=is_idle)
         except ResponseError:
             raise
         except BaseException:
@@ -175,17 +177,19 @@ class Server:
         # The server was restarted or has flushed its scripts: with the text it keeps it anew.
         return await self.command("EVAL", script.text, 1, prefix, *rest)
 
-    def run_here(self, script: Script, prefix: str, *args: Arg) -> Any:
+    def run_here(self, script: Script, prefix: str, *args: Arg, is_idle: bool = False) -> Any:
         """Return what *script* returns, if the server is so near that its reply is waited for
         here; else `NOT_SENT`, or the `Line` that owes the reply, for `rest_of`.
 
-        For one who has nothing to do meanwhile; nobody else of the loop has a turn.
+        For one who has nothing to do meanwhile; nobody else of the loop has a turn. With
+        *is_idle* nobody wants one.
         """
         idle = self._idle
         if not idle:
             return NOT_SENT
         try:
-            reply = idle[-1].call_here(("EVALSHA", script.sha, 1, prefix, *args))
+            command = ("EVALSHA", script.sha, 1, prefix, *args)
+            reply = idle[-1].call_here(command, is_idle=is_idle)
         except _WAYS_TO_FAIL as error:
             if code_of(error) == "NOSCRIPT":
                 return NOT_SENT  # and nothing was done

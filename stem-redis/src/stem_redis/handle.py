@@ -165,12 +165,14 @@ class RedisHandle:
         except WrongType as error:
             raise await diagnosed(error, server, store.prefix) from None
 
-    def run_here(self, name: str, *args: Arg) -> Any:
+    def run_here(self, name: str, *args: Arg, is_idle: bool = False) -> Any:
         """`run` for a caller with nothing to do meanwhile, if the server is near: then it is
-        waited for in place. `NOT_SENT` if it is not, and a `Line` if the reply is late."""
+        waited for in place. `NOT_SENT` if it is not, and a `Line` if the reply is late.
+        See `Server.run_here`."""
         store = self.store
         lua = script(name, store.facts.reads_shebangs)
-        return self.enter().run_here(lua, store.prefix, store.instant(), *args)
+        server = self.enter()
+        return server.run_here(lua, store.prefix, store.instant(), *args, is_idle=is_idle)
 
     async def run_alone(self, name: str, *args: Arg) -> Any:
         """`run` for a caller with nothing to do meanwhile, in place or not."""

@@ -18,6 +18,10 @@ __all__ = ["Nearness", "Shortcut", "shortcut_of"]
 _NEAR_S: Final = 0.000_4
 """A server that answers a call through the loop within this is near."""
 
+_NEAR_FOR_IDLE_S: Final = 0.000_9
+"""Likewise for one whose loop has nothing else to do: a server that was idle too takes its time,
+and the turn that is saved is what its reply is waited for with."""
+
 _FAR_CALLS: Final = 100
 """So many calls go through the loop after a reply was late: 1 ms lost in 100 calls."""
 
@@ -32,22 +36,25 @@ class Nearness:
 
     Attributes:
         is_near: the next call may wait in place.
+        is_near_for_idle: likewise if nothing else of the loop wants a turn.
     """
 
-    __slots__ = ("_through_loop", "is_near")
+    __slots__ = ("_through_loop", "is_near", "is_near_for_idle")
 
     def __init__(self) -> None:
-        self.is_near = False
+        self.is_near = self.is_near_for_idle = False
         self._through_loop = 0
 
     def answered_in(self, seconds: float) -> None:
         """Note how long a call took that went through the loop."""
         self._through_loop += 1
-        self.is_near = self._through_loop > 0 and seconds < _NEAR_S
+        is_trusted = self._through_loop > 0
+        self.is_near = is_trusted and seconds < _NEAR_S
+        self.is_near_for_idle = is_trusted and seconds < _NEAR_FOR_IDLE_S
 
     def was_late(self) -> None:
         """Note that a reply did not come while one waited in place."""
-        self.is_near = False
+        self.is_near = self.is_near_for_idle = False
         self._through_loop = -_FAR_CALLS
 
 

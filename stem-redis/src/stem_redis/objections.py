@@ -45,8 +45,11 @@ def objection_to(message: Message) -> str:
         )
     if message.delay_ms > MAX_DELAY_MS:
         return f"a delay of {message.delay_ms} ms is more than {MAX_DELAY_MS}"
-    key = "" if message.unique is None else message.unique.key
-    for what, text in (("id", message.id), ("queue", message.queue), ("unique key", key)):
+    id, queue, unique = message.id, message.queue, message.unique
+    if unique is None and id.isascii() and queue.isascii() and len(id) + len(queue) <= _MAX_NAME:
+        return ""  # as nearly all of them are
+    key = "" if unique is None else unique.key
+    for what, text in (("id", id), ("queue", queue), ("unique key", key)):
         if objection := _objection_to_text(what, text):
             return objection
     return ""

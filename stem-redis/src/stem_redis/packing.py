@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,6 @@ from stem_core.plugin import (
     State,
     StoreError,
     TaskError,
-    UniqueKey,
     decode_record,
     replace,
 )
@@ -55,60 +54,15 @@ _REOPENED: Final = 2
 # ── messages ─────────────────────────────────────────────────────────────────
 
 
-class _Kept(msgspec.Struct, array_like=True, gc=False):
-    """A message as it is kept, field by field in this order; new ones come last."""
-
-    id: str
-    queue: str
-    task: str
-    body: bytes
-    priority: int
-    delay_ms: int
-    not_before_ms: int
-    expires_at_ms: int
-    lease_ms: int
-    max_lapses: int
-    dedupe_for_ms: int
-    unique: tuple[str, str, int] | None
-    partition: str
-    limit_keys: tuple[str, ...]
-    content_type: str
-    key_id: str
-    algorithm: str
-    signature: bytes
-
-
 _write: Final = msgspec.msgpack.Encoder().encode
-_read_kept: Final = msgspec.msgpack.Decoder(_Kept).decode
+_read: Final = msgspec.msgpack.Decoder(Message).decode
 _write_error: Final = msgspec.json.Encoder().encode
 _read_error: Final = msgspec.json.Decoder(TaskError).decode
 
 
 def message_bytes(message: Message) -> bytes:
-    """Return *message* as one text of bytes."""
-    unique = message.unique
-    return _write(
-        _Kept(
-            message.id,
-            message.queue,
-            message.task,
-            message.body,
-            message.priority,
-            message.delay_ms,
-            message.not_before_ms,
-            message.expires_at_ms,
-            message.lease_ms,
-            message.max_lapses,
-            message.dedupe_for_ms,
-            None if unique is None else (unique.key, unique.until, unique.window_ms),
-            message.partition,
-            message.limit_keys,
-            message.content_type,
-            message.key_id,
-            message.algorithm,
-            message.signature,
-        )
-    )
+    """Return *message* as one text of bytes: its fields, in their order."""
+    return _write(message)
 
 
 def read_message(data: bytes) -> Message:
@@ -118,33 +72,9 @@ def read_message(data: bytes) -> Message:
         StoreError: *data* is anything else.
     """
     try:
-        kept = _read_kept(data)
+        return _read(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"this is no message of Stem: {error}", fault=Fault.DATA) from None
-    return Message(
-        id=kept.id,
-        queue=kept.queue,
-        task=kept.task,
-        body=kept.body,
-        priority=kept.priority,
-        delay_ms=kept.delay_ms,
-        not_before_ms=kept.not_before_ms,
-        expires_at_ms=kept.expires_at_ms,
-        lease_ms=kept.lease_ms,
-        max_lapses=kept.max_lapses,
-        dedupe_for_ms=kept.dedupe_for_ms,
-        unique=None if kept.unique is None else _unique(*kept.unique),
-        partition=kept.partition,
-        limit_keys=kept.limit_keys,
-        content_type=kept.content_type,
-        key_id=kept.key_id,
-        algorithm=kept.algorithm,
-        signature=kept.signature,
-    )
-
-
-def _unique(key: str, until: Any, window_ms: int) -> UniqueKey:
-    return UniqueKey(key=key, until=until, window_ms=window_ms)
 
 
 def fixed_row(message: Message) -> bytes:
@@ -212,18 +142,22 @@ def read_row(data: bytes) -> Row:
 
 def read_delivery(now_ms: int, kept: Sequence[bytes]) -> Delivery:
     """Return a message that was leased at *now_ms*: row, bytes, errors, why to cancel it."""
-    row, message = read_row(kept[0]), read_message(kept[1])
+    row, message_data, errors, reason = kept
+    message = read_message(message_data)
+    _, _, cancel, failed, lapses, releases, fence, _, _, _, due_ms, parked_at_ms, _ = (
+        _CHANGING.unpack_from(row)
+    )
     return Delivery(
         message=message,
-        receipt=Receipt(message.id, message.queue, row.fence),
-        attempt=row.failed + 1,
-        lapses=row.lapses,
-        releases=row.releases,
-        parked_ms=max(1, now_ms - row.parked_at_ms) if row.parked_at_ms else 0,
-        lease_ms=max(0, row.due_ms - now_ms),
-        cancel_requested=bool(row.cancel),
-        cancel_reason=kept[3].decode(errors="replace"),
-        errors=read_errors(kept[2]),
+        receipt=Receipt(message.id, message.queue, fence),
+        attempt=failed + 1,
+        lapses=lapses,
+        releases=releases,
+        parked_ms=max(1, now_ms - parked_at_ms) if parked_at_ms else 0,
+        lease_ms=max(0, due_ms - now_ms),
+        cancel_requested=bool(cancel),
+        cancel_reason=reason.decode(errors="replace") if reason else "",
+        errors=read_errors(errors) if errors else (),
     )
 
 

@@ -70,7 +70,7 @@ class Wakes:
             while self._naps:
                 if self._line is None or not self._line.is_alive:
                     self._line = await server.lend()
-                self._wake(await self._next(self._line))
+                await self._next(self._line)
         except StoreError as error:
             self._cursors = {}
             for nap in self._naps:
@@ -78,27 +78,27 @@ class Wakes:
         else:
             self._cursors = {}
 
-    async def _next(self, line: Line) -> frozenset[str]:
-        """Return the queues of the next wakes; all of them if there were none for a while."""
+    async def _next(self, line: Line) -> None:
+        """Wait for the next wakes. Who is woken goes on before this does."""
         cursors = self._cursors
         keys = [self._prefix + queue for queue in cursors]
         try:
-            reply = await line.call(
+            await line.call(
                 "XREAD", "BLOCK", _BLOCK_MS, "STREAMS", *keys, *cursors.values(),
-                within_ms=_BLOCK_MS + 3_000,
+                within_ms=_BLOCK_MS + 3_000, heard=self._heard,
             )  # fmt: skip
         except StoreError:
             raise
         except Exception as error:
             raise translated(error, line.shown) from None
+
+    def _heard(self, reply: Sequence[tuple[bytes, Sequence[tuple[bytes, object]]]] | None) -> None:
+        """Wake who waits for one of these queues; everybody if there was nothing for a while."""
         woken = set()
         for key, entries in reply or ():
             queue = key.decode()[len(self._prefix) :]
-            cursors[queue] = entries[-1][0].decode()
+            self._cursors[queue] = entries[-1][0].decode()
             woken.add(queue)
-        return frozenset(woken or cursors)
-
-    def _wake(self, queues: frozenset[str]) -> None:
         for nap, wanted in self._naps.items():
-            if queues & wanted:
+            if not woken or woken & wanted:
                 nap.wake()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import hiredis
@@ -44,6 +45,7 @@ class Wire(asyncio.BufferedProtocol):
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self._unread: deque[Any] = deque()
         self._waiter: asyncio.Future[Any] | None = None
+        self._heard: Callable[[Any], None] | None = None
         self._until: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._shortcut = shortcut_of(self._transport)
@@ -51,8 +53,13 @@ class Wire(asyncio.BufferedProtocol):
 
     # ── what a user does ─────────────────────────────────────────────────────
 
-    async def ask(self, data: bytes, within_s: float) -> Any:
+    async def ask(
+        self, data: bytes, within_s: float, heard: Callable[[Any], None] | None = None
+    ) -> Any:
         """Send one command and return its reply. Whoever leaves it in the middle must abort.
+
+        *heard* is called with a reply that is no error the moment it is there, a turn of the
+        loop before the caller goes on.
 
         Raises:
             ResponseError: the server's answer is an error.
@@ -61,30 +68,33 @@ class Wire(asyncio.BufferedProtocol):
         """
         if self._unread:
             raise InvalidResponse("a reply to nothing that was asked")
-        waiter = self._next()
+        waiter, self._heard = self._next(), heard
         until = self._watch(within_s)
         self._transport.write(data)
         reply = await waiter
         self._nearness.answered_in(self._loop.time() - until + within_s)
         return _checked(reply)
 
-    def ask_here(self, data: bytes) -> Any:
+    def ask_here(self, data: bytes, *, is_idle: bool = False) -> Any:
         """Send one command to a server that is near; return its reply, without the loop.
+
+        With *is_idle* nothing else wants a turn of the loop, and a server may be less near.
 
         `NOT_SENT` if it is not near, `OWED` if the reply takes its time: `rest` returns it.
 
         Raises:
             ResponseError: the server's answer is an error.
         """
-        shortcut = self._shortcut
-        if shortcut is None or not self._nearness.is_near or not self.is_alive or self._unread:
+        shortcut, nearness = self._shortcut, self._nearness
+        is_near = nearness.is_near or (is_idle and nearness.is_near_for_idle)
+        if shortcut is None or not is_near or not self.is_alive or self._unread:
             return NOT_SENT
         size = shortcut.exchange(data, self._buffer)
         if size:
             self.buffer_updated(size)
         if self._unread:
             return _checked(self._unread.popleft())
-        self._nearness.was_late()
+        nearness.was_late()
         return OWED
 
     async def rest(self, within_s: float) -> Any:
@@ -178,8 +188,11 @@ class Wire(asyncio.BufferedProtocol):
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
             self._unread.append(reply)
-        else:
-            waiter.set_result(reply)
+            return
+        heard, self._heard = self._heard, None
+        if heard is not None and not isinstance(reply, ResponseError):
+            heard(reply)
+        waiter.set_result(reply)
 
     def eof_received(self) -> None:
         self._end(EOFError("closed by the server"))

@@ -62,12 +62,21 @@ def test_nothing_is_known_of_a_server_before_its_first_reply() -> None:
     assert not nearness.is_near
 
 
+def test_a_server_may_be_less_near_for_a_loop_that_has_nothing_else_to_do() -> None:
+    nearness = Nearness()
+    nearness.answered_in(0.000_6)
+    assert nearness.is_near_for_idle
+    assert not nearness.is_near
+    nearness.answered_in(0.001)  # longer than one waits in place
+    assert not nearness.is_near_for_idle
+
+
 def test_after_a_late_reply_a_hundred_calls_go_through_the_loop() -> None:
     nearness = Nearness()
     nearness.answered_in(0.000_1)
     nearness.was_late()
     for _ in range(100):
-        assert not nearness.is_near
+        assert not (nearness.is_near or nearness.is_near_for_idle)
         nearness.answered_in(0.000_1)
     nearness.answered_in(0.000_1)
     assert nearness.is_near
@@ -78,6 +87,14 @@ async def test_a_far_server_is_asked_nothing_in_place() -> None:
     async with connected(lambda asked: b"+ok\r\n", is_near=False) as wire:
         assert wire.ask_here(b"a") is NOT_SENT
         assert await wire.ask(b"a", LONG_S) == b"ok"
+
+
+@in_loop
+async def test_a_server_that_is_near_for_idle_loops_is_asked_in_place_only_by_them() -> None:
+    async with connected(lambda asked: b"+ok\r\n", is_near=False) as wire:
+        wire._nearness.is_near_for_idle = True
+        assert wire.ask_here(b"a") is NOT_SENT
+        assert wire.ask_here(b"a", is_idle=True) == b"ok"
 
 
 @in_loop

@@ -103,10 +103,18 @@ def played(
 
 def test_the_next_are_asked_for_before_tasks_run_where_slots_for_as_many_are_left() -> None:
     async def play(store: Waiting, log: list[str], running: object) -> None:
-        await store.answered(4)
+        await store.answered(9)
 
-    _, log = played(play, limit=10)
-    assert log == ["asked for 10", "asked for 6", "took 4"]
+    _, log = played(play, limit=20)
+    assert log == ["asked for 20", "asked for 11", "took 9"]
+
+
+def test_a_few_tasks_are_begun_before_the_next_are_asked_for() -> None:
+    async def play(store: Waiting, log: list[str], running: object) -> None:
+        await store.answered(1)
+
+    _, log = played(play, limit=20)
+    assert log == ["asked for 20", "took 1", "asked for 19"]
 
 
 def test_nothing_is_asked_for_that_no_slot_is_free_for() -> None:
@@ -129,12 +137,12 @@ def test_a_small_rest_of_slots_is_asked_for_after_the_tasks_have_had_a_turn() ->
 
 def test_a_fetcher_that_is_cancelled_leaves_no_call_behind() -> None:
     async def play(store: Waiting, log: list[str], running: asyncio.Task[None]) -> None:
-        await store.answered(4)
+        await store.answered(9)
         assert len(store.answers) == 2
         running.cancel()
         await asyncio.wait([running])
 
-    store, _ = played(play, limit=10)
+    store, _ = played(play, limit=20)
     assert store.handed_back == 1
 
 
@@ -143,12 +151,12 @@ def test_a_batch_that_cannot_be_taken_leaves_no_call_behind() -> None:
         raise RuntimeError("a bug")
 
     async def play(store: Waiting, log: list[str], running: asyncio.Task[None]) -> None:
-        await store.answered(4)
+        await store.answered(9)
         with pytest.raises(RuntimeError, match="a bug"):
             await running
 
-    store, log = played(play, limit=10, take=refused)
-    assert log == ["asked for 10", "asked for 6"]
+    store, log = played(play, limit=20, take=refused)
+    assert log == ["asked for 20", "asked for 11"]
     assert store.answers[-1].cancelled() or not store.answers[-1].done()
 
 

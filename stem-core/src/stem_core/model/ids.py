@@ -7,6 +7,7 @@ is safe as a key, a column value, a file name and a URL path in every store.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -21,6 +22,8 @@ _is_name: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}").fullmatch
 _REFUSED: Final = re.compile(r"[^A-Za-z0-9._-]")
 _ALPHABET: Final = "Use letters, digits, '_', '-' and '.', starting with a letter, a digit or '_'."
 _MAX_TIME_MS: Final = 1 << 48
+_VARIANTS: Final = "".join(digit * 64 for digit in "89ab")
+"""The digit with the variant's two bits, by the byte whose upper two stand below them."""
 
 
 def uuid7(now_ms: int, randomness: bytes) -> str:
@@ -28,11 +31,18 @@ def uuid7(now_ms: int, randomness: bytes) -> str:
 
     Ids of a later millisecond sort after those of an earlier one.
     """
-    if not 0 <= now_ms < _MAX_TIME_MS or len(randomness) != 10:
-        raise ValueError(f"not an instant of 48 bits and 10 bytes: {now_ms}, {len(randomness)}")
-    time, dice = f"{now_ms:012x}", randomness.hex()
-    variant = "89ab"[randomness[2] >> 6]
-    return f"{time[:8]}-{time[8:]}-7{dice[:3]}-{variant}{dice[5:8]}-{dice[8:]}"
+    if len(randomness) != 10:
+        raise ValueError(f"not 10 bytes: {len(randomness)}")
+    dice = randomness.hex()
+    return f"{_stamp(now_ms)}{dice[:3]}-{_VARIANTS[randomness[2]]}{dice[5:8]}-{dice[8:]}"
+
+
+@lru_cache(2)  # many are made in one millisecond
+def _stamp(now_ms: int) -> str:
+    if not 0 <= now_ms < _MAX_TIME_MS:
+        raise ValueError(f"not an instant of 48 bits: {now_ms}")
+    time = f"{now_ms:012x}"
+    return f"{time[:8]}-{time[8:]}-7"
 
 
 def derived_id(parent: str, ordinal: int) -> str:

@@ -21,6 +21,9 @@ __all__ = ["Fetcher"]
 _WAIT_MS: Final = 5_000
 _MOST: Final = 500
 
+_FEW: Final = 8
+"""Up to so many are begun before the next are asked for: to ask takes as long as to begin them."""
+
 
 class Fetcher:
     """Fetches for ever and survives a store that is away.
@@ -86,7 +89,8 @@ class Fetcher:
 
     async def _fetched(self, begun: Begun[Sequence[Delivery]]) -> Begun[Sequence[Delivery]] | None:
         """Take what was asked for. Where slots for as many again are free, these are asked for
-        before that, and returned: the store looks for them while the tasks run."""
+        before that, and returned: the store looks for them while the tasks run. A few are taken
+        first: they are what somebody waits for."""
         try:
             deliveries = await begun.rest()
             if failpoints.ARMED and deliveries:
@@ -108,7 +112,7 @@ class Fetcher:
         if not deliveries:
             return None
         free = self._slots.free - len(deliveries)
-        if begun.is_over or free < len(deliveries):
+        if begun.is_over or len(deliveries) <= _FEW or free < len(deliveries):
             self._take(deliveries)
             await asyncio.sleep(0)  # a store that never waits would leave no turn to the tasks
             return None
