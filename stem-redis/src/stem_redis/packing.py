@@ -6,6 +6,7 @@ Rule of this module: pure. The layouts are those of lua/parts/state.lua and reco
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 _CHANGING: Final = Struct("<BBBIIIQQQQQQQ")
-_FIXED: Final = Struct("<QQBBQ8sH")
+_FIXED: Final = Struct("<QQBBQ")
 _HEAD: Final = Struct("<BQQ")
 _LENGTH: Final = Struct("<I")
 _KINDS: Final = {"finished": 1, "started": 2, "window": 3}
@@ -79,32 +80,32 @@ def read_message(data: bytes) -> Message:
 
 def fixed_row(message: Message) -> bytes:
     """Return what the scripts must know of *message* and never change."""
-    unique, queue = message.unique, message.queue.encode()
-    if unique is None:
-        return (
-            _FIXED.pack(
-                message.lease_ms,
-                min(max(0, message.dedupe_for_ms), _LONGEST_MS),
-                message.priority,
-                0,
-                0,
-                blake2b(message.body, digest_size=8).digest(),
-                len(queue),
-            )
-            + queue
-            + b"\0\0"
-        )
-    key = unique.key.encode()
-    head = _FIXED.pack(
+    unique = message.unique
+    before, queue = _same_for_many(
         message.lease_ms,
-        min(max(0, message.dedupe_for_ms), _LONGEST_MS),
+        message.dedupe_for_ms,
         message.priority,
-        _KINDS[unique.until],
-        min(max(0, unique.window_ms), _LONGEST_MS),
-        blake2b(message.body, digest_size=8).digest(),
-        len(queue),
+        0 if unique is None else _KINDS[unique.until],
+        0 if unique is None else unique.window_ms,
+        message.queue,
     )
-    return b"%b%b%b%b" % (head, queue, len(key).to_bytes(2, "little"), key)
+    digest = blake2b(message.body, digest_size=8).digest()
+    if unique is None:
+        return b"%b%b%b\0\0" % (before, digest, queue)
+    key = unique.key.encode()
+    return b"%b%b%b%b%b" % (before, digest, queue, len(key).to_bytes(2, "little"), key)
+
+
+@lru_cache(256)
+def _same_for_many(
+    lease_ms: int, dedupe_for_ms: int, priority: int, kind: int, window_ms: int, queue: str
+) -> tuple[bytes, bytes]:
+    """Return what stands in the fixed row before the digest of a body, and the queue behind it."""
+    dedupe_ms = min(max(0, dedupe_for_ms), _LONGEST_MS)
+    window_ms = min(max(0, window_ms), _LONGEST_MS)
+    name = queue.encode()
+    before = _FIXED.pack(lease_ms, dedupe_ms, priority, kind, window_ms)
+    return before, len(name).to_bytes(2, "little") + name
 
 
 def wait_of(message: Message) -> str:

@@ -39,7 +39,7 @@ def test_every_bit_that_is_left_for_randomness_is_used() -> None:
     ("now_ms", "dice"), [(-1, bytes(10)), (2**48, bytes(10)), (1, bytes(9)), (1, bytes(16))]
 )
 def test_an_id_needs_a_moment_and_ten_bytes(now_ms: int, dice: bytes) -> None:
-    with pytest.raises(ValueError, match="48 bits|10 bytes"):
+    with pytest.raises(ValueError, match=r"48 bits|10 bytes"):
         uuid7(now_ms, dice)
 
 

@@ -76,7 +76,8 @@ def test_after_a_late_reply_a_hundred_calls_go_through_the_loop() -> None:
     nearness.answered_in(0.000_1)
     nearness.was_late()
     for _ in range(100):
-        assert not (nearness.is_near or nearness.is_near_for_idle)
+        assert not nearness.is_near
+        assert not nearness.is_near_for_idle
         nearness.answered_in(0.000_1)
     nearness.answered_in(0.000_1)
     assert nearness.is_near

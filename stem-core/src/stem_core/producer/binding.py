@@ -117,15 +117,20 @@ class Binding:
         Raises:
             InvalidArguments: every problem at once, each with its path.
         """
-        if not self._known.issuperset(args):
-            self._refuse_names((), args)
-        if len(args) < len(self.names) and not args.keys() >= self._required:
-            self._refuse_missing(args)
         scalars = self._scalars
         for name, value in args.items():
             if type(value) is not scalars.get(name):
-                return structure_arguments(args, self._checks)
+                return self._structured(args)
+        if len(args) < len(self.names) and not args.keys() >= self._required:
+            self._refuse_missing(args)
         return args
+
+    def _structured(self, args: dict[str, Any]) -> dict[str, Any]:
+        if not self._known.issuperset(args):
+            self._refuse_names((), args)
+        if not args.keys() >= self._required:
+            self._refuse_missing(args)
+        return structure_arguments(args, self._checks)
 
     # ── results ──
 

@@ -252,6 +252,11 @@ class Stem(Resolved):
         replies: Sequence[Published],
         return_exceptions: bool,
     ) -> Many:
+        if not runtime.observers and all(reply.status is CREATED for reply in replies):
+            return [
+                Job(message.id, self, call.task)
+                for call, message in zip(todo, messages, strict=True)
+            ]
         ended = list(map(partial(self._ended, runtime), todo, messages, replies))
         refused = [each for each in ended if isinstance(each, EnqueueError)]
         if refused and not return_exceptions:

@@ -59,13 +59,13 @@ class Plan:
     Attributes:
         effective: every question about options answered.
         envelope: with the fields that they share; those of one call are empty.
-        message: the routing fields of a call that says nothing more.
+        message: of a call that says nothing more, all but its id, its body and its seal.
         frame: writes the body of such a call; None when there is more to work out for each.
     """
 
     effective: Effective
     envelope: Envelope
-    message: dict[str, Any]
+    message: Message
     frame: Frame | None
 
 
@@ -213,31 +213,33 @@ class Pipeline:
         return Plan(
             effective=effective,
             envelope=envelope,
-            message={
-                "queue": effective.queue,
-                "task": name,
-                "priority": effective.priority,
-                "lease_ms": effective.lease_ms,
-                "max_lapses": self._max_lapses,
-                "dedupe_for_ms": self._dedupe_ms,
-            },
+            message=Message(
+                id="",
+                queue=effective.queue,
+                task=name,
+                body=b"",
+                priority=effective.priority,
+                lease_ms=effective.lease_ms,
+                max_lapses=self._max_lapses,
+                dedupe_for_ms=self._dedupe_ms,
+            ),
             frame=None if has_more else Frame(envelope),
         )
 
-    def _routing(self, envelope: Envelope, plan: Plan, *, is_chosen: bool) -> dict[str, Any]:
-        """Return the fields of the message of *envelope*, all but its body and its seal."""
+    def _routing(self, envelope: Envelope, plan: Plan, *, is_chosen: bool) -> Message:
+        """Return the message of *envelope*, all but its id, its body and its seal."""
         unique = plan.effective.unique
-        return {
-            **plan.message,
-            "queue": envelope.queue,
-            "task": envelope.task,
-            "priority": envelope.priority,
-            "delay_ms": envelope.delay_ms or 0,
-            "not_before_ms": envelope.not_before_ms or 0,
-            "expires_at_ms": envelope.expires_at_ms or 0,
-            "dedupe_for_ms": _DEDUPE_CHOSEN_MS if is_chosen else self._dedupe_ms,
-            "unique": None if unique is None else self._unique_key(unique, envelope),
-        }
+        return replace(
+            plan.message,
+            queue=envelope.queue,
+            task=envelope.task,
+            priority=envelope.priority,
+            delay_ms=envelope.delay_ms or 0,
+            not_before_ms=envelope.not_before_ms or 0,
+            expires_at_ms=envelope.expires_at_ms or 0,
+            dedupe_for_ms=_DEDUPE_CHOSEN_MS if is_chosen else self._dedupe_ms,
+            unique=None if unique is None else self._unique_key(unique, envelope),
+        )
 
     def _unique_key(self, unique: Unique, envelope: Envelope) -> UniqueKey:
         if self._registry.get(envelope.task) is None:
@@ -246,22 +248,22 @@ class Pipeline:
             check_unique(unique, tuple(envelope.args), label=f"this call of {envelope.task}")
         return unique_key(unique, envelope)
 
-    def _seal(self, envelope: Envelope, routing: dict[str, Any], plan: Plan) -> Message:
+    def _seal(self, envelope: Envelope, routing: Message, plan: Plan) -> Message:
         # What a plan says was given as TaskOptions, which are checked where they are made.
         body = encode(envelope, max_bytes=self._max_body, checked=plan.envelope.options)
         return self._sealed(envelope.id, body, routing)
 
-    def _sealed(self, id: str, body: bytes, routing: dict[str, Any]) -> Message:
+    def _sealed(self, id: str, body: bytes, routing: Message) -> Message:
         if self.signer is None:
-            return Message(id=id, body=body, **routing)
+            return replace(routing, id=id, body=body)
         seal = self.signer.sign(TASK, body)
-        return Message(
+        return replace(
+            routing,
             id=id,
             body=body,
             key_id=seal.key_id,
             algorithm=seal.algorithm,
             signature=seal.signature,
-            **routing,
         )
 
     def _through_middleware(self, envelope: Envelope, plan: Plan) -> tuple[Envelope, Plan]:
