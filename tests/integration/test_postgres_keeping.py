@@ -25,6 +25,7 @@ from stem_core.plugin import (
     Settlement,
     SettleStatus,
     State,
+    encode_record,
 )
 from stem_postgres import PostgresBroker
 from stem_postgres.arrays import Booleans, Bytes, Int2s, Int4s, Int8s, Texts, register
@@ -49,6 +50,47 @@ async def fill(broker: PostgresBroker, count: int) -> None:
 
 async def rows_of(broker: PostgresBroker, sql: str) -> list[Any]:
     return await broker.enter().run(sql.encode())
+
+
+# ── records that are there before ────────────────────────────────────────────
+
+
+def record_of(id: str, fence: int, **fields: Any) -> Record:
+    return Record(id=id, state=State.SUCCEEDED, fence=fence, value=b"1", **fields)
+
+
+def test_one_record_that_is_there_before_costs_the_others_of_a_call_nothing(
+    server: PostgresServer,
+):
+    """`older` gives way, `newer` stands and its task is not settled, and all others are done."""
+
+    async def play() -> None:
+        broker = await PostgresBroker.connect(server.url)
+        await broker.publish([message(id) for id in ("a", "older", "newer", "z")])
+        taken = {each.message.id: each for each in await take(broker)}
+        for id, by in (("older", -1), ("newer", 1)):
+            fence = taken[id].receipt.fence + by
+            before = record_of(id, fence, task="before")
+            await rows_of(
+                broker,
+                "INSERT INTO stem.record (ns, terminal, fence, keep_ms, id, state, task, queue, "
+                f"record) VALUES ({broker.store.ns}, true, {fence}, {1 << 60}, '{id}', "
+                f"'succeeded', 'before', 'q', '{encode_record(before).decode()}')",
+            )
+        replies = await broker.settle(
+            [
+                Settlement(receipt=each.receipt, record=record_of(id, each.receipt.fence))
+                for id, each in taken.items()
+            ]
+        )
+        done, stale = SettleStatus.DONE, SettleStatus.STALE
+        assert [reply.status for reply in replies] == [done, done, stale, done]
+        kept = await rows_of(broker, "SELECT id, task FROM stem.record ORDER BY id")
+        assert dict(kept) == {"a": "", "newer": "before", "older": "", "z": ""}
+        assert [at.message.id for at in await broker.lookup(["a", "newer", "z"]) if at] == ["newer"]
+        await broker.aclose()
+
+    run(play())
 
 
 # ── how rows are found ───────────────────────────────────────────────────────

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from stem_core.plugin import EnqueueError, Message, Record, Settlement, StemError, encode_record
+from stem_core.plugin import (
+    ACK,
+    EnqueueError,
+    Message,
+    Record,
+    Settlement,
+    StemError,
+    encode_record,
+)
 
 __all__ = [
     "MAX_BATCH",
@@ -97,11 +105,12 @@ def refuse_too_much(messages: Sequence[Message], sent: Sequence[Message]) -> Non
 
 def objection_to_settlement(settlement: Settlement, wall_ms: int) -> str:
     """Say why *settlement* can never be kept, whatever the store holds; empty when it can."""
-    outcome = settlement.outcome
+    outcome, record = settlement.outcome, settlement.record
+    if outcome is ACK and record is None and not settlement.follow_ups:
+        return ""  # as nearly all are whose results nobody wants
     wait_ms = getattr(outcome, "after_ms", 0) or getattr(outcome, "keep_ms", 0)
     if wait_ms > MAX_DELAY_MS:
         return f"a wait of {wait_ms} ms is more than {MAX_DELAY_MS}"
-    record = settlement.record
     if record is not None and record.id != settlement.receipt.id:
         return f"the record is that of {record.id}"
     if (size := _size_of(settlement)) > MAX_BATCH_BYTES:

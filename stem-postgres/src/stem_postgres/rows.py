@@ -147,7 +147,17 @@ def _says_no_more(message: Message) -> bool:
 def message_of(row: Sequence[Any]) -> Message:
     """Return id, queue, task, rank, lease, dedupe, more and body as the message of the publish."""
     id, queue, task, rank, lease_ms, dedupe_ms, more, body = row
-    rest = _PLAIN if more is None else _rest_of(id, more)
+    if more is None:  # as most messages have it
+        return Message(
+            id=id,
+            queue=queue,
+            task=task,
+            body=body,
+            priority=9 - rank,
+            lease_ms=lease_ms,
+            dedupe_for_ms=dedupe_ms,
+        )
+    rest = _rest_of(id, more)
     return Message(
         id=id,
         queue=queue,
@@ -198,7 +208,7 @@ def read_delivery(row: Sequence[Any]) -> Delivery:
         lease_ms=max(0, until_ms - now_ms),
         cancel_requested=cancel_reason is not None,
         cancel_reason=cancel_reason or "",
-        errors=_errors(errors),
+        errors=_errors(errors) if errors else (),
     )
 
 

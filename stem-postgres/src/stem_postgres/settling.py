@@ -46,6 +46,7 @@ _STATUSES: Final = {
 _DONE: Final = Settled(SettleStatus.DONE)
 _WHYS: Final = {ReleaseWhy.PARKED: "p", ReleaseWhy.SNOOZE: "s"}
 _NO_RECORD: Final = (False, 0, False, "", "", "", 0, b"")
+_ACKNOWLEDGED: Final = ("a", 0, "", b"", 0)
 _OUTCOME: Final = (Texts, Int8s, Texts, Int8s, Texts, Bytes, Int4s)
 """Of what kind are id and fence, and what `_outcome` returns."""
 
@@ -117,7 +118,7 @@ def _outcome(outcome: SettleOutcome) -> tuple[str, int, str, bytes, int]:
     """Return the letter, milliseconds, reason, error, and the attempt that this names."""
     match outcome:
         case Ack():
-            return "a", 0, "", b"", 0
+            return _ACKNOWLEDGED
         case RetryLater(after_ms, error):
             return "t", max(0, after_ms), "", error_bytes(error), 0
         case DeadLetter(reason, error, keep_ms):

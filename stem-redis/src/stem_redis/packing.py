@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from stem_core.plugin import (
     Delivery,
@@ -24,6 +25,7 @@ from stem_core.plugin import (
     State,
     StoreError,
     TaskError,
+    UniqueKey,
     decode_record,
     replace,
 )
@@ -57,13 +59,19 @@ _REOPENED: Final = 2
 
 _write: Final = msgspec.msgpack.Encoder().encode
 _read: Final = msgspec.msgpack.Decoder(Message).decode
+_read_fields: Final = msgspec.msgpack.Decoder(list[Any]).decode
+_UNIQUE: Final = Message.__struct_fields__.index("unique")
 _write_error: Final = msgspec.json.Encoder().encode
 _read_error: Final = msgspec.json.Decoder(TaskError).decode
 
 
 def message_bytes(message: Message) -> bytes:
-    """Return *message* as one text of bytes: its fields, in their order."""
-    return _write(message)
+    """Return *message* as one text of bytes: its fields in their order, and so of its claim."""
+    if message.unique is None:
+        return _write(message)
+    fields = list(astuple(message))
+    fields[_UNIQUE] = astuple(message.unique)
+    return _write(fields)
 
 
 def read_message(data: bytes) -> Message:
@@ -73,9 +81,19 @@ def read_message(data: bytes) -> Message:
         StoreError: *data* is anything else.
     """
     try:
-        return _read(data)
+        try:
+            return _read(data)
+        except msgspec.ValidationError:
+            return _with_claim(_read_fields(data))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"this is no message of Stem: {error}", fault=Fault.DATA) from None
+
+
+def _with_claim(fields: list[Any]) -> Message:
+    if len(fields) > _UNIQUE and isinstance(fields[_UNIQUE], list):
+        names = UniqueKey.__struct_fields__
+        fields[_UNIQUE] = dict(zip(names, fields[_UNIQUE], strict=False))
+    return msgspec.convert(fields, Message)
 
 
 def fixed_row(message: Message) -> bytes:

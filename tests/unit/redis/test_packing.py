@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from msgspec.structs import astuple, replace
 
 from stem_core.plugin import (
     Fault,
@@ -48,6 +50,22 @@ def test_a_message_comes_back_equal(body: bytes, signature: bytes, id: str, key:
 
 def test_every_field_of_a_message_comes_back():
     assert packing.read_message(packing.message_bytes(FULL)) == FULL
+
+
+def test_a_message_is_kept_as_its_fields_in_an_order_that_stays():
+    """Workers of two releases share a server: a field that is added comes last."""
+    kept = ["m", "q", "t", b"\x00\xff", 9, 5, 0, 7, 8, 2, 3, ["k", "window", 4], "p", ["a", "b"]]
+    kept += ["x/y", "k1", "none", b"\x00s"]
+    assert msgspec.msgpack.decode(packing.message_bytes(FULL)) == kept
+    assert packing.read_message(msgspec.msgpack.encode([*kept, "a field to come"])) == FULL
+
+
+@pytest.mark.parametrize("claim", [None, UniqueKey(key="k")])
+def test_fields_of_another_type_are_no_message(claim: UniqueKey | None):
+    fields = list(astuple(replace(FULL, unique=claim)))
+    fields[4] = "nine"
+    with pytest.raises(StoreError, match="no message of Stem"):
+        packing.read_message(msgspec.msgpack.encode(fields))
 
 
 @given(some.binary(max_size=60))

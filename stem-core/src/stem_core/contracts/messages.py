@@ -46,7 +46,7 @@ __all__ = [
 NO_INPUTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
-class UniqueKey(Value, frozen=True, gc=False, kw_only=True, array_like=True):
+class UniqueKey(Value, frozen=True, gc=False, kw_only=True):
     """A claim that no second live message may share.
 
     Attributes:
@@ -64,8 +64,8 @@ class UniqueKey(Value, frozen=True, gc=False, kw_only=True, array_like=True):
 class Message(Value, frozen=True, gc=False, kw_only=True, array_like=True):
     """All that a broker sees of one task.
 
-    msgspec writes it, and the claim in it, as an array of its fields in this order, and reads
-    one that is shorter with the defaults. A store may keep it so: new fields come last.
+    msgspec writes it as an array of its fields in this order, and reads one that is shorter
+    with the defaults. A store may keep it so: new fields come last.
 
     Attributes:
         id: unique within the namespace.

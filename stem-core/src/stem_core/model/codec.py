@@ -233,6 +233,12 @@ def decode_value(data: bytes) -> JSON:
     return value
 
 
+_SHORT: Final = 64
+"""Bytes of a value that says what many say: nothing, a number, yes."""
+
+_is_value: Final = lru_cache(maxsize=256)(decode_value)
+
+
 def encode_record(record: Record) -> bytes:
     """Return *record* as one JSON object, for stores that keep it as a blob.
 
@@ -243,8 +249,9 @@ def encode_record(record: Record) -> bytes:
         NotEncodable: the meta is no JSON.
         ResultCorrupt: the value is not what `encode_value` returns.
     """
-    if record.value is not None:
-        decode_value(record.value)
+    value = record.value
+    if value is not None:
+        (decode_value if len(value) > _SHORT else _is_value)(value)
     check_object(record.meta, "meta", MAX_BODY)
     wire = _to_wire_record(record)
     try:

@@ -20,12 +20,17 @@ SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_now bigint := stem.now_ms(p_now);
     v_done integer[] := '{}';
+    v_looks boolean;
 BEGIN
     IF (SELECT count(DISTINCT i.id) FROM unnest(p_id) AS i (id)) = cardinality(p_id) THEN
-        v_done := stem.acknowledge(
-            p_ns, v_now, p_always, p_id, p_fence, p_kind, p_record, r_fence, r_terminal,
-            r_state, r_task, r_queue, r_keep, r_record, f_owner
-        );
+        -- Hardly ever is there a record before: only if there was one they are looked for.
+        FOREACH v_looks IN ARRAY ARRAY[false, true] LOOP
+            v_done := stem.acknowledge(
+                v_looks, p_ns, v_now, p_always, p_id, p_fence, p_kind, p_record, r_fence,
+                r_terminal, r_state, r_task, r_queue, r_keep, r_record, f_owner
+            );
+            EXIT WHEN p_record IS NULL OR v_done <> '{}';
+        END LOOP;
         IF cardinality(v_done) = cardinality(p_id) THEN
             RETURN;
         END IF;
@@ -68,10 +73,13 @@ END
 $$;
 
 -- Do the plain acknowledgements whose leases hold; return their places in the call.
+--
+-- p_looks  look first for records that are there; without it none is done if there is one
 CREATE OR REPLACE FUNCTION stem.acknowledge(
-    p_ns integer, p_now bigint, p_always boolean, p_id text[], p_fence bigint[], p_kind text[],
-    p_record boolean[], r_fence bigint[], r_terminal boolean[], r_state text[], r_task text[],
-    r_queue text[], r_keep bigint[], r_record bytea[], f_owner integer[]
+    p_looks boolean, p_ns integer, p_now bigint, p_always boolean, p_id text[],
+    p_fence bigint[], p_kind text[], p_record boolean[], r_fence bigint[],
+    r_terminal boolean[], r_state text[], r_task text[], r_queue text[], r_keep bigint[],
+    r_record bytea[], f_owner integer[]
 ) RETURNS integer[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
@@ -89,7 +97,9 @@ BEGIN
         SELECT i.n::integer FROM unnest(p_kind) WITH ORDINALITY AS i (kind, n)
         WHERE i.kind = 'a' AND (f_owner IS NULL OR i.n <> ALL (f_owner))
     );
-    IF p_record IS NOT NULL THEN
+    IF p_record IS NOT NULL AND NOT p_looks THEN
+        v_first := ARRAY(SELECT i.n FROM unnest(v_plain) AS i (n) WHERE p_record[i.n]);
+    ELSIF p_record IS NOT NULL THEN
         SELECT
             array_agg(i.n) FILTER (WHERE NOT p_record[i.n] OR k.r IS NULL OR NOT
                 stem.stands_against(k.r, p_now, r_fence[i.n], r_record[i.n])),
@@ -150,7 +160,7 @@ BEGIN
     END IF;
     RETURN v_done;
 EXCEPTION WHEN unique_violation THEN
-    -- Somebody wrote one of the records in between: each takes its own turn.
+    -- One of the records is there, or somebody wrote it in between his look and this.
     RETURN '{}';
 END
 $$;
