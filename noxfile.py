@@ -91,6 +91,7 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 let_pyenv_answer()
 HERE, LEFT_OUT = interpreters()
 OLDEST = min(HERE, key=lambda version: int(version.partition(".")[2]))
+NEWEST = max(HERE, key=lambda version: int(version.partition(".")[2]))
 
 
 # ── what the sessions share ──────────────────────────────────────────────────
@@ -171,8 +172,9 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the installed wheels of all distributions, on every interpreter that is here.
 
-    The one that runs nox does everything. The others do what tells of an interpreter, and
-    with STEM_TEST_EVERYWHERE=1 everything but the chaos: that is for before a release.
+    The one that runs nox does everything. The others do what tells of an interpreter, the
+    newest of them with the kit, and with STEM_TEST_EVERYWHERE=1 all do everything but the
+    chaos: that is for before a release.
     With arguments after `--` there is no chaos, but for suites that they name.
     """
     session.log(f"interpreters found: {', '.join(HERE)}; left out: {', '.join(LEFT_OUT) or 'none'}")
@@ -181,7 +183,8 @@ def tests(session: nox.Session) -> None:
     if session.python == RUNNING and not session.posargs:
         pytest(session, "tests/chaos")  # alone: it measures how long a recovery takes
     whole = session.python == RUNNING or os.environ.get("STEM_TEST_EVERYWHERE") == "1"
-    suites = [suite for suite in SUITES if suite != "tests/chaos"] if whole else EVERYWHERE
+    of_an_interpreter = EVERYWHERE if session.python == NEWEST else EVERYWHERE[:1]
+    suites = [suite for suite in SUITES if suite != "tests/chaos"] if whole else of_an_interpreter
     pytest(session, *suites, "--numprocesses=auto")
 
 

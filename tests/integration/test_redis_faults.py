@@ -442,6 +442,12 @@ def test_the_smallest_rights_that_the_docs_name_are_enough():
         assert await backend.heartbeats.alive() == []
         assert await backend.schedules.load_schedules() == []
         assert await take(broker, wait_ms=100) == []
+        sleeping = asyncio.ensure_future(take(broker, wait_ms=10_000))
+        await asyncio.sleep(0.1)
+        await broker.publish([message("told")])
+        assert [each.message.id for each in await sleeping] == ["told"]
+        await broker.publish([message("short")])
+        assert await broker.run("fetch_ready", 1, 0, "w", "q") != 0
         await broker.aclose()
         await backend.aclose()
 

@@ -151,8 +151,9 @@ class RedisStreamsBroker(RedisHandle, Broker):
             await self._sweep()  # here, and not between a wake and the look for what it is about
             if taken.cursors:
                 await self._wakes.follow(self.enter(), taken.cursors)
-                await nap.sleep(clock, asked_ms + min(left_ms, taken.look_again_ms))
-                take = self._take_alone  # who slept had nothing to do, and is wanted at once
+                is_told = await nap.sleep(clock, asked_ms + min(left_ms, taken.look_again_ms))
+                # Who slept had nothing to do, and is wanted at once.
+                take = self._take_told if is_told else self._take_alone
 
     async def _take(self, queues: Sequence[str], limit: int, wait_ms: int, worker: str) -> Taken:
         """Look once. What is leased for a caller who has gone is handed back."""
@@ -162,15 +163,34 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self, queues: Sequence[str], limit: int, wait_ms: int, worker: str
     ) -> Taken:
         """`_take` for a caller with nothing to do meanwhile."""
-        server = self.enter()
-        try:
-            reply: Any = self.run_here("fetch", limit, wait_ms, worker, *queues, is_idle=True)
-        except WrongType:
-            reply = NOT_SENT  # it did nothing, and says so again to one who finds out why
+        reply = self._looked_here("fetch", queues, limit, wait_ms, worker)
         if reply is NOT_SENT:
             return await self._take(queues, limit, wait_ms, worker)
+        return await self._taken_of(queues, reply)
+
+    async def _take_told(
+        self, queues: Sequence[str], limit: int, wait_ms: int, worker: str
+    ) -> Taken:
+        """`_take_alone` for one who was told of work: mostly there is nothing else to see to."""
+        reply = self._looked_here("fetch_ready", queues, limit, wait_ms, worker)
+        if reply is not NOT_SENT:
+            taken = await self._taken_of(queues, reply)
+            if taken.deliveries:
+                return taken
+        return await self._take_alone(queues, limit, wait_ms, worker)
+
+    def _looked_here(
+        self, script: str, queues: Sequence[str], limit: int, wait_ms: int, worker: str
+    ) -> Any:
+        """Return what *script* found, a `Line` that owes it, or `NOT_SENT`."""
+        try:
+            return self.run_here(script, limit, wait_ms, worker, *queues, is_idle=True)
+        except WrongType:
+            return NOT_SENT  # it did nothing, and says so again to one who finds out why
+
+    async def _taken_of(self, queues: Sequence[str], reply: Any) -> Taken:
         if isinstance(reply, Line):
-            return await self._kept(queues, server.rest_of(reply))
+            return await self._kept(queues, self.enter().rest_of(reply))
         return read_taken(queues, reply)
 
     async def _kept(self, queues: Sequence[str], call: Coroutine[Any, Any, Any]) -> Taken:

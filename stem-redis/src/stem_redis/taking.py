@@ -32,8 +32,10 @@ class Taken:
     cursors: Mapping[str, str] = {}
 
 
-def read_taken(queues: Sequence[str], reply: Sequence[Any]) -> Taken:
-    """Read the reply of the script."""
+def read_taken(queues: Sequence[str], reply: Any) -> Taken:
+    """Read the reply of the script; one that has not looked says 0."""
+    if not reply:
+        return Taken()
     found, now_ms = reply[0], reply[1]
     if not found:
         cursors = dict(zip(queues, (at.decode() for at in reply[3:]), strict=False))

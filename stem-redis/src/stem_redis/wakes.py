@@ -101,4 +101,4 @@ class Wakes:
             woken.add(queue)
         for nap, wanted in self._naps.items():
             if not woken or woken & wanted:
-                nap.wake()
+                nap.wake(is_told=bool(woken))

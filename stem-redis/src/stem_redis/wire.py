@@ -190,9 +190,11 @@ class Wire(asyncio.BufferedProtocol):
             self._unread.append(reply)
             return
         heard, self._heard = self._heard, None
-        if heard is not None and not isinstance(reply, ResponseError):
-            heard(reply)
-        waiter.set_result(reply)
+        try:
+            if heard is not None and not isinstance(reply, ResponseError):
+                heard(reply)
+        finally:
+            waiter.set_result(reply)
 
     def eof_received(self) -> None:
         self._end(EOFError("closed by the server"))

@@ -1,4 +1,4 @@
--- uses: prelude state places
+-- uses: prelude leasing state places
 -- Broker.fetch: promote what is due, make ready again what has lapsed, lease what is first.
 --
 -- ARGV     instant, limit, milliseconds to wait, worker, then the queues in order
@@ -20,8 +20,6 @@ local function make_ready(s)
     move(s, s.place == PARKED and PARKED or READY, 0)
     write(s)
 end
-
-local ROW_HEAD = CHANGING .. 'I8I8BB'
 
 local function in_chunks(command, name, list)
     for first = 1, #list, 1000 do
@@ -84,7 +82,6 @@ end
 
 local reply, filled, leases = {1, now, ''}, 3, {}
 
--- As a row of its own and not a table: this is done for every message.
 local function lease(queue, id, score)
     local name = P .. 'm:' .. id
     local kept = redis.pcall('HMGET', name, 's', 'm', 'e', 'c')
@@ -93,19 +90,13 @@ local function lease(queue, id, score)
         vanish('q:', queue, id)
         return false
     end
-    local place, _, cancel, failed, lapses, releases, fence, base, settled, _, due, parked_at,
-        died_at, length, _, priority, kind = struct.unpack(ROW_HEAD, raw)
-    if due > 0 or place == DEAD or place == LEASED then  -- the message knows better
+    local row, ends, place, kind = leased(raw, score)
+    if not row then  -- the message knows better
         call('ZREM', P .. 'q:' .. queue, id)
         return false
     end
     if place == PARKED then call('SREM', P .. 'pr:' .. queue, id) end
     if kind == 2 then let_go_of_key(row_of(id, raw)) end
-    local ends = now + length
-    local row = struct.pack(
-        CHANGING, LEASED, 1, cancel, failed, lapses, releases, fence + 1, base, settled,
-        score - (9 - priority) * LEVEL, ends, parked_at, died_at
-    ) .. string.sub(raw, CHANGING_SIZE + 1)
     call('HSET', name, 's', row, 'w', worker)
     leases[#leases + 1] = ends
     leases[#leases + 1] = id

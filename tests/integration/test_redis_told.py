@@ -1,0 +1,145 @@
+"""Whoever is told of work looks with a short script: it takes what is plain, or does nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from integration.test_redis_faults import message, run, take
+from services.redis import RedisServer
+
+from stem_core.plugin import Delivery, Receipt, Settlement, SettleStatus, UniqueKey, replace
+from stem_redis import RedisStreamsBroker
+
+LATER_S = 0.02
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+async def told(broker: RedisStreamsBroker, *queues: str, limit: int = 10) -> list[Delivery]:
+    return list((await broker._take_told(queues or ("q",), limit, 0, "w")).deliveries)
+
+
+async def everything(broker: RedisStreamsBroker) -> dict[bytes, bytes]:
+    server = broker.enter()
+    return {key: await server.command("DUMP", key) for key in await server.command("KEYS", "*")}
+
+
+# ── what is not plain is left to the whole script ────────────────────────────
+
+
+async def a_pause(broker: RedisStreamsBroker) -> None:
+    await broker.publish([message("m")])
+    await broker.admin.pause("q")
+
+
+async def one_that_comes_due(broker: RedisStreamsBroker) -> None:
+    await broker.publish([message("m"), message("due", delay_ms=1)])
+    await asyncio.sleep(LATER_S)
+
+
+async def a_lease_that_has_lapsed(broker: RedisStreamsBroker) -> None:
+    await broker.publish([message("m", lease_ms=1)])
+    await take(broker)
+    await asyncio.sleep(LATER_S)
+
+
+async def a_key_that_a_lease_frees(broker: RedisStreamsBroker) -> None:
+    await broker.publish([message("m"), message("n", unique=UniqueKey(key="k", until="started"))])
+
+
+async def a_message_that_somebody_has_deleted(broker: RedisStreamsBroker) -> None:
+    await broker.publish([message("gone"), message("m")])
+    await broker.enter().command("DEL", f"{broker.store.prefix}m:gone")
+
+
+async def nothing_at_all(broker: RedisStreamsBroker) -> None:
+    await broker.publish([message("m")])
+    await take(broker)
+
+
+UNUSUAL: dict[Callable[[RedisStreamsBroker], Awaitable[None]], set[str]] = {
+    a_pause: set(),
+    one_that_comes_due: {"m", "due"},
+    a_lease_that_has_lapsed: {"m"},
+    a_key_that_a_lease_frees: {"m", "n"},
+    a_message_that_somebody_has_deleted: {"m"},
+    nothing_at_all: set(),
+}
+
+
+@pytest.mark.parametrize("arrange", UNUSUAL, ids=lambda arrange: arrange.__name__)
+def test_what_is_not_plain_is_left_as_it_is_for_the_whole_script(
+    arrange: Callable[[RedisStreamsBroker], Awaitable[None]], server: RedisServer
+):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await arrange(broker)
+        before = await everything(broker)
+        assert await broker.run("fetch_ready", 10, 0, "w", "q") == 0
+        assert await everything(broker) == before
+        assert {each.message.id for each in await told(broker)} == UNUSUAL[arrange]
+        await broker.aclose()
+
+    run(play())
+
+
+# ── what is plain is taken as the whole script takes it ──────────────────────
+
+
+def as_taken(delivery: Delivery) -> Any:
+    """What does not depend on when it was."""
+    receipt = Receipt(delivery.receipt.id, delivery.receipt.queue, 0)
+    return replace(delivery, receipt=receipt, lease_ms=0)
+
+
+def test_both_scripts_take_the_same_and_leave_the_same_keys(server: RedisServer):
+    async def play() -> None:
+        taken, keys = [], []
+        for name, look in (("whole", take_both), ("short", told_both)):
+            broker = await RedisStreamsBroker.connect(server.url, namespace=name)
+            for n, priority in enumerate((0, 9, 5, 9)):
+                await broker.publish([message(f"m{n}", priority=priority)])
+            await broker.publish([message("other", queue="r", lease_ms=60_000)])
+            found = await look(broker)
+            taken.append([as_taken(each) for each in found])
+            prefix = broker.store.prefix.encode()
+            keys.append({key.removeprefix(prefix) for key in await everything(broker)} & KEYS)
+            replies = await broker.settle([Settlement(receipt=each.receipt) for each in found])
+            assert [reply.status for reply in replies] == [SettleStatus.DONE] * 4
+            await broker.aclose()
+        assert taken[0] == taken[1]
+        assert [each.message.id for each in taken[0]] == ["m1", "m3", "m2", "m0"]
+        assert keys[0] == keys[1] == {b"l:q", b"q:r"}
+
+    run(play())
+
+
+KEYS = {b"q:q", b"l:q", b"q:r", b"l:r"}
+
+
+async def take_both(broker: RedisStreamsBroker) -> list[Delivery]:
+    return list(await broker.fetch(["q", "r"], limit=4, wait_ms=0, worker="w"))
+
+
+async def told_both(broker: RedisStreamsBroker) -> list[Delivery]:
+    reply = await broker.run("fetch_ready", 4, 0, "w", "q", "r")
+    return list((await broker._taken_of(["q", "r"], reply)).deliveries)
+
+
+def test_a_limit_holds_across_queues_and_the_rest_stays(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message("a"), message("b"), message("c", queue="r")])
+        await broker.publish([message("d", queue="r")])
+        assert [each.message.id for each in await told(broker, "q", "r", limit=3)] == list("abc")
+        assert [each.message.id for each in await told(broker, "q", "r", limit=3)] == ["d"]
+        await broker.aclose()
+
+    run(play())
