@@ -301,6 +301,17 @@ def mixed(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def pooler(session: nox.Session) -> None:
+    """Hold the PostgreSQL store to its promises behind a real PgBouncer, which must be installed.
+
+    It is the one on the PATH, or the file that STEM_TEST_PGBOUNCER names.
+    """
+    install_wheels(session, *DISTRIBUTIONS, extras="[testing]")
+    session.install(*group("test"))
+    pytest(session, "tests/pooler/through_pgbouncer.py")
+
+
+@nox.session(requires=["build"])
 def examples(session: nox.Session) -> None:
     """Build every distribution in examples/ and test its wheel beside that of stem-core."""
     session.install("build", "hatchling>=1.26")

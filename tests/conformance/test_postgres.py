@@ -15,7 +15,7 @@ from hypothesis import settings
 from services.postgres import PostgresServer
 from services.server import Server
 
-from stem_core.plugin import PluginContext, StemURL, TlsConfig
+from stem_core.plugin import PluginContext, StemURL, TlsConfig, options_from_query
 from stem_core.testing import BrokerContract, FakeClock, ResultBackendContract, Stage
 from stem_core.testing.contract.staging import OnBroker
 from stem_core.testing.model.machine import RUN, run_model
@@ -54,8 +54,11 @@ def postgres_url(postgres_server: Server) -> str:
     return postgres_server.url
 
 
-def in_a_time_of_its_own(url: str) -> Callable[[], Awaitable[Stage]]:
-    """Open fresh namespaces whose time stands still until a test moves it."""
+def in_a_time_of_its_own(url: str, server: str = "") -> Callable[[], Awaitable[Stage]]:
+    """Open fresh namespaces whose time stands still until a test moves it.
+
+    *server* is the URL of the server itself, where *url* is that of what stands before it.
+    """
 
     async def open_stage() -> Stage:
         clock = FakeClock()
@@ -76,7 +79,7 @@ def in_a_time_of_its_own(url: str) -> Callable[[], Awaitable[Stage]]:
             let_pass=let_pass,
             wall_ms=clock.wall_ms,
             leftovers=leftovers,
-            cut=cutting(url),
+            cut=cutting(server or url),
         )
         return stage
 
@@ -143,7 +146,8 @@ def fresh_name() -> str:
 
 
 async def opened(url: str, context: PluginContext) -> tuple[PostgresBroker, PostgresResultBackend]:
-    home, options = StemURL.parse(url), PostgresOptions()
+    home = StemURL.parse(url)
+    options = options_from_query(PostgresOptions, home.query, source="url")
     broker = await PostgresBroker.open(home, options, context)
     return broker, await PostgresResultBackend.open(home, options, context)
 

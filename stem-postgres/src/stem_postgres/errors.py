@@ -13,7 +13,7 @@ import psycopg
 
 from stem_core.plugin import Fault, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
 
-__all__ = ["is_lost_race", "translated"]
+__all__ = ["is_lost_race", "translated", "without_session"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -40,6 +40,9 @@ _FULL: Final[Mapping[str, str]] = {
     "53100": "its disk is full",
     "53200": "it is out of memory",
 }
+_SESSION_OF_OTHERS: Final = "42P05"
+"""A statement is prepared already where we have begun a session: it is not ours alone."""
+
 _MISSING: Final = ("42P01", "3F000", "42883", "42703", "42804")
 _ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
     "28P01": (
@@ -69,6 +72,7 @@ _WORDS: Final = (
     ("session is read-only", "25006"),
     ("session is not read-only", "25006"),
     ("server is in hot standby", "25006"),
+    ("unsupported startup parameter", _SESSION_OF_OTHERS),  # PgBouncer's, to any session setting
 )
 
 
@@ -89,6 +93,14 @@ def translated(error: BaseException, shown: str, schema: str = "stem") -> StoreE
     return _by_code(code, error, shown, schema) or _by_class(error, shown)
 
 
+def without_session(shown: str) -> StoreMisconfigured:
+    """Return what is said when the server at *shown* gives us no session of our own."""
+    return StoreMisconfigured(
+        f"{shown} keeps no session for us: a pooler such as PgBouncer is in between",
+        way_out="Add pooler=true to the URL, or name the server itself.",
+    )
+
+
 def _by_code(code: str, error: psycopg.Error, shown: str, schema: str) -> StoreError | None:
     if code in _RECONNECT:
         return StoreUnavailable(f"{shown} {_RECONNECT[code]}")
@@ -106,6 +118,8 @@ def _by_code(code: str, error: psycopg.Error, shown: str, schema: str) -> StoreE
             f"{shown}: what Stem keeps in the schema {schema} is not there, or is another version",
             way_out=f"Run: stem migrate up '{shown}'",
         )
+    if code == _SESSION_OF_OTHERS:
+        return without_session(shown)
     if code in ("40001", "40P01"):
         return StoreError(f"{shown}: a transaction lost a race", fault=Fault.RETRY_TXN)
     if code.startswith("08"):

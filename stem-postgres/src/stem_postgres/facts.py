@@ -8,6 +8,7 @@ from typing import Final
 from attrs import frozen
 
 from stem_core.plugin import Durability, StoreMisconfigured, StoreUnavailable
+from stem_postgres.errors import without_session
 
 __all__ = ["Facts", "facts_of"]
 
@@ -23,6 +24,7 @@ class Facts:
         encoding: of the database.
         syncs: it writes what it confirms through to disk.
         is_standby: it cannot be written to.
+        timeout_ms: its ``statement_timeout`` in the session that asked.
         identity: names this schema of this database of this server, and no other.
         has_tables: Stem's are there, in some version.
     """
@@ -32,6 +34,7 @@ class Facts:
     encoding: str = "UTF8"
     syncs: bool = True
     is_standby: bool = False
+    timeout_ms: int = 0
     identity: str = ""
     has_tables: bool = True
 
@@ -63,6 +66,16 @@ class Facts:
                 way_out="Name its primary, or all hosts and target_session_attrs=read-write.",
             )
 
+    def check_session(self, shown: str, timeout_ms: int) -> None:
+        """Refuse a session in which a setting of ours, a limit of *timeout_ms*, has not arrived.
+
+        Raises:
+            StoreMisconfigured: a pooler has left it out, and so all others; in another mode
+                than that of sessions it would mix up prepared statements, too.
+        """
+        if self.timeout_ms != timeout_ms:
+            raise without_session(shown)
+
     def worth_saying(self, shown: str) -> Iterator[str]:
         """Yield what an operator should know at start."""
         if not self.syncs:
@@ -74,13 +87,14 @@ class Facts:
 
 def facts_of(row: tuple[object, ...]) -> Facts:
     """Read the row of `meta.facts`."""
-    version, name, encoding, fsync, synchronous, is_standby, *ids, has_tables = row
+    version, name, encoding, fsync, synchronous, is_standby, timeout, *ids, has_tables = row
     return Facts(
         version=int(str(version)),
         name=f"PostgreSQL {name}",
         encoding=str(encoding),
         syncs=fsync == "on" and synchronous != "off",
         is_standby=bool(is_standby),
+        timeout_ms=int(str(timeout)),
         identity=":".join(map(str, ids)),
         has_tables=bool(has_tables),
     )

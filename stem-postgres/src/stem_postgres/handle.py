@@ -197,6 +197,8 @@ async def _reached(server: Server, location: Location, context: PluginContext) -
     (row,) = await server.run(sql["meta.facts"], (location.schema, location.schema))
     facts = facts_of(row)
     facts.check(location.shown)
+    if not location.options.pooler:
+        facts.check_session(location.shown, location.options.timeout)
     version = (await server.run(sql["meta.version"]))[0][0] if facts.has_tables else None
     check_version(version, location.shown, location.schema)
     ns, channel = await _namespace(server, context.namespace)

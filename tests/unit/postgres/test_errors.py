@@ -36,6 +36,9 @@ WHERE = "postgresql://user:***@db/shop"
         (errors.UndefinedTable(), Fault.FATAL_CONFIG),
         (errors.InvalidSchemaName(), Fault.FATAL_CONFIG),
         (errors.UndefinedFunction(), Fault.FATAL_CONFIG),
+        (errors.DuplicatePreparedStatement(), Fault.FATAL_CONFIG),
+        (psycopg.OperationalError("FATAL:  unsupported startup parameter: options"),
+         Fault.FATAL_CONFIG),
         (errors.CharacterNotInRepertoire(), Fault.DATA),
         (errors.NumericValueOutOfRange(), Fault.DATA),
         (psycopg.OperationalError("server closed the connection unexpectedly"), Fault.RECONNECT),
@@ -58,6 +61,19 @@ def test_each_failure_says_what_to_do_next(error: Exception, fault: Fault):
 
 def test_missing_tables_name_the_command():
     assert "stem migrate up" in str(translated(errors.UndefinedTable(), WHERE))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.DuplicatePreparedStatement(),
+        psycopg.OperationalError(
+            "FATAL:  unsupported startup parameter in options: default_transaction_isolation"
+        ),
+    ],
+)
+def test_a_pooler_that_keeps_no_session_names_the_option(error: Exception):
+    assert "pooler=true" in str(translated(error, WHERE))
 
 
 def test_unknown_words_of_a_failed_log_in_are_not_repeated():

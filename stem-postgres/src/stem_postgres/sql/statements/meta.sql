@@ -8,6 +8,7 @@ SELECT
     current_setting('fsync'),
     current_setting('synchronous_commit'),
     pg_is_in_recovery(),
+    (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')::int,
     (SELECT system_identifier FROM pg_control_system())::text,
     (SELECT oid FROM pg_database WHERE datname = current_database())::text,
     (SELECT oid FROM pg_namespace WHERE nspname = %s)::text,
