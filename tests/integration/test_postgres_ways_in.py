@@ -141,7 +141,6 @@ def test_a_password_is_asked_for_and_never_shown(capfd: pytest.CaptureFixture[st
             server.url_of("postgres", _SECRET).replace(str(server.port), "1"),
             server.url_of("postgres", _SECRET) + "?schema=other",
             server.url_of("postgres", _SECRET) + "?sslmode=require",
-            server.url_of("postgres", _SECRET) + "?target_session_attrs=standby",
         ):
             with pytest.raises(StoreError) as caught:
                 run(use(wrong))

@@ -222,7 +222,9 @@ class Server:
 
     async def _opened(self) -> _Wire:
         options = self.location.options
-        async with asyncio.timeout(options.connect_timeout / 1000):
+        # Each host has that long: one that is silent must not take the time of the next.
+        hosts = max(1, len(self.location.hosts))
+        async with asyncio.timeout(hosts * options.connect_timeout / 1000):
             wire = await _Wire.connect(
                 autocommit=not options.pooler,
                 row_factory=tuple_row,

@@ -19,7 +19,8 @@ __all__ = ["Location", "location_of"]
 _FORM: Final = "A URL for Postgres is postgresql://user:password@host:5432/database."
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+_SESSIONS: Final = ("any", "read-write", "primary")
+_ON_STANDBYS: Final = ("read-only", "standby", "prefer-standby")
 
 
 @frozen(kw_only=True)
@@ -102,6 +103,12 @@ def _check(options: PostgresOptions) -> None:
     if not _SCHEMA.fullmatch(options.schema):
         raise ConfigError(
             f"schema={options.schema!r}: must be of a to z, 0 to 9 and '_', at most 63 of them"
+        )
+    if options.target_session_attrs in _ON_STANDBYS:
+        raise ConfigError(
+            f"target_session_attrs={options.target_session_attrs}: Stem works on no standby, for "
+            "every step of a task writes",
+            way_out="Write target_session_attrs=read-write.",
         )
     for name, value, known in (
         ("sslmode", options.sslmode, _SSL_MODES),

@@ -24,8 +24,9 @@ class PostgresOptions:
             that name no host.
         sslmode: as libpq knows it, from ``disable`` to ``verify-full``.
         sslrootcert: certificates to trust, if STEM_TLS_CA_CERT does not name them.
-        target_session_attrs: as libpq knows it, which of several hosts will do.
-        connect_timeout: until a connection must be there, with TLS and log-in.
+        target_session_attrs: which of several hosts will do: ``read-write`` or ``primary``, as
+            libpq knows them. Stem works on no standby.
+        connect_timeout: until a connection must be there, with TLS and log-in; for each host.
         timeout: until the server must have answered a call.
         max_connections: at most so many for calls, in one handle; more calls wait. Whoever
             waits for work or results takes one more.
