@@ -26,7 +26,7 @@ IDS = (
     "B1-many-full", "B1-many-normal", "B1-many-postgres",
     "B1-single-full", "B1-single-normal", "B1-single-postgres",
     "C1", "C11", "C12", "C16",
-    "D1", "D10", "D11", "D13", "D2", "D3", "D8", "D9",
+    "D1", "D10", "D11", "D13", "D16", "D2", "D3", "D8", "D9",
     "E1", "E11", "E2", "E3-full", "E3-normal", "E3-postgres",
     "E3-publish-full", "E3-publish-normal", "E3-publish-postgres", "E3-redis",
     "H1", "H1-memory", "H1-postgres", "H1-redis",

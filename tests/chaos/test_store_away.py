@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chaos.arena import RESUME_MS, Arena
+from chaos.failover_arena import FAILOVERS
 from chaos.outages import OUTAGES, Outage
 from chaos.plan import ENDLESS, Plan
 from chaos.postgres_outages import POSTGRES_OUTAGES
@@ -12,7 +13,7 @@ from chaos.report import Row
 from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
 
 WORKERS = 2
-EVERY = OUTAGES | POSTGRES_OUTAGES
+EVERY = OUTAGES | POSTGRES_OUTAGES | FAILOVERS
 
 
 @pytest.mark.parametrize("id", EVERY)

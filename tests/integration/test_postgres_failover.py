@@ -142,9 +142,8 @@ def test_what_both_have_confirmed_outlives_the_primary_and_is_done_once(pair: Pa
         assert sorted(ids) == sorted(f"m{n}" for n in range(100))
         assert set(await ack(broker, *done)) == {SettleStatus.ALREADY}
         assert set(await ack(broker, *held, *rest)) == {SettleStatus.DONE}
-        assert await broker.publish([message("m0")]) == [
-            type(replies[0])(PublishStatus.DUPLICATE, "m0")
-        ]
+        (reply,) = await broker.publish([message("m0")])
+        assert reply.status is PublishStatus.DUPLICATE
         assert await port_of(broker) == pair.standby.port
         await broker.aclose()
 
@@ -193,6 +192,23 @@ def listeners(server: PostgresServer, count: int) -> None:
         pass  # each question takes a moment of its own
 
 
+def test_a_primary_that_lost_its_synchronous_standby_confirms_nothing(pair: Pair):
+    pair.confirm_together()
+
+    async def work() -> None:
+        broker = await PostgresBroker.connect(pair.url + "&timeout=1s")
+        await asyncio.to_thread(pair.standby.stop)
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            await broker.publish([message("m")])
+        await asyncio.to_thread(pair.standby.start)
+        (reply,) = await patiently(lambda: broker.publish([message("m")]))
+        assert reply.status is PublishStatus.DUPLICATE  # it was written, and not confirmed
+        assert [each.message.id for each in await take(broker)] == ["m"]
+        await broker.aclose()
+
+    run(work())
+
+
 def test_a_primary_that_is_silent_is_passed_over(pair: Pair):
     async def work() -> None:
         broker = await PostgresBroker.connect(pair.url + "&connect_timeout=2s&timeout=1s")
@@ -227,10 +243,12 @@ def test_what_an_asynchronous_standby_had_not_copied_is_gone_and_can_be_sent_aga
         assert [p.status for p in await broker.publish([message("late")])] == [
             PublishStatus.CREATED
         ]
-        # The end that was confirmed is forgotten: that task is given out once more.
-        again = await take(broker)
-        assert sorted(each.message.id for each in again) == ["copied", "ended", "late"]
-        assert set(await ack(broker, *again)) == {SettleStatus.DONE}
+        # The end that was confirmed is forgotten, and so is its lease: that task is given out
+        # once more, under the same fence.
+        again = {each.message.id: each for each in await take(broker)}
+        assert set(again) == {"copied", "ended", "late"}
+        assert again["ended"].receipt.fence == ended.receipt.fence
+        assert set(await ack(broker, *again.values())) == {SettleStatus.DONE}
         await broker.aclose()
 
     run(work())
