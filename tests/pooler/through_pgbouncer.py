@@ -228,6 +228,18 @@ def test_a_pooler_that_is_started_again_loses_nothing(server: PostgresServer):
         run(work(pooler))
 
 
+@pytest.mark.parametrize("ignored", ["", "options"], ids=["as it comes", "options ignored"])
+def test_with_the_option_session_mode_will_do_as_well(ignored: str, server: PostgresServer):
+    async def work(url: str) -> None:
+        broker = await PostgresBroker.connect(url, namespace=f"sessions{ignored}")
+        await one_task(broker, "m")
+        await broker.aclose()
+
+    config = {"pool_mode": "session", "ignore_startup_parameters": ignored}
+    with PgBouncer(server, config=config) as pooler:
+        run(work(pooler.url + POOLED))
+
+
 def test_tables_can_be_made_through_a_pooler(pooler: PgBouncer):
     steps = asyncio.run(migrate(place(pooler.url, schema="pooled", pooler=True)))
     assert steps == (0, 1)
