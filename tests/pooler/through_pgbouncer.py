@@ -240,6 +240,14 @@ def test_with_the_option_session_mode_will_do_as_well(ignored: str, server: Post
         run(work(pooler.url + POOLED))
 
 
+def test_a_pooler_that_takes_no_transactions_is_called_what_it_is(server: PostgresServer):
+    with (
+        PgBouncer(server, config={"pool_mode": "statement"}) as pooler,
+        pytest.raises(StoreMisconfigured, match="pool_mode = transaction"),
+    ):
+        asyncio.run(PostgresBroker.connect(pooler.url + POOLED))
+
+
 def test_tables_can_be_made_through_a_pooler(pooler: PgBouncer):
     steps = asyncio.run(migrate(place(pooler.url, schema="pooled", pooler=True)))
     assert steps == (0, 1)

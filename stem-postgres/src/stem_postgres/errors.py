@@ -122,6 +122,11 @@ def _by_code(code: str, error: psycopg.Error, shown: str, schema: str) -> StoreE
         return without_session(shown)
     if code in ("40001", "40P01"):
         return StoreError(f"{shown}: a transaction lost a race", fault=Fault.RETRY_TXN)
+    if code == "08P01" and "statement pooling mode" in str(error):
+        return StoreMisconfigured(
+            f"{shown}: a pooler gives each statement to another session, and transactions to none",
+            way_out="Set pool_mode = transaction there.",
+        )
     if code.startswith("08"):
         return StoreUnavailable(f"{shown}: the connection is lost")
     if code[:2] in ("22", "23", "42", "54"):
