@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from attrs import frozen
 
 from stem_core.cli.failures import nearest, warn
 from stem_core.cli.stores import open_stem, refuse_private
 from stem_core.contracts.admin import BrokerAdmin, QueueStats
-from stem_core.model.errors import CapabilityMissing, Fault
+from stem_core.model.errors import CapabilityMissing
 from stem_core.producer.client import Stem
-from stem_core.producer.lane import PASSING, Lane, Patience
+from stem_core.producer.lane import Lane
+from stem_core.producer.patience import UNDONE, Patience
 
 __all__ = ["Operations", "open_operations", "warn_of_unknown"]
 
 A = TypeVar("A")
 T = TypeVar("T")
-
-_UNDONE: Final = PASSING - {Fault.RECONNECT}
-"""Faults after which it is certain that nothing was done."""
 
 
 @frozen(kw_only=True)
@@ -85,7 +83,7 @@ class Operations:
 
         A second reply would speak of what the first call had done as done before.
         """
-        return await self.patience.insist(verb, about, at=self.lane.at, passing=_UNDONE)
+        return await self.patience.insist(verb, about, at=self.lane.at, passing=UNDONE)
 
 
 @asynccontextmanager

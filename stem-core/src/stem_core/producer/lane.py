@@ -1,45 +1,34 @@
 """Lanes: one connection to a broker and a backend for each event loop and process.
 
-Rule of this module: it moves sealed messages. Concurrent publishes share calls, a
-broker that is away is asked again until the deadline, and whatever belongs to a
-closed loop or to a parent process is dropped without a word on the wire.
+Rule of this module: it moves sealed messages. Concurrent publishes share calls, and
+how long a store that is away is asked again is the business of `patience`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
-from attrs import define, frozen
+from attrs import define
 
 from stem_core import failpoints
 from stem_core.contracts.backend import ResultBackend
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.capabilities import Capabilities
-from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock, Dice
 from stem_core.contracts.messages import Cancellation, Cancelled, Located, Message, Published
-from stem_core.model.duration import format_ms
-from stem_core.model.errors import Fault, StoreError, StoreUnavailable
+from stem_core.model.errors import StoreError
 from stem_core.model.outcome import Record
-from stem_core.producer.waiting import resumed
+from stem_core.producer.patience import UNDONE, Asked, Patience, failed, going_on
 
-__all__ = ["Lane", "Patience", "chunks"]
+__all__ = ["Lane", "chunks"]
 
 A = TypeVar("A")
 T = TypeVar("T")
-Asked: TypeAlias = Coroutine[Any, Any, T]
 
-PASSING: Final = frozenset(
-    {Fault.RECONNECT, Fault.BACKOFF, Fault.RETRY_TXN, Fault.RECREATE, Fault.RELOAD}
-)
-_REFUSED: Final = PASSING - {Fault.RECONNECT}
-"""Those after which it is certain that nothing was done."""
-_FIRST_PAUSE_MS: Final = 50
-_LONGEST_PAUSE_MS: Final = 1_000
 _ABREAST: Final = 2
 """So many calls of one `publish_many` are under way: the store works on one, and the arguments
 of the next are packed meanwhile. A broker that cares for their order lets them wait."""
@@ -47,108 +36,6 @@ of the next are packed meanwhile. A broker that cares for their order lets them 
 _IN_A_ROW: Final = 16
 """After so many calls for one message each the loop has a turn, whatever the broker does: a call
 that ends without waiting gives it none, and a producer in a loop would keep it for itself."""
-
-
-@frozen(kw_only=True)
-class Patience:
-    """How long a store that is away is asked again.
-
-    Attributes:
-        deadline_ms: from the first try to the error.
-        clock, dice: for the pauses between two tries.
-    """
-
-    deadline_ms: int = 10_000
-    clock: Clock = SYSTEM_CLOCK
-    dice: Dice = SYSTEM_DICE
-
-    def until(self) -> float:
-        """Return the deadline of what begins now, in the time of the loop that runs."""
-        return asyncio.get_running_loop().time() + self.deadline_ms / 1000
-
-    async def insist(
-        self,
-        ask: Callable[[A], Asked[T]],
-        about: A,
-        *,
-        at: str,
-        until: float | None = None,
-        passing: frozenset[Fault] = PASSING,
-    ) -> T:
-        """Return what *ask* returns; ask again while the fault is among *passing*.
-
-        *until* is the deadline of something larger that this is a part of; without it
-        a new one begins.
-
-        Raises:
-            StoreUnavailable: nothing but passing faults, or no reply, until the deadline.
-            StoreError: a fault that does not pass by itself.
-        """
-        call = ask(about)
-        try:
-            waits_for = call.send(None)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        except StoreError as error:
-            asked: Asked[T] = _failed(error)
-        else:
-            asked = _going_on(call, waits_for)
-        until = self.until() if until is None else until
-        return await self.persist(asked, partial(ask, about), at, until, passing)
-
-    async def persist(
-        self,
-        asked: Asked[T],
-        ask: Callable[[], Asked[T]],
-        at: str,
-        until: float,
-        passing: frozenset[Fault] = PASSING,
-    ) -> T:
-        """`insist` on a call whose first step is made."""
-        seen: list[StoreError] = []
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._keep_asking(asked, ask, seen, passing)
-        except TimeoutError:
-            raise self.silence(at, seen) from (seen[-1] if seen else None)
-
-    def silence(self, at: str, seen: Sequence[StoreError] = ()) -> StoreUnavailable:
-        """Return the error of a deadline that is over; *seen* are the faults until then."""
-        last = f": {seen[-1].message}" if seen else ""
-        return StoreUnavailable(
-            f"{at} did not answer within {format_ms(self.deadline_ms)}{last}",
-            way_out="Is it running, and is its URL right? "
-            "STEM_PUBLISH_DEADLINE says how long to try.",
-        )
-
-    async def _keep_asking(
-        self,
-        asked: Awaitable[T],
-        ask: Callable[[], Asked[T]],
-        seen: list[StoreError],
-        passing: frozenset[Fault],
-    ) -> T:
-        while True:
-            try:
-                return await asked
-            except StoreError as error:
-                if error.fault not in passing:
-                    raise
-                seen.append(error)
-            # Full jitter: producers that lost one broker together do not return together.
-            longest_ms = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS << min(len(seen), 10))
-            await self.clock.sleep(1 + int(self.dice.roll() * longest_ms))
-            asked = ask()
-
-
-async def _going_on(call: Asked[T], waits_for: Any) -> T:
-    value: T = await resumed(call, waits_for)
-    return value
-
-
-async def _failed(error: StoreError) -> NoReturn:
-    raise error
 
 
 def _failing(publish: Callable[[A], Asked[T]]) -> Callable[[A], Asked[T]]:
@@ -229,9 +116,9 @@ class Lane:
                 reply: Published = done.value[0]
                 return reply
             except StoreError as error:
-                asked: Asked[Sequence[Published]] = _failed(error)
+                asked: Asked[Sequence[Published]] = failed(error)
             else:
-                asked = _going_on(call, waits_for)
+                asked = going_on(call, waits_for)
             return (await self._persist(asked, message, until))[0]
         finally:
             self._is_busy = False
@@ -289,7 +176,7 @@ class Lane:
         """`Broker.cancel`, with patience. Not sent again after a lost reply: the second
         reply would say that the task had ended before."""
         return await self._patience.insist(
-            self.broker.cancel, wishes, at=self.at, until=until, passing=_REFUSED
+            self.broker.cancel, wishes, at=self.at, until=until, passing=UNDONE
         )
 
     async def load(self, ids: Sequence[str], until: float | None = None) -> Sequence[Record | None]:

@@ -23,7 +23,8 @@ from stem_core.contracts.hookspecs import PluginContext
 from stem_core.discovery.host import PluginHost
 from stem_core.model.errors import StemError, StoreError
 from stem_core.model.urls import StemURL
-from stem_core.producer.lane import Lane, Patience
+from stem_core.producer.lane import Lane
+from stem_core.producer.patience import Patience
 
 __all__ = ["Lanes", "Opening"]
 

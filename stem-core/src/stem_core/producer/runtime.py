@@ -25,8 +25,9 @@ from stem_core.model.outcome import Record
 from stem_core.model.settings import StemConfig, check_tls
 from stem_core.model.urls import StemURL
 from stem_core.observe.events import Observers
-from stem_core.producer.lane import Lane, Patience
+from stem_core.producer.lane import Lane
 from stem_core.producer.lanes import Lanes, Opening
+from stem_core.producer.patience import Patience
 from stem_core.producer.pipeline import Pipeline
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
