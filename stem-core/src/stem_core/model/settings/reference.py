@@ -14,6 +14,7 @@ from stem_core.model.secrets import Secret
 from stem_core.model.settings.config import StemConfig
 from stem_core.model.settings.environment import settings_of
 from stem_core.model.settings.security import SigningConfig, TlsConfig
+from stem_core.model.settings.worker import WorkerSettings
 from stem_core.model.structure import default_text, describe_type
 from stem_core.model.urls import StemURL
 
@@ -44,6 +45,7 @@ def reference_markdown() -> str:
     """Return ``docs/reference/configuration.md``."""
     sections = (
         ("Settings", StemConfig, ""),
+        ("Worker", WorkerSettings, ""),
         ("TLS", TlsConfig, "TLS settings for a plaintext URL are an error, never ignored."),
         (
             "Signing",
@@ -62,7 +64,12 @@ def _section(title: str, cls: type[Any], note: str) -> str:
 
 def _rows(cls: type[Any]) -> Iterator[str]:
     hints = get_type_hints(cls)
+    elsewhere = {
+        field.name for base in cls.__bases__ if attrs.has(base) for field in attrs.fields(base)
+    }
     for field in settings_of(cls):
+        if field.name in elsewhere:
+            continue
         cells = (
             f"`{field.metadata['env']}`",
             _type(field, hints[field.name]),
