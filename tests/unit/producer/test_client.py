@@ -440,8 +440,35 @@ def test_a_waiting_caller_is_woken_by_the_result() -> None:
             {"error": TaskError(type="builtins.ValueError", message="no luck")},
             "is dead: builtins.ValueError: no luck",
         ),
+        (
+            State.DEAD,
+            DeadLetter(Reason.ARGUMENTS_MISMATCH),
+            {
+                "reason": "arguments-mismatch",
+                "error": TaskError(type="a.B", message="no 'x'\n  Did you mean 'y'?"),
+            },
+            r"is dead \(arguments-mismatch\): a\.B: no 'x'\n  Did you mean 'y'\?$",
+        ),
+        (
+            State.DEAD,
+            DeadLetter(Reason.POISON),
+            {"reason": "poison", "error": TaskError(type="stem.poison", message="it lapsed")},
+            r"is dead \(poison\): it lapsed$",
+        ),
+        (
+            State.DEAD,
+            DeadLetter(Reason.MAX_RETRIES_EXHAUSTED),
+            {"reason": "max-retries-exhausted", "error": TaskError(type="shop.Silent")},
+            r"is dead \(max-retries-exhausted\): shop\.Silent$",
+        ),
         (State.DISCARDED, ACK, {"reason": "nobody needs it"}, "is discarded: nobody needs it"),
         (State.EXPIRED, DeadLetter(Reason.EXPIRED), {"reason": "expired"}, "is expired: expired"),
+        (
+            State.EXPIRED,
+            DeadLetter(Reason.EXPIRED),
+            {"reason": "expired", "error": TaskError(type="stem.expired", message="5 ms late")},
+            "is expired: 5 ms late$",
+        ),
     ],
 )
 def test_a_task_that_ended_without_a_value_raises_how(
@@ -467,7 +494,7 @@ def test_a_task_that_died_without_a_record_raises_how_it_died() -> None:
         broker = (await stem.lane()).broker
         receipt = (await take(stem, "billing")).receipt
         await broker.settle([Settlement(receipt=receipt, outcome=outcome)])
-        says = r"is dead: builtins.ValueError: no luck \(max-retries-exhausted\)"
+        says = r"is dead \(max-retries-exhausted\): builtins.ValueError: no luck$"
         with pytest.raises(TaskFailed, match=says) as caught:
             await job.result(timeout=5)  # at once, and not when the patience is over
         assert (caught.value.task_id, caught.value.state) == (job.id, "dead")

@@ -234,16 +234,24 @@ def value_of(record: Record) -> Any:
     if record.state is State.CANCELLED:
         why = f": {record.reason}" if record.reason else ""
         raise TaskCancelled(f"{record.task} {record.id} was cancelled{why}")
-    error, reason = record.error, record.reason
-    told = reason or "no reason is known"
-    if error is not None:
-        told = f"{error.type}: {error.message}" + (f" ({reason})" if reason else "")
+    error = record.error
     raise TaskFailed(
-        f"{record.task} {record.id} is {record.state.value}: {told}",
+        f"{record.task} {record.id} {_how_it_ended(record)}",
         task_id=record.id,
         type_name=error.type if error else "",
         state=record.state.value,
     )
+
+
+def _how_it_ended(record: Record) -> str:
+    """Say it with the reason in the first line, for the text of an error can have several."""
+    error, reason, ended = record.error, record.reason, f"is {record.state.value}"
+    if error is None:
+        return f"{ended}: {reason or 'no reason is known'}"
+    is_new = reason not in ("", record.state.value)
+    label = "" if error.type == f"stem.{reason}" else error.type  # nobody raised that one
+    told = ": ".join(filter(None, (label, error.message)))
+    return f"{ended} ({reason}): {told}" if is_new else f"{ended}: {told}"
 
 
 # ── cancelling ───────────────────────────────────────────────────────────────
