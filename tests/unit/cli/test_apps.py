@@ -108,12 +108,17 @@ def told(address: str) -> str:
             "mod",
             ["no Stem named 'app' or 'stem'", "main_stem, other", "mod:main_stem or mod:other"],
         ),
-        ("", "mod", ["Stem objects here: none"]),
+        ("", "mod", ["mod has no Stem\n", "Make one there, stem = Stem(), or name"]),
+        ("", "mod:stem", ["mod has no 'stem'; there is no Stem in mod", "Make one there"]),
         ("stem = Stem()", "mod:stm", ["mod has no 'stm'", "Did you mean 'stem'?"]),
         ("stem = Stem()", "mod:xyzzy", ["mod has no 'xyzzy'", "Write mod:stem."]),
         ("stem = Stem()\nport = 8000", "mod:port", ["mod.port is an int, not a Stem", "mod:stem"]),
         ("def make(): return Stem()", "mod:make", ["a function, not a Stem", "'mod:make()'"]),
-        ("def make(): return 7", "mod:make()", ["mod.make is an int, not a Stem"]),
+        (
+            "def make(): return 7",
+            "mod:make()",
+            ["mod.make is an int, not a Stem; there is no Stem in mod"],
+        ),
         ("def make(): return {}['x']", "mod:make()", ["mod.make() failed: KeyError: 'x'"]),
         ("make = 7", "mod:make()", ["mod.make is an int and cannot be called"]),
         ("class apps: pass", "mod:apps.main", ["mod.apps has no 'main'"]),
@@ -126,6 +131,23 @@ def test_what_was_found_instead_is_said(
     text = told(address)
     for answer in answers:
         assert answer in text
+
+
+@pytest.mark.parametrize("address", ["shop", "shop:stem"])
+def test_a_package_without_a_stem_names_its_modules(write: Write, address: str) -> None:
+    write("shop/__init__.py", "")
+    write("shop/__main__.py", "")
+    write("shop/tasks.py", IMPORT + "stem = Stem()")
+    write("shop/web.py", "")
+    assert told(address).endswith(
+        "\n  Name the module of this package that makes it: shop.tasks, shop.web."
+    )
+
+
+def test_of_a_large_package_only_some_modules_are_named(write: Write) -> None:
+    for name in ("__init__", *"abcdefg"):
+        write(f"shop/{name}.py", "")
+    assert told("shop").endswith(": shop.a, shop.b, shop.c, shop.d, shop.e, ….")
 
 
 @pytest.mark.parametrize(

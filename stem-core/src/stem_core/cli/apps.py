@@ -27,6 +27,7 @@ __all__ = ["Address", "AppAt", "load_app"]
 _STEM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _STANDARD: Final = os.path.join(os.path.dirname(os.__file__), "")
 _DEFAULT_NAMES: Final = ("app", "stem")
+_SHOWN: Final = 5
 _NAME: Final = r"[^\W\d]\w*"
 _ADDRESS: Final = re.compile(
     rf"(?P<module>{_NAME}(?:\.{_NAME})*)(?::(?P<attribute>{_NAME}(?:\.{_NAME})*)(?P<call>\(\))?)?"
@@ -130,9 +131,9 @@ def _modules_beside(name: str) -> Iterator[str]:
     from pkgutil import iter_modules
 
     package, _, _ = name.rpartition(".")
-    places = getattr(sys.modules[package], "__path__", ()) if package else [os.getcwd()]
-    prefix = f"{package}." if package else ""
-    return (found.name for found in iter_modules(places, prefix))
+    if package:
+        return _modules_in(sys.modules[package])
+    return (found.name for found in iter_modules([os.getcwd()]))
 
 
 def _failed(what: str, error: BaseException) -> ConfigError:
@@ -167,10 +168,12 @@ def _find_usual(module: ModuleType) -> Stem:
         found = getattr(module, name, None)
         if isinstance(found, Stem):
             return found
+    if not _stems(module):
+        raise ConfigError(f"{module.__name__} has no Stem", way_out=_where_else(module))
     raise ConfigError(
-        f"{module.__name__} has no Stem named {' or '.join(map(repr, _DEFAULT_NAMES))}; "
+        f"{module.__name__} has no Stem named {' or '.join(map(repr, _DEFAULT_NAMES))}"
         f"{_stems_in(module)}",
-        way_out=_write_one_of(module) or _FORM,
+        way_out=_write_one_of(module),
     )
 
 
@@ -180,8 +183,10 @@ def _find(module: ModuleType, address: Address) -> Stem:
     for name in address.attribute.split("."):
         if not hasattr(found, name):
             raise ConfigError(
-                f"{where} has no {name!r}; {_stems_in(module)}",
-                way_out=nearest(name, _public(found)) or _write_one_of(module) or _FORM,
+                f"{where} has no {name!r}{_stems_in(module)}",
+                way_out=nearest(name, _public(found))
+                or _write_one_of(module)
+                or _where_else(module),
             )
         found = getattr(found, name)
         where = f"{where}.{name}"
@@ -203,9 +208,9 @@ def _as_stem(found: object, where: str, module: ModuleType) -> Stem:
     if isinstance(found, FunctionType):
         way_out = f"If it makes the Stem, write '{module.__name__}:{found.__name__}()'."
     else:
-        way_out = _write_one_of(module) or _FORM
+        way_out = _write_one_of(module) or _where_else(module)
     raise ConfigError(
-        f"{where} is {_kind_of(found)}, not a Stem; {_stems_in(module)}", way_out=way_out
+        f"{where} is {_kind_of(found)}, not a Stem{_stems_in(module)}", way_out=way_out
     )
 
 
@@ -215,7 +220,12 @@ def _kind_of(value: object) -> str:
 
 
 def _public(owner: object) -> list[str]:
-    return [name for name in dir(owner) if not name.startswith("_")]
+    """Name what could be meant in *owner*; the class itself never is."""
+    return [
+        name
+        for name in dir(owner)
+        if not name.startswith("_") and getattr(owner, name, None) is not Stem
+    ]
 
 
 def _stems(module: ModuleType) -> list[str]:
@@ -223,9 +233,26 @@ def _stems(module: ModuleType) -> list[str]:
 
 
 def _stems_in(module: ModuleType) -> str:
-    return f"Stem objects here: {', '.join(_stems(module)) or 'none'}"
+    found = ", ".join(_stems(module))
+    return f"; Stem objects here: {found}" if found else f"; there is no Stem in {module.__name__}"
 
 
 def _write_one_of(module: ModuleType) -> str:
     names = [f"{module.__name__}:{name}" for name in _stems(module)]
     return f"Write {' or '.join(names)}." if names else ""
+
+
+def _where_else(module: ModuleType) -> str:
+    """Say what to write where *module* has no Stem: in a package it stands in one below."""
+    below = sorted(_modules_in(module))
+    if not below:
+        return f"Make one there, stem = Stem(), or name the module that does. {_FORM}"
+    some = below[:_SHOWN] + ["…"] * (len(below) > _SHOWN)
+    return f"Name the module of this package that makes it: {', '.join(some)}."
+
+
+def _modules_in(package: ModuleType) -> Iterator[str]:
+    from pkgutil import iter_modules
+
+    found = iter_modules(getattr(package, "__path__", ()), f"{package.__name__}.")
+    return (each.name for each in found if not each.name.endswith(".__main__"))
