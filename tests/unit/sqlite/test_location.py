@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
+from stem_core.embedded.sqlite.backend import SqliteResultBackend
+from stem_core.embedded.sqlite.broker import SqliteBroker
 from stem_core.embedded.sqlite.location import location_of, network_kind
 from stem_core.model.errors import InvalidURL, StoreMisconfigured
 from stem_core.model.urls import StemURL
@@ -28,6 +32,21 @@ def test_three_slashes_lead_to_the_working_directory(tmp_path: Path, monkeypatch
     location = location_of(StemURL.parse("sqlite:///tasks.db"))
     assert location.path == str(tmp_path / "tasks.db")
     assert location.note == f"sqlite:///tasks.db is the file {tmp_path / 'tasks.db'}"
+
+
+def test_where_a_relative_path_leads_is_logged_once_however_often_it_is_opened(
+    tmp_path: Path, monkeypatch, caplog
+):
+    async def main() -> None:
+        for kind in (SqliteBroker, SqliteResultBackend, SqliteBroker):
+            await (await kind.connect("sqlite:///tasks.db")).aclose()
+
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "stem.sqlite")
+    asyncio.run(main())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sqlite:///tasks.db is the file {tmp_path / 'tasks.db'}"
+    ]
 
 
 def test_four_slashes_lead_to_an_absolute_path_and_need_no_note(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from stem_core.contracts.hookspecs import PluginContext
 from stem_core.embedded.handle import Handle
@@ -20,6 +20,7 @@ from stem_core.model.urls import StemURL
 __all__ = ["SqliteHandle"]
 
 _log = logging.getLogger("stem.sqlite")
+_told: Final[set[str]] = set()
 
 
 class SqliteHandle(Handle[SqliteStore]):
@@ -83,5 +84,8 @@ def _join(threads: list[threading.Thread]) -> None:
 def _report(location: Location, context: PluginContext) -> None:
     if location.is_memory:
         context.report(location.note)
-    elif location.note:  # worth a line in the log of a service, and no warning to a person
+    elif location.note and location.note not in _told:
+        # Worth one line in the log of a service, which opens its file as broker, as backend and
+        # for each event loop, and no warning to a person.
+        _told.add(location.note)
         _log.info("%s", location.note)
