@@ -124,6 +124,13 @@ def test_what_cannot_be_certified_ends_with_its_own_code(
     assert "Traceback" not in run.stderr
 
 
+def test_the_url_can_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("pigeon://x\n")
+    run = certify(tmp_path, STEM_BROKER_URL_FILE="url")
+    assert run.returncode == 4
+    assert "no broker plugin for URL scheme 'pigeon'" in run.stderr
+
+
 def test_without_pytest_it_says_what_to_install(tmp_path: Path) -> None:
     run = certify(tmp_path, "memory://", before="import sys; sys.modules['pytest'] = None")
     assert run.returncode == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,22 @@ def test_no_secret_is_shown(
     assert "***" in said
     for secret in ("hunter2", "geheim", "aHVudGVy"):
         assert secret not in said
+
+
+@pytest.mark.parametrize("how", [["--origin"], ["--json"]])
+def test_a_url_of_a_file_is_shown_with_its_origin_and_without_its_secret(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    how: list[str],
+) -> None:
+    (tmp_path / "url").write_text("redis://user:hunter2@host/1\n")
+    monkeypatch.setenv("STEM_BROKER_URL_FILE", str(tmp_path / "url"))
+    assert main(["config", "show", *how]) == 0
+    said = capsys.readouterr().out
+    assert "redis://user:***@host/1" in said
+    assert "file of environment STEM_BROKER_URL_FILE" in said
+    assert "hunter2" not in said
 
 
 def test_all_that_is_wrong_is_told_at_once(

@@ -38,8 +38,28 @@ _SHADES: Final[dict[Kept, Shade]] = {
 }
 
 
+def _url_of_a_file() -> str | None:
+    if not os.environ.get("STEM_BROKER_URL_FILE"):
+        return None  # then no setting is judged before the URL is known to be missing
+    url = StemConfig.from_environment(require_broker=False).broker_url
+    return None if url is None else url.reveal()
+
+
+def _not_missing(context: click.Context, argument: click.Parameter, url: str | None) -> str:
+    if url is None:  # to click, what a default returns is there
+        raise click.MissingParameter(ctx=context, param=argument)
+    return url
+
+
 @click.command(short_help="Prove that a broker, or a signer, is sound.")
-@argument("url", envvar="STEM_BROKER_URL", shell_complete=broker_urls)
+@argument(
+    "url",
+    envvar="STEM_BROKER_URL",
+    default=_url_of_a_file,
+    required=True,
+    callback=_not_missing,
+    shell_complete=broker_urls,
+)
 @option(
     "--backend",
     metavar="URL",
@@ -96,7 +116,8 @@ def certify(
     own, made up at random; still, take a store that nothing depends on. The level chaos
     starts processes of its own that use the broker, and kills and freezes them.
 
-    URL can also be given as STEM_BROKER_URL. Needs pip install "stem-core[testing]".
+    URL can also be given as STEM_BROKER_URL, or as the file that STEM_BROKER_URL_FILE names.
+    Needs pip install "stem-core[testing]".
 
     Exit code 0 if every promise that is claimed is kept, 1 if one is broken, or if a
     --level that was asked for is not claimed or was not run. What needs more than a URL to

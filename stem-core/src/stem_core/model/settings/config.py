@@ -68,6 +68,7 @@ class StemConfig(WorkerSettings):
         read=read_url,
         help="The broker that moves the work. Required.",
         example="sqlite:///tasks.db",
+        or_file=True,
     )
     result_backend_url: StemURL | None = setting(
         "STEM_RESULT_BACKEND_URL",
@@ -75,12 +76,14 @@ class StemConfig(WorkerSettings):
         help="The backend that remembers results; `none://` for none. "
         "Without it the broker's own store, where its plugin has a backend.",
         example="sqlite:///results.db",
+        or_file=True,
     )
     signer_url: StemURL | None = setting(
         "STEM_SIGNER_URL",
         read=read_url,
         help="The signer, instead of `STEM_SIGNING_*`; `none://` for none.",
         example="hmac-sha256+file:///run/secrets/stem",
+        or_file=True,
     )
     namespace: str = setting(
         "STEM_NAMESPACE",
@@ -272,16 +275,21 @@ class StemConfig(WorkerSettings):
         if (
             require_broker
             and config.broker_url is None
-            and "STEM_BROKER_URL" not in variables.refused
+            and variables.refused.isdisjoint(_BROKER_VARIABLES)
         ):
-            variables.problems.append(_no_broker(variables.mistyped.get("STEM_BROKER_URL")))
+            variables.problems.append(_no_broker(variables.mistyped))
         variables.raise_problems()
         return config
 
 
-def _no_broker(mistyped: str | None) -> MissingSetting:
-    if mistyped is not None:
-        way_out = f"{mistyped} is set. Did you mean STEM_BROKER_URL?"
+_BROKER_VARIABLES: Final = ("STEM_BROKER_URL", "STEM_BROKER_URL_FILE")
+
+
+def _no_broker(mistyped: Mapping[str, str]) -> MissingSetting:
+    for name in _BROKER_VARIABLES:
+        if name in mistyped:
+            way_out = f"{mistyped[name]} is set. Did you mean {name}?"
+            break
     else:
         way_out = (
             "Example: STEM_BROKER_URL=sqlite:///tasks.db, one file for all processes of a machine. "
@@ -295,23 +303,24 @@ def _contradictions(config: StemConfig, variables: Variables) -> Iterator[Config
     if config.strict:
         yield from map(ConfigError, config.warnings)
     yield from tls_contradictions(config.tls)
+    given = {
+        field: origin.rsplit(" ", 1)[-1]  # the variable
+        for field, origin in config.origins.items()
+        if origin != "default"
+    }
     for name, url in (
-        ("STEM_BROKER_URL", config.broker_url),
-        ("STEM_RESULT_BACKEND_URL", config.result_backend_url),
+        ("broker_url", config.broker_url),
+        ("result_backend_url", config.result_backend_url),
     ):
         try:
             if url is not None:
-                check_tls(url, config.tls, source=name)
+                check_tls(url, config.tls, source=given[name])
         except ConfigError as error:
             yield error
-    signing = [
-        origin.rsplit(" ", 1)[-1]  # the variable
-        for field, origin in config.origins.items()
-        if field.startswith("signing.") and origin != "default"
-    ]
+    signing = [variable for field, variable in given.items() if field.startswith("signing.")]
     if config.signer_url is not None and signing:
         yield ConfigError(
-            f"STEM_SIGNER_URL and {signing[0]} are both set", way_out="Unset one of them."
+            f"{given['signer_url']} and {signing[0]} are both set", way_out="Unset one of them."
         )
     elif signing and not any(name.startswith("STEM_SIGNING_") for name in variables.refused):
         yield from signing_contradictions(config.signing)

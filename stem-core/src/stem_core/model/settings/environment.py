@@ -42,11 +42,13 @@ def setting(
     minimum: int | None = None,
     maximum: int | None = None,
     or_file: bool = False,
+    by_line: bool = False,
 ) -> Any:
     """Declare a field that a variable sets.
 
-    Without *read* the field's type decides how a text is read. With *or_file* the
-    variable ``…_FILE`` may name a file that holds the value.
+    Without *read* the field's type decides how a text is read. With *or_file*, which whatever
+    can be secret has, the variable ``…_FILE`` may name a file that holds the value; *by_line*,
+    one entry of it a line.
     """
 
     def in_range(_: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -63,6 +65,7 @@ def setting(
         "minimum": minimum,
         "maximum": maximum,
         "or_file": or_file,
+        "by_line": by_line,
     }
     # Every instance gets a dict of its own.
     default = attrs.Factory(dict) if default == {} else default
@@ -72,6 +75,25 @@ def setting(
 def settings_of(cls: type[Any]) -> Iterator[attrs.Attribute[Any]]:
     """Return the fields of *cls* that variables set."""
     return (field for field in attrs.fields(cls) if "env" in field.metadata)
+
+
+@attrs.frozen
+class _Found:
+    """What a variable says.
+
+    Attributes:
+        text: the value as it is written.
+        variable: which one said it, or named the file that does.
+        shown: variable and value, for people.
+        hint: how a right one is written, behind ``Example:``.
+        origin: where it comes from.
+    """
+
+    text: str = attrs.field(repr=False)
+    variable: str
+    shown: str
+    hint: str
+    origin: str
 
 
 @attrs.define
@@ -137,11 +159,10 @@ class Variables:
         for field in settings_of(cls):
             self.origins[prefix + field.name] = "default"
             try:
-                found = self._find(field)
+                found = self._find(field, hints[field.name])
                 if found is not None:
-                    text, origin = found
-                    values[field.name] = _value(field, hints[field.name], text)
-                    self.origins[prefix + field.name] = origin
+                    values[field.name] = _value(field, hints[field.name], found)
+                    self.origins[prefix + field.name] = found.origin
             except ConfigError as problem:
                 self.problems.append(problem)
                 self.refused.add(field.metadata["env"])
@@ -152,16 +173,25 @@ class Variables:
         names = (f"{field.metadata['env']}_FILE" for field in settings_of(cls))
         return {name: self.texts[name] for name in names if name in self.texts}
 
-    def _find(self, field: attrs.Attribute[Any]) -> tuple[str, str] | None:
-        """Return the text of *field* and where it comes from."""
-        env = field.metadata["env"]
+    def _find(self, field: attrs.Attribute[Any], hint: Any) -> _Found | None:
+        """Return what is given for *field*.
+
+        Raises:
+            ConfigError: it is given twice, or its file cannot be read.
+        """
+        env, example = field.metadata["env"], field.metadata["example"]
         file = f"{env}_FILE"
+        path = self.texts.get(file) if field.metadata["or_file"] else None
+        if path is not None and env in self.texts:
+            raise ConfigError(f"{env} and {file} are both set", way_out="Unset one of them.")
+        if path is not None:
+            text = _file_text(path, file, by_line=field.metadata["by_line"])
+            shown, origin = f"{file}={path!r}", f"file of environment {file}"
+            return _Found(text, file, shown, f"a file that holds {example}", origin)
         if env in self.texts:
-            if field.metadata["or_file"] and file in self.texts:
-                raise ConfigError(f"{env} and {file} are both set", way_out="Unset one of them.")
-            return self.texts[env], f"environment {env}"
-        if field.metadata["or_file"] and file in self.texts:
-            return _file_text(self.texts[file], file), f"file of environment {file}"
+            text = self.texts[env]
+            shown = f"{env}={shown_value(env, hint, text)}"
+            return _Found(text, env, shown, f"{env}={example}", f"environment {env}")
         return None
 
     def raise_problems(self) -> None:
@@ -180,20 +210,15 @@ def _names_read(classes: Iterable[type[Any]]) -> Iterator[str]:
             yield f"{field.metadata['env']}_FILE"
 
 
-def _value(field: attrs.Attribute[Any], hint: Any, text: str) -> Any:
-    variable = field.metadata["env"]
+def _value(field: attrs.Attribute[Any], hint: Any, found: _Found) -> Any:
     try:
         read = field.metadata["read"]
-        value = read(text, variable) if read else text_reader(hint)(text)
+        value = read(found.text, found.variable) if read else text_reader(hint)(found.text)
         _refuse_out_of_range(field, hint, value)
     except ValueError as error:
-        shown = shown_value(variable, hint, text)
-        example = field.metadata["example"]
-        raise ConfigError(
-            f"{variable}={shown}: {error}", way_out=f"Example: {variable}={example}"
-        ) from None
+        raise ConfigError(f"{found.shown}: {error}", way_out=f"Example: {found.hint}") from None
     except InvalidName as error:
-        raise ConfigError(f"{variable}: {error.message}", way_out=error.way_out) from None
+        raise ConfigError(f"{found.variable}: {error.message}", way_out=error.way_out) from None
     return value
 
 
@@ -209,13 +234,26 @@ def _bound(number: int, hint: Any) -> str:
     return format_ms(number) if hint is Milliseconds else str(number)
 
 
-def _file_text(path: str, variable: str) -> str:
+def _file_text(path: str, variable: str, *, by_line: bool) -> str:
     """Read the file that *variable* names: the only I/O of the model, and none without it."""
     try:
         text = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{variable}={path!r} cannot be read: {why}") from None
+        raise ConfigError(
+            f"{variable}={_shown_path(path)} cannot be read: {why}",
+            way_out="It takes the path of a file that holds the value.",
+        ) from None
     if not text or len(text) > _LONGEST:
         raise ConfigError(f"{variable}={path!r}: the file is {'too long' if text else 'empty'}")
-    return ",".join(line.strip() for line in text.splitlines() if line.strip())
+    if by_line:
+        text = ",".join(line.strip() for line in text.splitlines() if line.strip())
+    if _CONTROL.search(text):
+        what = "a control character" if by_line else "several lines, or a control character"
+        raise ConfigError(f"{variable}={path!r}: the file has {what}")
+    return text
+
+
+def _shown_path(path: str) -> str:
+    """Return *path*, unless it can be the secret itself, a URL or a key, in the wrong variable."""
+    return "***" if ":" in path else repr(path)

@@ -5,7 +5,7 @@ Rule of this module: it adds no fact; what the page says stands beside the field
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_type_hints
 
 import attrs
@@ -34,6 +34,13 @@ error. A variable that starts with `STEM_` and stands neither here nor in the
 [command reference](cli.md) is a warning with the nearest name, and an error under
 `STEM_STRICT=1`. All problems are reported at once.
 
+Whatever can hold a secret can be given as a file instead, such as the ones that Docker and
+Kubernetes mount: `NAME_FILE` is the path of a file that holds the value of `NAME`. White space
+and line breaks around the value do not count. Both variables, or a file that is missing, empty
+or has more in it, are an error. It is read at start; those of keys are read again when they change.
+There are
+@FILES@.
+
 `stem config show --origin` prints what is in effect and where it comes from.
 """
 _TABLE: Final = (
@@ -50,11 +57,21 @@ def reference_markdown() -> str:
         (
             "Signing",
             SigningConfig,
-            "Each of these can be given as a file instead: `STEM_SIGNING_KEYS_FILE` and so on, "
-            "one entry a line.",
+            "In a file (`STEM_SIGNING_KEYS_FILE` and so on) each key has a line of its own.",
         ),
     )
-    return "\n".join([_HEAD, *(_section(*section) for section in sections)])
+    head = _HEAD.replace("@FILES@", _file_variables(cls for _, cls, _ in sections))
+    return "\n".join([head, *(_section(*section) for section in sections)])
+
+
+def _file_variables(classes: Iterable[type[Any]]) -> str:
+    names = [
+        f"`{field.metadata['env']}_FILE`"
+        for cls in classes
+        for field in settings_of(cls)
+        if field.metadata["or_file"]
+    ]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _section(title: str, cls: type[Any], note: str) -> str:

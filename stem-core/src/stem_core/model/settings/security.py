@@ -79,6 +79,7 @@ class SigningConfig:
         help="Secret keys of hmac-sha256, `id:base64`, separated by commas.",
         example="2025-06:BASE64",
         or_file=True,
+        by_line=True,
     )
     active_key: str | None = setting(
         "STEM_SIGNING_ACTIVE_KEY",
@@ -94,6 +95,7 @@ class SigningConfig:
         help="Public keys of ed25519, `id:base64`. Enough for a worker that only verifies.",
         example="2025-06:BASE64",
         or_file=True,
+        by_line=True,
     )
     private_keys: Mapping[str, Secret[bytes]] = setting(
         "STEM_SIGNING_PRIVATE_KEYS",
@@ -102,6 +104,7 @@ class SigningConfig:
         help="Private keys of ed25519, `id:base64`.",
         example="2025-06:BASE64",
         or_file=True,
+        by_line=True,
     )
 
     strict: bool = field(default=False, eq=False)
