@@ -12,6 +12,7 @@ from attrs import frozen
 from kms_signer.service import Service
 from stem_core.plugin import (
     ConfigError,
+    InvalidURL,
     PluginContext,
     Seal,
     SignatureError,
@@ -47,7 +48,14 @@ class KmsSigner(Signer):
 
     @classmethod
     def open(cls, url: StemURL, options: KmsOptions, context: PluginContext) -> Self:
-        """Connect to the service that *url* names."""
+        """Connect to the service that *url* names.
+
+        Raises:
+            InvalidURL: *url* names no folder.
+            ConfigError: there are no usable keys in it, or not the one that is to sign.
+        """
+        if url.hosts or url.path in ("", "/"):
+            raise InvalidURL(f"{url} names no folder", way_out="Write filekms:///path/to/keys.")
         try:
             service = Service(Path(url.path))
         except (OSError, ValueError) as error:
