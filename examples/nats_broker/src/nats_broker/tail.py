@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,16 +20,24 @@ from stem_core.plugin import StoreError, StoreUnavailable
 _HEARTBEAT_S: Final = 2
 _PATIENCE_S: Final = 3 * _HEARTBEAT_S
 _RETRY_S: Final = 0.1
+_LONGEST_RETRY_S: Final = 5.0
 _SHORT_FORM: Final = 9
+
+_log = logging.getLogger("stem.nats")
 
 
 class Tail:
-    """An ordered consumer. When it has missed something, it reads the stream from its beginning."""
+    """An ordered consumer. When it has missed something, it reads the stream from its beginning.
+
+    It reads into a view of its own, which takes the place of the other one at its end: nobody
+    takes a stream that is half read for one that holds no more.
+    """
 
     def __init__(
         self, link: Link, view: View, clock: ServerClock, on_news: Callable[[], None]
     ) -> None:
         self._link, self._view, self._clock, self._on_news = link, view, clock, on_news
+        self._unfinished: View | None = None
         self._subscription: Subscription | None = None
         self._consumer = self._inbox = ""
         self._delivered = 0
@@ -50,16 +59,20 @@ class Tail:
         Raises:
             StoreUnavailable: it does not within the timeout.
         """
-        if self._view.last >= sequence:
-            return
-        waiting = (sequence, asyncio.get_running_loop().create_future())
-        self._waiting.add(waiting)
         try:
-            await asyncio.wait_for(waiting[1], self._link.target.timeout_s)
+            async with asyncio.timeout(self._link.target.timeout_s):
+                while self._view.last < sequence:  # it may be another one when we wake
+                    await self._until(sequence)
         except TimeoutError:
             self.restart()
             url = self._link.target.url
             raise StoreUnavailable(f"{url}: the stream is not delivered") from None
+
+    async def _until(self, sequence: int) -> None:
+        waiting = (sequence, asyncio.get_running_loop().create_future())
+        self._waiting.add(waiting)
+        try:
+            await waiting[1]
         finally:
             self._waiting.discard(waiting)
 
@@ -69,9 +82,11 @@ class Tail:
 
     async def aclose(self) -> None:
         """Follow no more."""
-        if self._watch is not None:
+        while self._watch is not None and not self._watch.done():
+            # Again, if need be: before Python 3.12 a `wait_for`, such as those of the driver, can
+            # lose a cancellation that meets the answer.
             self._watch.cancel()
-            await asyncio.wait([self._watch])
+            await asyncio.wait([self._watch], timeout=_RETRY_S)
         await self._leave()
 
     # ── one consumer ─────────────────────────────────────────────────────────
@@ -84,7 +99,7 @@ class Tail:
         if info is None:
             raise StoreError(f"{link.target.url}: the stream {stream} is gone")
         self._delivered, self._goal = 0, int(info["state"]["last_seq"])
-        self._inbox = inbox
+        self._inbox, self._unfinished = inbox, View()
 
         async def take(message: Msg) -> None:
             if self._inbox == inbox:  # else it is of an earlier consumer
@@ -120,21 +135,34 @@ class Tail:
         From its beginning: what the server dropped meanwhile, at the end of its time, would
         never be delivered, and the view would hold it for ever.
         """
+        pause_s = _RETRY_S
         while True:
-            try:
-                await asyncio.wait_for(self._is_broken.wait(), _PATIENCE_S)
-            except TimeoutError:
-                if self._heard.is_set():
-                    self._heard.clear()
-                    continue
-            self._is_broken.clear()
+            await self._until_broken()
             try:
                 await self._leave()
-                self._view.clear()
                 await self._begin()
+                pause_s = _RETRY_S
+                continue
             except (*DriverErrors, StoreError):
-                self._is_broken.set()
-                await asyncio.sleep(_RETRY_S)
+                pause_s = _RETRY_S  # the server is away, and wanted as soon as it is back
+            except Exception:
+                pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
+                url = self._link.target.url
+                _log.exception("%s: following the stream failed; again in %.1f s", url, pause_s)
+            self._is_broken.set()
+            await asyncio.sleep(pause_s)
+
+    async def _until_broken(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await self._is_broken.wait()
+                break
+            except TimeoutError:
+                if not self._heard.is_set():
+                    break
+                self._heard.clear()
+        self._is_broken.clear()
 
     # ── what comes ───────────────────────────────────────────────────────────
 
@@ -162,9 +190,16 @@ class Tail:
         except msgspec.DecodeError:
             return  # nobody of ours wrote it, and nobody of ours will read it
         self._clock.heard(stamp_ms)
-        self._view.apply(value, sequence, stamp_ms)
+        view = self._view if self._unfinished is None else self._unfinished
+        view.apply(value, sequence, stamp_ms)
 
     def _advance(self, sequence: int) -> None:
+        if self._unfinished is not None:
+            self._unfinished.last = sequence
+            if sequence < self._goal:
+                return
+            self._view.become(self._unfinished)
+            self._unfinished = None
         self._view.last = max(self._view.last, sequence)
         for waiting in list(self._waiting):
             if waiting[0] <= self._view.last and not waiting[1].done():

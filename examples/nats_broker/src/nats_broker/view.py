@@ -34,12 +34,10 @@ class View:
         self._lines: dict[str, _Line] = {}
         self._ends: list[tuple[int, str, int]] = []
 
-    def clear(self) -> None:
-        """Know nothing, as before the first message of the stream."""
-        self.last = 0
-        self._slots.clear()
-        self._lines.clear()
-        self._ends.clear()
+    def become(self, other: View) -> None:
+        """Know what *other* knows, which is to be used no more."""
+        self.last = other.last
+        self._slots, self._lines, self._ends = other._slots, other._lines, other._ends
 
     def get(self, name: str) -> Value | None:
         """Return the value under *name*, ended or not."""
