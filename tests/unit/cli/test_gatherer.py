@@ -111,7 +111,9 @@ def test_a_probe_does_not_take_away_what_prometheus_waits_for():
     asyncio.run(main())
 
 
-def test_a_worker_is_ready_while_one_of_its_processes_is():
+def test_a_worker_is_ready_while_one_of_its_processes_is(monkeypatch):
+    monkeypatch.setattr("stem_core.cli.gatherer._PROBE_S", 0.05)
+
     async def main() -> None:
         crew = Crew(pid1=3, pid2=4)
         assert await crew.ready() == (200, {"ready": True, "takes_work": 2, "processes": 2})

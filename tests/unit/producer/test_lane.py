@@ -178,12 +178,12 @@ def test_a_piece_has_as_long_as_the_first_though_those_before_it_were_slow(size:
         class Slow(Willful):
             async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
                 async with in_line:
-                    await asyncio.sleep(0.9)
+                    await asyncio.sleep(0.45)
                     return await super().publish(messages)
 
         in_line = asyncio.Lock()
         broker = Slow(capabilities=replace(CAPABILITIES, max_batch=10, max_batch_bytes=20))
-        lane = Lane(broker, None, patience=Patience(deadline_ms=1_200))
+        lane = Lane(broker, None, patience=Patience(deadline_ms=750))
         whole = [message(f"m{n}", size) for n in range(3 * 20 // size)]
         assert len(await lane.publish_many(whole, lane.until())) == len(whole)
         assert len(broker.batches) == 3

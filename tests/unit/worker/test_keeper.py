@@ -296,6 +296,13 @@ class Broken(InMemoryBroker):
         return await super().extend(extensions)
 
 
+@pytest.fixture
+def soon(monkeypatch):
+    """A keeper that failed starts again by the machine's time, whatever the clock says."""
+    monkeypatch.setattr("stem_core.worker.keeper._PAUSE_S", 0.01)
+
+
+@pytest.mark.usefixtures("soon")
 def test_a_keeper_that_fails_starts_again(caplog):
     scene = Scene(Broken)
 
@@ -317,6 +324,7 @@ class Hopeless(InMemoryBroker):
         raise ZeroDivisionError
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_store_with_a_bug_ends_the_run_before_its_lease_does(caplog):
     scene = Scene(Hopeless)
 

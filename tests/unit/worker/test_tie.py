@@ -20,6 +20,7 @@ PROCESS = """
 import asyncio, os, signal, sys, time
 from stem_core.observe.families import Row
 from stem_core.observe.health import Report
+from stem_core.worker import tie as knot
 from stem_core.worker.tie import Hello, Tie
 
 async def report(with_queues: bool) -> Report:
@@ -39,6 +40,7 @@ async def main(tie: Tie, patience_ms: int, is_blocked: bool) -> None:
                   facts={"queues": "pay × 7"}))
     print("here", flush=True)
     if is_blocked:
+        knot._PATIENCE_S = 0.1  # with a loop that answers nothing
         time.sleep(600)
     while True:
         print(await told.get(), flush=True)
