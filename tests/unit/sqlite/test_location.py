@@ -44,9 +44,8 @@ def test_where_a_relative_path_leads_is_logged_once_however_often_it_is_opened(
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.INFO, "stem.sqlite")
     asyncio.run(main())
-    assert [record.getMessage() for record in caplog.records] == [
-        f"sqlite:///tasks.db is the file {tmp_path / 'tasks.db'}"
-    ]
+    told = f"sqlite:///tasks.db is the file {tmp_path / 'tasks.db'}"
+    assert [record.getMessage() for record in caplog.records].count(told) == 1
 
 
 def test_four_slashes_lead_to_an_absolute_path_and_need_no_note(tmp_path: Path):
