@@ -12,6 +12,7 @@ from services.redis import RedisServer
 
 from stem_core.plugin import Delivery, Receipt, Settlement, SettleStatus, UniqueKey, replace
 from stem_redis import RedisStreamsBroker
+from stem_redis.scripts import script
 
 LATER_S = 0.02
 
@@ -140,6 +141,24 @@ def test_a_limit_holds_across_queues_and_the_rest_stays(server: RedisServer):
         await broker.publish([message("d", queue="r")])
         assert [each.message.id for each in await told(broker, "q", "r", limit=3)] == list("abc")
         assert [each.message.id for each in await told(broker, "q", "r", limit=3)] == ["d"]
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_script_that_the_server_has_forgotten_is_kept_again_where_one_stands(
+    server: RedisServer,
+):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message("m")])
+        near = broker.enter()
+        await near.command("SCRIPT", "FLUSH")
+        for line in near._idle:
+            line._wire._nearness.is_near = True
+        assert [each.message.id for each in await told(broker)] == ["m"]
+        sha = script("fetch_ready", broker.store.facts.reads_shebangs).sha
+        assert await near.command("SCRIPT", "EXISTS", sha) == [1]
         await broker.aclose()
 
     run(play())

@@ -33,7 +33,7 @@ from stem_core.plugin import (
 )
 from stem_redis import publishing, settling
 from stem_redis.admin import RedisAdmin
-from stem_redis.connection import NOT_SENT, Line
+from stem_redis.connection import NOT_SENT, Arg, Line
 from stem_redis.control import RedisControl
 from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle, Store
@@ -100,23 +100,33 @@ class RedisStreamsBroker(RedisHandle, Broker):
     # ── the verbs ────────────────────────────────────────────────────────────
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
-        is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
-        if len(messages) == 1 and not is_in_line and publishing.is_plain(messages[0]):
-            args = publishing.arguments_of_one(messages[0])
-            if await self.run_alone("publish_one", *args) == 0:
-                return [Published(_CREATED, messages[0].id)]
         self.enter()
+        plain = publishing.plain_arguments(messages)
+        is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
+        if len(messages) == 1 and plain is not None and not is_in_line:
+            if await self.run_alone("publish_plain", *plain) == 0:
+                return [Published(_CREATED, messages[0].id)]
+            plain = None
+        if plain is not None:
+            refuse_too_much(messages, messages)
+            return await self._publish(messages, plain)
         sent, refused = publishing.judged(messages)
         refuse_too_much(messages, sent)
         return publishing.merged(len(messages), refused, await self._publish(sent))
 
-    async def _publish(self, messages: Sequence[Message]) -> Sequence[Published]:
+    async def _publish(
+        self, messages: Sequence[Message], plain: Sequence[Arg] | None = None
+    ) -> Sequence[Published]:
         if not messages:
             return []
         # Packed before the call that is out has ended, and sent after it: a second connection
         # might overtake the first.
-        args = publishing.arguments(messages)
+        args = publishing.arguments(messages) if plain is None else ()
         async with self._in_order:
+            if plain is not None:
+                if await self.run("publish_plain", *plain) == 0:
+                    return [Published(_CREATED, message.id) for message in messages]
+                args = publishing.arguments(messages)
             reply = await self.run("publish", *args)
         return publishing.replies(messages, reply)
 

@@ -188,11 +188,15 @@ class Server:
         if not idle:
             return NOT_SENT
         try:
-            command = ("EVALSHA", script.sha, 1, prefix, *args)
-            reply = idle[-1].call_here(command, is_idle=is_idle)
+            try:
+                reply = idle[-1].call_here(
+                    ("EVALSHA", script.sha, 1, prefix, *args), is_idle=is_idle
+                )
+            except ResponseError as error:
+                if code_of(error) != "NOSCRIPT":
+                    raise
+                reply = idle[-1].call_here(("EVAL", script.text, 1, prefix, *args), is_idle=is_idle)
         except _WAYS_TO_FAIL as error:
-            if code_of(error) == "NOSCRIPT":
-                return NOT_SENT  # and nothing was done
             raise self._failed(error) from None
         if reply is NOT_SENT:
             return reply

@@ -10,7 +10,7 @@ from stem_redis.connection import Arg
 from stem_redis.objections import objection_to
 from stem_redis.packing import fixed_row, message_bytes, wait_of
 
-__all__ = ["arguments", "arguments_of_one", "is_plain", "judged", "merged", "replies"]
+__all__ = ["arguments", "is_plain", "judged", "merged", "plain_arguments", "replies"]
 
 _CREATED: Final = PublishStatus.CREATED
 _STATUSES: Final = (
@@ -51,15 +51,18 @@ def is_plain(message: Message) -> bool:
     )
 
 
-def arguments_of_one(message: Message) -> tuple[Arg, ...]:
-    """Return what the script of a lone plain *message* takes."""
-    return (
-        message.id,
-        fixed_row(message),
-        message_bytes(message),
-        message.queue,
-        message.priority,
-    )
+def plain_arguments(messages: Sequence[Message]) -> list[Arg] | None:
+    """Return what the script of plain messages takes: queue and level of all, then the three of
+    each. None if they are not of one queue and priority, share an id, or one is not plain."""
+    if not messages or len({message.id for message in messages}) < len(messages):
+        return None
+    queue, priority = messages[0].queue, messages[0].priority
+    args: list[Arg] = [queue, 9 - priority]
+    for message in messages:
+        if message.queue != queue or message.priority != priority or not is_plain(message):
+            return None
+        args += (message.id, fixed_row(message), message_bytes(message))
+    return args
 
 
 def replies(messages: Sequence[Message], reply: Any) -> list[Published]:

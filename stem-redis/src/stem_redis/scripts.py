@@ -18,7 +18,7 @@ Flavour = bool
 """True for servers that read ``#!lua`` in the first line: Redis 7, every Valkey."""
 
 _USES: Final = "-- uses:"
-_REFUSED_WHEN_FULL: Final = frozenset({"publish", "publish_one"})
+_REFUSED_WHEN_FULL: Final = frozenset({"publish", "publish_plain"})
 """What adds work. All else makes room, or must go on so that workers can."""
 
 # A server without shebangs refuses a script's first write when it is full, if that one
