@@ -54,7 +54,7 @@ def is_plain(message: Message) -> bool:
 def plain_arguments(messages: Sequence[Message]) -> list[Arg] | None:
     """Return what the script of plain messages takes: queue and level of all, then the three of
     each. None if they are not of one queue and priority, share an id, or one is not plain."""
-    if not messages or len({message.id for message in messages}) < len(messages):
+    if len(messages) != 1 and len({message.id for message in messages}) < max(1, len(messages)):
         return None
     queue, priority = messages[0].queue, messages[0].priority
     args: list[Arg] = [queue, 9 - priority]
