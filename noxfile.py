@@ -91,7 +91,8 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 let_pyenv_answer()
 HERE, LEFT_OUT = interpreters()
 OLDEST = min(HERE, key=lambda version: int(version.partition(".")[2]))
-NEWEST = max(HERE, key=lambda version: int(version.partition(".")[2]))
+NEWEST = max(HERE[1:], key=lambda version: int(version.partition(".")[2]), default=RUNNING)
+"""Of those that do not run nox."""
 
 
 # ── what the sessions share ──────────────────────────────────────────────────

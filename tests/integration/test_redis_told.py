@@ -10,9 +10,18 @@ import pytest
 from integration.test_redis_faults import message, run, take
 from services.redis import RedisServer
 
-from stem_core.plugin import Delivery, Receipt, Settlement, SettleStatus, UniqueKey, replace
+from stem_core.plugin import (
+    Delivery,
+    PublishStatus,
+    Receipt,
+    Settlement,
+    SettleStatus,
+    UniqueKey,
+    replace,
+)
 from stem_redis import RedisStreamsBroker
 from stem_redis.scripts import script
+from stem_redis.taking import read_taken
 
 LATER_S = 0.02
 
@@ -131,7 +140,7 @@ async def take_both(broker: RedisStreamsBroker) -> list[Delivery]:
 
 async def told_both(broker: RedisStreamsBroker) -> list[Delivery]:
     reply = await broker.run("fetch_ready", 4, 0, "w", "q", "r")
-    return list((await broker._taken_of(["q", "r"], reply)).deliveries)
+    return list(read_taken(["q", "r"], reply).deliveries)
 
 
 def test_a_limit_holds_across_queues_and_the_rest_stays(server: RedisServer):
@@ -139,8 +148,11 @@ def test_a_limit_holds_across_queues_and_the_rest_stays(server: RedisServer):
         broker = await RedisStreamsBroker.connect(server.url)
         await broker.publish([message("a"), message("b"), message("c", queue="r")])
         await broker.publish([message("d", queue="r")])
-        assert [each.message.id for each in await told(broker, "q", "r", limit=3)] == list("abc")
-        assert [each.message.id for each in await told(broker, "q", "r", limit=3)] == ["d"]
+        for expected in ("abc", "d"):
+            reply = await broker.run("fetch_ready", 3, 0, "w", "q", "r")
+            taken = read_taken(["q", "r"], reply).deliveries
+            assert [each.message.id for each in taken] == list(expected)
+        assert await broker.run("fetch_ready", 1_001, 0, "w", "q") == 0
         await broker.aclose()
 
     run(play())
@@ -159,6 +171,30 @@ def test_a_script_that_the_server_has_forgotten_is_kept_again_where_one_stands(
         assert [each.message.id for each in await told(broker)] == ["m"]
         sha = script("fetch_ready", broker.store.facts.reads_shebangs).sha
         assert await near.command("SCRIPT", "EXISTS", sha) == [1]
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_script_that_is_not_known_and_late_is_no_error(server: RedisServer):
+    """The word of it comes when nobody waits in place any more."""
+
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message("m")])
+        near = broker.enter()
+
+        async def forgotten() -> None:
+            await near.command("SCRIPT", "FLUSH")
+            for line in near._idle:
+                line._wire._nearness.is_near = True
+                line._wire._shortcut.patience_ms = 0  # type: ignore[union-attr]
+
+        await forgotten()
+        assert [each.message.id for each in await told(broker)] == ["m"]
+        await forgotten()
+        replies = await broker.publish([message("n")])
+        assert [reply.status for reply in replies] == [PublishStatus.CREATED]
         await broker.aclose()
 
     run(play())

@@ -19,6 +19,7 @@ from stem_core.plugin import (
     Durability,
     Extended,
     Extension,
+    Fault,
     LimitStore,
     Located,
     Message,
@@ -199,9 +200,14 @@ class RedisStreamsBroker(RedisHandle, Broker):
             return NOT_SENT  # it did nothing, and says so again to one who finds out why
 
     async def _taken_of(self, queues: Sequence[str], reply: Any) -> Taken:
-        if isinstance(reply, Line):
+        if not isinstance(reply, Line):
+            return read_taken(queues, reply)
+        try:
             return await self._kept(queues, self.enter().rest_of(reply))
-        return read_taken(queues, reply)
+        except StoreError as error:
+            if error.fault is not Fault.RELOAD:
+                raise
+            return Taken()  # the script was not known, which was said late: look again
 
     async def _kept(self, queues: Sequence[str], call: Coroutine[Any, Any, Any]) -> Taken:
         """Return what *call* takes, or if nobody waits for it any more, hand that back."""

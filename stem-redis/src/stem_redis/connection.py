@@ -182,7 +182,7 @@ class Server:
         here; else `NOT_SENT`, or the `Line` that owes the reply, for `rest_of`.
 
         For one who has nothing to do meanwhile; nobody else of the loop has a turn. With
-        *is_idle* nobody wants one.
+        *is_idle* mostly nobody wants one.
         """
         idle = self._idle
         if not idle:

@@ -11,6 +11,7 @@ from attrs import Factory, field, frozen
 from stem_core.plugin import (
     SYSTEM_CLOCK,
     Clock,
+    Fault,
     PluginContext,
     StemURL,
     StoreError,
@@ -183,6 +184,10 @@ class RedisHandle:
                 return await server.rest_of(reply)
         except WrongType as error:
             raise await diagnosed(error, server, self.store.prefix) from None
+        except StoreError as error:
+            if error.fault is not Fault.RELOAD:
+                raise
+            reply = NOT_SENT  # the script was not known, which was said late; nothing was done
         return await self.run(name, *args) if reply is NOT_SENT else reply
 
     @property

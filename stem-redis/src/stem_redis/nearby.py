@@ -19,8 +19,8 @@ _NEAR_S: Final = 0.000_4
 """A server that answers a call through the loop within this is near."""
 
 _NEAR_FOR_IDLE_S: Final = 0.000_9
-"""Likewise for one whose loop has nothing else to do: a server that was idle too takes its time,
-and the turn that is saved is what its reply is waited for with."""
+"""Likewise for a worker that has slept: a server that was idle too takes its time, and mostly
+nothing else of the loop wants a turn. What does, as a task that waits, loses less than 1 ms."""
 
 _FAR_CALLS: Final = 100
 """So many calls go through the loop after a reply was late: 1 ms lost in 100 calls."""
@@ -36,7 +36,7 @@ class Nearness:
 
     Attributes:
         is_near: the next call may wait in place.
-        is_near_for_idle: likewise if nothing else of the loop wants a turn.
+        is_near_for_idle: likewise for one that has slept.
     """
 
     __slots__ = ("_through_loop", "is_near", "is_near_for_idle")

@@ -85,7 +85,7 @@ def read_message(data: bytes) -> Message:
             return _read(data)
         except msgspec.ValidationError:
             return _with_claim(_read_fields(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"this is no message of Stem: {error}", fault=Fault.DATA) from None
 
 

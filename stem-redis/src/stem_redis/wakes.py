@@ -32,6 +32,7 @@ class Wakes:
         self._naps: dict[Nap, frozenset[str]] = {}
         self._cursors: dict[str, str] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
         self._line: Line | None = None
 
     def note(self, nap: Nap, queues: Sequence[str]) -> None:
@@ -44,7 +45,12 @@ class Wakes:
 
     async def follow(self, server: Server, cursors: Mapping[str, str]) -> None:
         """See to it that the wakes of these queues are read from *cursors* on, or from before."""
-        if self._is_reading and cursors.keys() <= self._cursors.keys():
+        if not self._reads(cursors):
+            async with self._changing:  # two readers would share one line
+                await self._follow(server, cursors)
+
+    async def _follow(self, server: Server, cursors: Mapping[str, str]) -> None:
+        if self._reads(cursors):
             return
         still = {queue for queues in self._naps.values() for queue in queues}
         kept = {queue: at for queue, at in self._cursors.items() if queue in still}
@@ -55,6 +61,9 @@ class Wakes:
     @property
     def _is_reading(self) -> bool:
         return self._reader is not None and not self._reader.done()
+
+    def _reads(self, cursors: Mapping[str, str]) -> bool:
+        return self._is_reading and cursors.keys() <= self._cursors.keys()
 
     async def stop(self) -> None:
         """End the read that goes on."""

@@ -78,7 +78,7 @@ class Wire(asyncio.BufferedProtocol):
     def ask_here(self, data: bytes, *, is_idle: bool = False) -> Any:
         """Send one command to a server that is near; return its reply, without the loop.
 
-        With *is_idle* nothing else wants a turn of the loop, and a server may be less near.
+        With *is_idle* mostly nothing else wants a turn of the loop, and it may be less near.
 
         `NOT_SENT` if it is not near, `OWED` if the reply takes its time: `rest` returns it.
 

@@ -68,6 +68,11 @@ def test_fields_of_another_type_are_no_message(claim: UniqueKey | None):
         packing.read_message(msgspec.msgpack.encode(fields))
 
 
+def test_bytes_that_are_nested_without_end_are_no_message():
+    with pytest.raises(StoreError, match="no message of Stem"):
+        packing.read_message(b"\x91" * 5_000)
+
+
 @given(some.binary(max_size=60))
 def test_bytes_that_are_no_message_are_one_kind_of_error(data: bytes):
     with pytest.raises(StoreError) as refused:

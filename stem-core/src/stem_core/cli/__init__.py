@@ -19,14 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from stem_core.cli.program import run
 
         return run(arguments)
-    # This process is the program. What its imports make stays: a collection while it
-    # starts, and the last one of all at its end, find nothing and are a sixth of what
-    # a `--help` takes.
+    # This process is the program. What these imports make stays: collections that look
+    # at it, while it starts and at the very end, are a sixth of what a `--help` takes.
+    is_wanted = gc.isenabled()
     gc.disable()
     from stem_core.cli.program import run
 
-    gc.enable()
-    try:
-        return run()
-    finally:
-        gc.freeze()
+    gc.freeze()
+    if is_wanted:
+        gc.enable()
+    return run()

@@ -154,7 +154,7 @@ def _width_of_help() -> int:
 
     click asks `shutil`, whose import brings the compressors: 3 ms of a `--help` of 55.
     """
-    columns = int(given) if (given := os.environ.get("COLUMNS", "")).isdecimal() else 0
+    columns = int(given[:6]) if (given := os.environ.get("COLUMNS", "")).isdecimal() else 0
     if not columns:
         try:
             columns = os.get_terminal_size(sys.stdout.fileno()).columns

@@ -74,7 +74,7 @@ def storable(text: str) -> str:
     """Return *text* bounded, and as every store can keep it: without lone surrogates and NUL."""
     if len(text) > MAX_ERROR_TEXT:
         text = text[:MAX_ERROR_TEXT] + " [cut]"
-    if text.isascii() and "\0" not in text:
+    if type(text) is str and text.isascii() and "\0" not in text:
         return text
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 

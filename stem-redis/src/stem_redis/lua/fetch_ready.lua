@@ -5,22 +5,25 @@
 -- ARGV     as fetch.lua
 -- returns  as fetch.lua when there is something; 0 when that must look
 local limit, worker = tonumber(ARGV[2]), ARGV[4]
+if limit > 1000 then return 0 end  -- more than one command takes
 
 local function is_due(set)
     return call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, 1)[1]
 end
 
 local is_paused = call('SMISMEMBER', P .. 'paused', unpack(ARGV, 5))
+local queues = {}
 for i = 5, #ARGV do
-    if is_paused[i - 4] == 1 or is_due('d:' .. ARGV[i]) or is_due('l:' .. ARGV[i]) then
-        return 0
+    if is_paused[i - 4] == 0 then
+        if is_due('d:' .. ARGV[i]) or is_due('l:' .. ARGV[i]) then return 0 end
+        queues[#queues + 1] = ARGV[i]
     end
 end
 
 -- First all is read: what is not as it mostly is leaves everything to fetch.lua.
 local reply, filled, batches, taken = {1, now, ''}, 3, {}, 0
-for i = 5, #ARGV do
-    local first = call('ZRANGE', P .. 'q:' .. ARGV[i], 0, limit - taken - 1, 'WITHSCORES')
+for _, queue in ipairs(queues) do
+    local first = call('ZRANGE', P .. 'q:' .. queue, 0, limit - taken - 1, 'WITHSCORES')
     if #first > 0 then
         local names, rows, leases, ids, earliest = {}, {}, {}, {}, math.huge
         for k = 1, #first, 2 do
@@ -38,20 +41,20 @@ for i = 5, #ARGV do
             filled = filled + 5
         end
         taken = taken + #ids
-        batches[#batches + 1] = {ARGV[i], names, rows, leases, ids, earliest}
+        local asleep_until = tonumber(call('GET', P .. 'z:' .. queue) or 0) or 0
+        local rouses = asleep_until > earliest  -- who sleeps longer than a lease must look again
+        batches[#batches + 1] = {queue, names, rows, leases, ids, rouses}
         if taken >= limit then break end
     end
 end
 if taken == 0 then return 0 end
 
 for _, batch in ipairs(batches) do
-    local queue, names, rows, leases, ids, earliest = unpack(batch)
+    local queue, names, rows, leases, ids, rouses = unpack(batch)
     for n = 1, #names do call('HSET', names[n], 's', rows[n], 'w', worker) end
     call('ZADD', P .. 'l:' .. queue, unpack(leases))
     call('ZREM', P .. 'q:' .. queue, unpack(ids))
-    -- Whoever sleeps longer than the first of these leases lasts must look again.
-    local asleep_until = tonumber(call('GET', P .. 'z:' .. queue) or 0) or 0
-    if asleep_until > earliest then
+    if rouses then
         redis.pcall('XADD', P .. 'w:' .. queue, 'MAXLEN', 1, '*', 'q', '')
     end
 end

@@ -29,8 +29,9 @@ BEGIN
                 v_looks, p_ns, v_now, p_always, p_id, p_fence, p_kind, p_record, r_fence,
                 r_terminal, r_state, r_task, r_queue, r_keep, r_record, f_owner
             );
-            EXIT WHEN p_record IS NULL OR v_done <> '{}';
+            EXIT WHEN v_done IS NOT NULL;
         END LOOP;
+        v_done := coalesce(v_done, '{}');
         IF cardinality(v_done) = cardinality(p_id) THEN
             RETURN;
         END IF;
@@ -74,7 +75,8 @@ $$;
 
 -- Do the plain acknowledgements whose leases hold; return their places in the call.
 --
--- p_looks  look first for records that are there; without it none is done if there is one
+-- p_looks  look first for records that are there
+-- returns  NULL when nothing was done because a record is there that was not looked for
 CREATE OR REPLACE FUNCTION stem.acknowledge(
     p_looks boolean, p_ns integer, p_now bigint, p_always boolean, p_id text[],
     p_fence bigint[], p_kind text[], p_record boolean[], r_fence bigint[],
@@ -160,7 +162,7 @@ BEGIN
     END IF;
     RETURN v_done;
 EXCEPTION WHEN unique_violation THEN
-    -- One of the records is there, or somebody wrote it in between his look and this.
-    RETURN '{}';
+    -- One of the records is there, or somebody wrote it in between the look and this.
+    RETURN NULL;
 END
 $$;
