@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,8 @@ _WARM_UP: Final = 50_000
 """How many tasks run before the first sample: pools, caches and arenas are filled there."""
 
 _BATCH: Final = 500
-_LOOKS: Final = 10
+_ALIKE: Final = 10
+_LOOKS: Final = 100
 _LOOK_S: Final = 0.02
 _LAST_WAIT_S: Final = 60.0
 _LAST_WAIT_FOLLOW_UPS_S: Final = 660.0
@@ -105,10 +107,7 @@ async def _round(stem: Stem, ends: Ends, part: tuple[int, int], follow_ups: bool
 
 async def _sample(count: int) -> Sample:
     gc.collect()
-    at_rest = len(asyncio.all_tasks())
-    for _ in range(_LOOKS):  # tasks that come and go are no leak: the fewest of some looks count
-        await asyncio.sleep(_LOOK_S)
-        at_rest = min(at_rest, len(asyncio.all_tasks()))
+    at_rest = await _tasks_at_rest()
     return Sample(
         tasks=count,
         rss=rss(),
@@ -117,6 +116,20 @@ async def _sample(count: int) -> Sample:
         asyncio_tasks=at_rest,
         objects=len(gc.get_objects()),
     )
+
+
+async def _tasks_at_rest() -> int:
+    """Return how many asyncio tasks there are, once that is the same for some looks in a row.
+
+    Tasks that come and go are no leak, and a worker that falls asleep starts two that stay.
+    """
+    seen: deque[int] = deque(maxlen=_ALIKE)
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_LOOK_S)
+        seen.append(len(asyncio.all_tasks()))
+        if len(seen) == _ALIKE and len(set(seen)) == 1:
+            break
+    return min(seen)
 
 
 async def _kept_at_last(stem: Stem, url: str, wait_s: float) -> Sequence[str]:
