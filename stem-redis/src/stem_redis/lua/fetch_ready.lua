@@ -1,6 +1,6 @@
 -- uses: prelude leasing
 -- Broker.fetch for whoever has just been told of work: lease what is first, if nothing has to
--- be seen to before. It does what fetch.lua would do, in half the time, or nothing at all.
+-- be seen to before. It does what fetch.lua would do, in less time, or nothing at all.
 --
 -- ARGV     as fetch.lua
 -- returns  as fetch.lua when there is something; 0 when that must look
