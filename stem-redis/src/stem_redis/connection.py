@@ -177,7 +177,7 @@ class Server:
         # The server was restarted or has flushed its scripts: with the text it keeps it anew.
         return await self.command("EVAL", script.text, 1, prefix, *rest)
 
-    def run_here(self, script: Script, prefix: str, *args: Arg, is_idle: bool = False) -> Any:
+    def run_here(self, script: Script, args: tuple[Arg, ...], *, is_idle: bool = False) -> Any:
         """Return what *script* returns, if the server is so near that its reply is waited for
         here; else `NOT_SENT`, or the `Line` that owes the reply, for `rest_of`.
 
@@ -189,13 +189,11 @@ class Server:
             return NOT_SENT
         try:
             try:
-                reply = idle[-1].call_here(
-                    ("EVALSHA", script.sha, 1, prefix, *args), is_idle=is_idle
-                )
+                reply = idle[-1].call_here(("EVALSHA", script.sha, 1, *args), is_idle=is_idle)
             except ResponseError as error:
                 if code_of(error) != "NOSCRIPT":
                     raise
-                reply = idle[-1].call_here(("EVAL", script.text, 1, prefix, *args), is_idle=is_idle)
+                reply = idle[-1].call_here(("EVAL", script.text, 1, *args), is_idle=is_idle)
         except _WAYS_TO_FAIL as error:
             raise self._failed(error) from None
         if reply is NOT_SENT:

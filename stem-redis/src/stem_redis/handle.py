@@ -173,7 +173,7 @@ class RedisHandle:
         store = self.store
         lua = script(name, store.facts.reads_shebangs)
         server = self.enter()
-        return server.run_here(lua, store.prefix, store.instant(), *args, is_idle=is_idle)
+        return server.run_here(lua, (store.prefix, store.instant(), *args), is_idle=is_idle)
 
     async def run_alone(self, name: str, *args: Arg) -> Any:
         """`run` for a caller with nothing to do meanwhile, in place or not."""

@@ -28,6 +28,13 @@ _FAR_CALLS: Final = 100
 _PATIENCE_MS: Final = 1
 """How long one waits for a reply in place; `poll` knows nothing shorter."""
 
+_LOOKS: Final = 100
+"""So many times one looks for a reply before falling asleep over it, some 100 us: to fall asleep
+and to be woken takes about as long as a server on this machine thinks."""
+
+_yield_processor: Final = getattr(os, "sched_yield", None)
+"""Lets whoever waits for this processor have it, as a server on the same one."""
+
 
 class Nearness:
     """Decides which calls wait for their reply in place. Pure; an instance for each connection.
@@ -65,7 +72,7 @@ class Shortcut:
         patience_ms: how long one waits for a reply in place.
     """
 
-    __slots__ = ("_fd", "_poll", "_transport", "patience_ms")
+    __slots__ = ("_asleep", "_fd", "_poll", "_transport", "patience_ms")
 
     def __init__(self, transport: asyncio.WriteTransport, fd: int) -> None:
         self.patience_ms = _PATIENCE_MS
@@ -73,18 +80,32 @@ class Shortcut:
         self._fd: Final = fd
         self._poll: Final = select.poll()
         self._poll.register(fd, select.POLLIN)
+        self._asleep = 0
 
     def exchange(self, data: bytes, buffer: bytearray) -> int:
         """Send *data*; return how many bytes of a reply came into *buffer*, 0 for none yet.
 
         Whatever goes wrong is left for the transport to find, which has the rest of *data*.
         """
-        if not self._written(data) or not self._poll.poll(self.patience_ms):
+        if not self._written(data) or not (self._is_seen() or self._poll.poll(self.patience_ms)):
             return 0
         try:
             return os.readv(self._fd, [buffer])
         except OSError:
             return 0
+
+    def _is_seen(self) -> bool:
+        """Look for a reply without falling asleep; not while that has been in vain."""
+        if self._asleep or _yield_processor is None:
+            self._asleep = max(0, self._asleep - 1)
+            return False
+        poll, let_others_run = self._poll.poll, _yield_processor
+        for _ in range(_LOOKS):
+            if poll(0):
+                return True
+            let_others_run()
+        self._asleep = _FAR_CALLS
+        return False
 
     def _written(self, data: bytes) -> bool:
         """Say whether all of *data* was sent at once; the transport sends what was not."""

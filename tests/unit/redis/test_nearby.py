@@ -12,6 +12,7 @@ import pytest
 from redis.exceptions import ResponseError
 from unit.redis.test_wire import LONG_S, in_loop
 
+from stem_redis import nearby
 from stem_redis.nearby import Nearness, Shortcut
 from stem_redis.wire import NOT_SENT, OWED, Wire
 
@@ -190,3 +191,47 @@ async def test_there_is_no_way_past_a_transport_that_encrypts() -> None:
         assert isinstance(wire._shortcut, Shortcut)
         wire._shortcut = None  # as over TLS, where bytes are not what is on the socket
         assert wire.ask_here(b"a") is NOT_SENT
+
+
+@in_loop
+async def test_a_reply_that_comes_at_once_is_seen_without_falling_asleep() -> None:
+    async with connected(lambda asked: b"+ok\r\n") as wire:
+        shortcut = wire._shortcut
+        assert isinstance(shortcut, Shortcut)
+        shortcut.patience_ms = 0
+        while wire.ask_here(b"a") is OWED:  # a thread of ours may be slow
+            assert await wire.rest(LONG_S) == b"ok"
+            wire._nearness.is_near = True
+            shortcut._asleep = 0
+        assert not shortcut._asleep
+
+
+@in_loop
+async def test_after_a_look_in_vain_the_next_hundred_calls_fall_asleep_at_once() -> None:
+    go_on = threading.Event()
+
+    def answer(asked: bytes) -> bytes:
+        assert go_on.wait(LONG_S)
+        return b"+ok\r\n"
+
+    async with connected(answer) as wire:
+        shortcut = wire._shortcut
+        assert isinstance(shortcut, Shortcut)
+        shortcut.patience_ms = 0
+        assert wire.ask_here(b"a") is OWED
+        assert shortcut._asleep == 100
+        go_on.set()
+        assert await wire.rest(LONG_S) == b"ok"
+        shortcut.patience_ms = round(1_000 * LONG_S)
+        for left in range(99, -1, -1):
+            wire._nearness.is_near = True
+            assert wire.ask_here(b"a") == b"ok"
+            assert shortcut._asleep == left
+
+
+@in_loop
+async def test_where_the_processor_cannot_be_yielded_one_falls_asleep_at_once() -> None:
+    async with connected(lambda asked: b"+ok\r\n") as wire:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nearby, "_yield_processor", None)
+            assert wire.ask_here(b"a") == b"ok"

@@ -14,14 +14,19 @@ from stem_redis.scripts import script
 FOLDER = Path(stem_redis.__path__[0]) / "lua"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 USES = re.compile(r"-- uses: ([a-z ]+)\n-- \S")
+ALONE = {"publish_plain"}
+"""They do without the prelude."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_begins_with_what_it_uses_and_what_it_does(name: str):
     text = (FOLDER / f"{name}.lua").read_text("utf-8")
     head = USES.match(text)
-    assert head is not None
-    assert head[1].split()[0] == "prelude"
+    if name in ALONE:
+        assert head is None
+    else:
+        assert head is not None
+        assert head[1].split()[0] == "prelude"
     assert "-- ARGV " in text
     assert "-- returns " in text
 
@@ -32,7 +37,21 @@ def test_a_script_is_known_by_its_own_hash_and_carries_no_comments(name: str, fl
     lua = script(name, flavour)
     assert lua.sha == sha1(lua.text.encode()).hexdigest()
     assert not [line for line in lua.text.splitlines() if line.lstrip().startswith("--")]
-    assert "local P = KEYS[1]" in lua.text
+    assert re.search("local P(, .*)? = KEYS", lua.text)
+
+
+@pytest.mark.parametrize("name", sorted(ALONE))
+@pytest.mark.parametrize("constant", ["LEVEL", "PER_MS"])
+def test_what_a_script_without_the_prelude_repeats_is_the_same(name: str, constant: str):
+    own = (FOLDER / f"{name}.lua").read_text("utf-8")
+    shared = (FOLDER / "parts" / "prelude.lua").read_text("utf-8")
+    assert _local(constant, own) == _local(constant, shared)
+
+
+def _local(name: str, text: str) -> str:
+    """Return the value of the local variable *name*, alone or among others of its line."""
+    [(names, values)] = re.findall(rf"^local ([\w, ]*\b{name}\b[\w, ]*) = ([^-\n]+)", text, re.M)
+    return dict(zip(names.split(", "), values.split(", "), strict=True))[name].strip()
 
 
 def test_only_what_adds_work_is_refused_by_a_full_server():

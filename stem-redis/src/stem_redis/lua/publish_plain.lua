@@ -1,18 +1,25 @@
--- uses: prelude
 -- Broker.publish for what is published most: messages of one queue and priority, each with an id
 -- of its own, ready at once and without a unique key. It does what publish.lua would do with
--- them, in less time, or nothing at all.
+-- them, in less time, or nothing at all. It stands alone, for what the prelude makes costs more
+-- than the writes of one message do, and so it says again what the keys are: see there.
 --
 -- ARGV     instant, queue, 9 less the priority, then three for each message: id, fixed row, bytes
 -- returns  0 when all are created, 1 when an id is known and publish.lua must look closer
-local args, queue, count = ARGV, ARGV[2], (#ARGV - 3) / 3
-local names, ready = {}, {}
+local P, call, args, queue = KEYS[1], redis.call, ARGV, ARGV[2]
+local LEVEL, PER_MS = 9e14, 256  -- as in the prelude
+
+local names, ready, count = {}, {}, (#args - 3) / 3
 for i = 1, count do names[i] = P .. 'm:' .. args[3 * i + 1] end
 if call('EXISTS', unpack(names)) > 0 then return 1 end
 
+local now = tonumber(args[1])
+if not now then
+    local time = call('TIME')
+    now = time[1] * 1000 + time[2] / 1000  -- to the microsecond: the counter is mostly behind it
+end
 local asleep_until = tonumber(call('GET', P .. 'z:' .. queue) or 0) or 0
--- As reserve(count), but in one command while the counter is behind the clock, as it mostly is.
-local turn = now * PER_MS
+-- As reserve(count), but in one command while the counter is behind the clock.
+local turn = math.floor(now * PER_MS)
 local last = tonumber(call('SET', P .. 'turn', turn + count, 'GET') or 0) or 0
 if last > turn then
     turn = last
@@ -25,7 +32,7 @@ for i = 1, count do
 end
 call('SADD', P .. 'queues', queue)
 call('ZADD', P .. 'q:' .. queue, unpack(ready))
--- CHANGING of a message that is ready: all but its turns is zero.
+-- CHANGING of a message that is ready: all but its turns is zero. See parts/state.lua.
 local pack, before, after = struct.pack, string.rep('\0', 15), string.rep('\0', 24)
 at = 4
 for i = 1, count do
