@@ -233,7 +233,7 @@ REDIS = Suite(
         ),
         Gate(title="CPU for a task ≤ 40 µs", figure="drain_cpu_us", bound=40, at_most=True),
         Gate(
-            title="200,000 waiting ≥ 0.8 × the rate of 5,000",
+            title="200,000 waiting ≥ 0.8 × the rate of 20,000",
             figure="drain_backlog_per_s",
             bound=0.8,
             over="drain_small_per_s",
@@ -247,7 +247,7 @@ REDIS = Suite(
         Gate(title="left unsettled at a full server: 0", figure="full_left", bound=0, at_most=True),
     ),
     alone={
-        "drain_small_per_s": "drain of 5,000, per second",
+        "drain_small_per_s": "drain of 20,000, per second",
         "drain_backlog_per_s": "drain of 200,000, per second",
         "idle_commands_per_s": "commands a second of an idle worker, a million delayed",
         "bytes_per_delayed": "bytes at the server for a delayed task",
@@ -377,7 +377,7 @@ POSTGRES = Suite(
         ),
     ),
     alone={
-        "drain_small_per_s": "drain of 5,000, per second",
+        "drain_small_per_s": "drain of 20,000, per second",
         "drain_backlog_per_s": "drain of 200,000, per second",
         "claim_few_ms": "a claim of 50 while 10,000 wait, ms",
         "claim_many_ms": "a claim of 50 while a million wait, ms",

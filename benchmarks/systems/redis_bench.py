@@ -26,7 +26,9 @@ from measure import Figures, arguments
 from redis_tally import TASKS, URL, WORD
 
 PATIENCE_S = 100
-SMALL = 5_000
+SMALL = 20_000
+"""What a backlog is compared with; of fewer, too many would not be settled when the last one runs."""
+
 MANY = 10_000
 
 

@@ -25,7 +25,7 @@ local reply, filled, batches, taken = {1, now, ''}, 3, {}, 0
 for _, queue in ipairs(queues) do
     local first = call('ZRANGE', P .. 'q:' .. queue, 0, limit - taken - 1, 'WITHSCORES')
     if #first > 0 then
-        local names, rows, leases, ids, earliest = {}, {}, {}, {}, math.huge
+        local names, rows, leases, earliest = {}, {}, {}, math.huge
         for k = 1, #first, 2 do
             local id, n = first[k], (k + 1) / 2
             names[n] = P .. 'm:' .. id
@@ -34,26 +34,26 @@ for _, queue in ipairs(queues) do
             if type(raw) ~= 'string' or #raw < CHANGING_LENGTH or not kept[2] then return 0 end
             local row, ends, place, kind = leased(raw, tonumber(first[k + 1]))
             if not row or place > 0 or kind == 2 then return 0 end
-            rows[n], ids[n], leases[k], leases[k + 1] = row, id, ends, id
+            rows[n], leases[k], leases[k + 1] = row, ends, id
             earliest = math.min(earliest, ends)
             reply[filled + 1], reply[filled + 2], reply[filled + 3] = id, row, kept[2]
             reply[filled + 4], reply[filled + 5] = kept[3] or '', kept[4] or ''
             filled = filled + 5
         end
-        taken = taken + #ids
+        taken = taken + #names
         local asleep_until = tonumber(call('GET', P .. 'z:' .. queue) or 0) or 0
         local rouses = asleep_until > earliest  -- who sleeps longer than a lease must look again
-        batches[#batches + 1] = {queue, names, rows, leases, ids, rouses}
+        batches[#batches + 1] = {queue, names, rows, leases, rouses}
         if taken >= limit then break end
     end
 end
 if taken == 0 then return 0 end
 
 for _, batch in ipairs(batches) do
-    local queue, names, rows, leases, ids, rouses = unpack(batch)
+    local queue, names, rows, leases, rouses = unpack(batch)
     for n = 1, #names do call('HSET', names[n], 's', rows[n], 'w', worker) end
     call('ZADD', P .. 'l:' .. queue, unpack(leases))
-    call('ZREM', P .. 'q:' .. queue, unpack(ids))
+    call('ZREMRANGEBYRANK', P .. 'q:' .. queue, 0, #names - 1)  -- they stand first
     if rouses then
         redis.pcall('XADD', P .. 'w:' .. queue, 'MAXLEN', 1, '*', 'q', '')
     end
