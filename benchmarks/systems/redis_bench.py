@@ -27,7 +27,7 @@ from redis_tally import TASKS, URL, WORD
 
 PATIENCE_S = 100
 SMALL = 20_000
-"""What a backlog is compared with; of fewer, too many would not be settled when the last one runs."""
+"""What a backlog is compared with; of fewer, too many are not settled when the last one runs."""
 
 MANY = 10_000
 

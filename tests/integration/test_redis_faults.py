@@ -402,8 +402,8 @@ MINIMAL = (
     "bob on >secret resetchannels ~{stem}:* &{stem}:* -@all "
     "+evalsha +eval +script|load +time +get +set +del +exists +type +strlen +getrange +setrange "
     "+pexpire +pttl +hget +hset +hmget +hdel +hgetall +zadd +zrem +zcard +zrange +zrangebyscore "
-    "+zremrangebyscore +zremrangebyrank +zrevrangebyscore +zrevrangebylex +zscore +zscan +zrandmember "
-    "+scan +sadd +srem +scard +smembers +sismember +smismember +srandmember +sunion "
+    "+zremrangebyscore +zremrangebyrank +zrevrangebyscore +zrevrangebylex +zscore +zscan "
+    "+zrandmember +scan +sadd +srem +scard +smembers +sismember +smismember +srandmember +sunion "
     "+xadd +xread +xrevrange +publish +subscribe +unsubscribe "
     "+select +info +ping +hello +auth +client|setname"
 )
