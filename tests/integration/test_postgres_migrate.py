@@ -11,6 +11,8 @@ import pytest
 from services.server import Server
 
 from stem_core.cli import main
+from stem_postgres.schema import LATEST, script
+from stem_postgres.statements import steps
 
 _names = itertools.count()
 
@@ -43,9 +45,9 @@ def test_tables_are_made_once_and_seen(stem, url: str, schema: str):
     code, out, _ = stem("migrate", "status", url)
     assert (code, "no tables" in out, f"stem migrate up '{url}'" in out) == (1, True, True)
     code, out, _ = stem("migrate", "up", url)
-    assert (code, f"schema {schema} is from version 0 to 1" in out) == (0, True)
+    assert (code, f"schema {schema} is from version 0 to {LATEST}" in out) == (0, True)
     code, out, _ = stem("migrate", "up", url)
-    assert (code, "at version 1 already" in out) == (0, True)
+    assert (code, f"at version {LATEST} already" in out) == (0, True)
     assert stem("migrate", "status", url)[0] == 0
 
 
@@ -63,7 +65,27 @@ def test_what_is_printed_makes_the_same_tables(
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(sql.encode())
     assert stem("migrate", "status", url)[0] == 0
-    assert stem("migrate", "sql", "--from", "1", url)[1] == "-- nothing to do\n"
+    assert stem("migrate", "sql", "--from", str(LATEST), url)[1] == "-- nothing to do\n"
+
+
+def test_tables_of_an_older_version_are_brought_up_to_date_and_keep_what_they_hold(
+    stem, url: str, schema: str, postgres_server: Server
+):
+    first = script(0, schema, steps()[:1])
+    kept = (
+        f"INSERT INTO {schema}.record (ns, terminal, fence, keep_ms, id, state, task, queue, "
+        "record) VALUES (1, true, 1, 1, 'a', 'succeeded', 't', 'q', '{}')"
+    )
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(first.partition("CREATE OR REPLACE FUNCTION")[0].encode())
+        connection.execute(f"UPDATE {schema}.version SET version = 1".encode())
+        connection.execute(kept.encode())
+        code, out, _ = stem("migrate", "status", url)
+        assert (code, "version 1" in out) == (1, True)
+        code, out, _ = stem("migrate", "up", url)
+        assert (code, f"schema {schema} is from version 1 to {LATEST}" in out) == (0, True)
+        found = connection.execute(f"SELECT id, known_ms FROM {schema}.record".encode())
+        assert found.fetchall() == [("a", None)]
 
 
 def test_newer_tables_are_seen_and_left_alone(stem, url: str, schema: str, postgres_server: Server):

@@ -40,6 +40,7 @@ from stem_core.plugin import (
 )
 from stem_postgres import PostgresBroker, PostgresResultBackend
 from stem_postgres.migrating import migrate
+from stem_postgres.schema import LATEST
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_of_eight_that_make_the_tables_at_once_one_does_and_none_fails(server: P
     async def work() -> None:
         where = place(server.url, schema="crowded")
         steps = await asyncio.gather(*[migrate(where) for _ in range(8)])
-        assert sorted(steps) == [(0, 1)] + [(1, 1)] * 7
+        assert sorted(steps) == [(0, LATEST)] + [(LATEST, LATEST)] * 7
 
     run(work())
 
@@ -197,8 +198,8 @@ def test_a_producer_needs_fewer_rights_and_a_reader_fewer_still(server: Postgres
         "CREATE ROLE reader LOGIN",
         "GRANT USAGE ON SCHEMA stem TO web, reader",
         "GRANT SELECT ON ALL TABLES IN SCHEMA stem TO web, reader",
-        "GRANT INSERT, UPDATE, DELETE ON stem.message, stem.unique_key, stem.dead, stem.sleeper, "
-        "stem.waiter TO web",
+        "GRANT INSERT, UPDATE, DELETE ON stem.message, stem.unique_key, stem.dead, stem.ended, "
+        "stem.sleeper, stem.waiter TO web",
         "GRANT USAGE ON ALL SEQUENCES IN SCHEMA stem TO web",
     )
     run(work())

@@ -27,7 +27,7 @@ __all__ = [
     "refuse_too_much",
 ]
 
-MAX_BATCH: Final = 500
+MAX_BATCH: Final = 1_000
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 MAX_PAYLOAD: Final = 16 * 1024 * 1024
 MAX_DELAY_MS: Final = 10 * 365 * 86_400_000

@@ -12,6 +12,8 @@ BEGIN
         SELECT e.digest FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
         UNION ALL
         SELECT d.digest FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id AND d.keep_ms > p_now
+        UNION ALL
+        SELECT r.digest FROM stem.record r WHERE r.ns = p_ns AND r.id = p_id AND r.known_ms > p_now
         LIMIT 1
     );
 END
@@ -51,6 +53,7 @@ DECLARE
     v_known bigint;
     v_ended bigint;  -- until when it is kept
     v_dead bigint;
+    v_recorded bigint;
     v_is_awaited boolean;
     v_holder text;
     v_ready bigint := greatest(p_now, CASE WHEN p_at > 0 THEN p_at ELSE p_now + p_wait END);
@@ -74,14 +77,16 @@ BEGIN
         END IF;
     END LOOP;  -- it ended in between
 
-    SELECT e.keep_ms, d.keep_ms, coalesce(e.digest, d.digest), s.queue IS NOT NULL
-    INTO v_ended, v_dead, v_known, v_is_awaited
+    SELECT e.keep_ms, d.keep_ms, r.known_ms, coalesce(e.digest, d.digest), s.queue IS NOT NULL
+    INTO v_ended, v_dead, v_recorded, v_known, v_is_awaited
     FROM (SELECT) AS one
     LEFT JOIN stem.ended e ON e.ns = p_ns AND e.id = p_id
     LEFT JOIN stem.dead d ON d.ns = p_ns AND d.id = p_id
+    LEFT JOIN stem.record r ON r.ns = p_ns AND r.id = p_id
     LEFT JOIN stem.sleeper s ON s.ns = p_ns AND s.queue = p_queue AND s.until_ms > v_ready;
-    IF greatest(v_ended, v_dead) > p_now THEN
+    IF greatest(v_ended, v_dead, v_recorded) > p_now THEN
         DELETE FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
+        v_known := stem.past_digest(p_ns, p_now, p_id);
         RETURN CASE WHEN v_known = p_digest THEN '1' ELSE '3' END;
     ELSIF v_known IS NOT NULL THEN
         -- An id that lives is in no other table: who ends it need not look.

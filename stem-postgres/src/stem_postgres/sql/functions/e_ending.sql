@@ -14,6 +14,9 @@ BEGIN
             UNION ALL
             SELECT coalesce(e.settled, e.fence) FROM stem.ended e
             WHERE e.ns = p_ns AND e.id = p_id AND e.keep_ms > p_now
+            UNION ALL
+            SELECT r.settled FROM stem.record r
+            WHERE r.ns = p_ns AND r.id = p_id AND r.known_ms > p_now
         ) AS k LIMIT 1
     ), 3);
 END

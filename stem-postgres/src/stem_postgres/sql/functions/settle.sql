@@ -93,24 +93,25 @@ DECLARE
     v_rows tid[];
     v_done integer[];
     v_ids text[];
+    v_over text[];        -- whose end is told
     v_keys text[];
 BEGIN
     v_plain := ARRAY(
         SELECT i.n::integer FROM unnest(p_kind) WITH ORDINALITY AS i (kind, n)
         WHERE i.kind = 'a' AND (f_owner IS NULL OR i.n <> ALL (f_owner))
     );
-    IF p_record IS NOT NULL AND NOT p_looks THEN
-        v_first := ARRAY(SELECT i.n FROM unnest(v_plain) AS i (n) WHERE p_record[i.n]);
-    ELSIF p_record IS NOT NULL THEN
+    IF p_record IS NOT NULL AND p_looks THEN
+        -- NOT … IS NULL: of a row whose columns are not all there, IS NOT NULL is false.
         SELECT
             array_agg(i.n) FILTER (WHERE NOT p_record[i.n] OR k.r IS NULL OR NOT
                 stem.stands_against(k.r, p_now, r_fence[i.n], r_record[i.n])),
             array_agg(i.n) FILTER (WHERE p_record[i.n] AND k.r IS NULL),
-            array_agg(i.n) FILTER (WHERE p_record[i.n] AND k.r IS NOT NULL)
+            array_agg(i.n) FILTER (WHERE p_record[i.n] AND NOT k.r IS NULL)
         INTO v_plain, v_first, v_later
         FROM unnest(v_plain) AS i (n) LEFT JOIN LATERAL (
             SELECT r FROM stem.record r WHERE r.ns = p_ns AND r.id = p_id[i.n] LIMIT 1
         ) AS k ON true;
+        v_first := coalesce(v_first, '{}');
     END IF;
     SELECT coalesce(array_agg(m.ctid), '{}'), coalesce(array_agg(i.n), '{}') INTO v_rows, v_done
     FROM unnest(v_plain) AS i (n) CROSS JOIN LATERAL (
@@ -120,37 +121,44 @@ BEGIN
         LIMIT 1
     ) AS m;
     WITH gone AS (
-        DELETE FROM stem.message m WHERE m.ctid = ANY (v_rows) AND coalesce(m.settled, 0) < m.fence
-        RETURNING m.id, m.fence, m.dedupe_ms, m.digest, m.unique_key
+        -- The fence once more: a row that somebody was at is looked at anew when he has done.
+        DELETE FROM stem.message m USING unnest(v_rows, v_done) AS i (at, n)
+        WHERE m.ctid = i.at AND m.fence = p_fence[i.n] AND coalesce(m.settled, 0) < m.fence
+        RETURNING
+            i.n, m.id, m.fence, p_now + m.dedupe_ms AS known_ms, m.digest, m.unique_key,
+            coalesce(p_record[i.n], false) AND (NOT p_looks OR i.n = ANY (v_first)) AS is_first,
+            -- A first record that is kept as long as the id is to be known knows it too.
+            coalesce(p_record[i.n], false) AND (NOT p_looks OR i.n = ANY (v_first))
+                AND r_keep[i.n] >= m.dedupe_ms AS knows
+    ), records AS (
+        INSERT INTO stem.record (
+            ns, terminal, fence, keep_ms, id, state, task, queue, record, known_ms, digest, settled
+        )
+        SELECT
+            p_ns, r_terminal[g.n], r_fence[g.n], p_now + r_keep[g.n], g.id, r_state[g.n],
+            r_task[g.n], r_queue[g.n], r_record[g.n], CASE WHEN g.knows THEN g.known_ms END,
+            CASE WHEN g.knows THEN g.digest END, CASE WHEN g.knows THEN g.fence END
+        FROM gone g WHERE g.is_first ORDER BY g.id COLLATE "C"
     ), stones AS (
         INSERT INTO stem.ended (keep_ms, fence, digest, ns, id)
-        SELECT p_now + g.dedupe_ms, g.fence, g.digest, p_ns, g.id
-        FROM gone g WHERE g.dedupe_ms > 0
+        SELECT g.known_ms, g.fence, g.digest, p_ns, g.id
+        FROM gone g WHERE NOT g.knows AND g.known_ms > p_now
     )
-    SELECT array_agg(g.id), array_agg(g.unique_key) FILTER (WHERE g.unique_key IS NOT NULL)
-    INTO v_ids, v_keys FROM gone g;
-    IF cardinality(v_ids) IS DISTINCT FROM cardinality(v_done) THEN
-        -- Somebody was at one of them in between: his change decides, and it takes its own turn.
-        v_done := ARRAY(SELECT d.n FROM unnest(v_done) AS d (n) WHERE p_id[d.n] = ANY (v_ids));
+    SELECT
+        array_agg(g.n), array_agg(g.id), array_agg(g.id) FILTER (
+            WHERE g.is_first AND r_terminal[g.n]
+        ), array_agg(g.unique_key) FILTER (WHERE g.unique_key IS NOT NULL)
+    -- Whom somebody was at in between is not among them: he takes his own turn.
+    INTO v_done, v_ids, v_over, v_keys FROM gone g;
+    IF v_over IS NOT NULL THEN
+        PERFORM stem.tell_ended(p_ns, v_over, p_always);
     END IF;
     IF v_keys IS NOT NULL THEN
         DELETE FROM stem.unique_key u
         WHERE u.ns = p_ns AND u.key = ANY (v_keys) AND u.id = ANY (v_ids) AND u.keep_ms IS NULL;
     END IF;
-    IF cardinality(v_done) < cardinality(p_id) THEN
-        v_first := ARRAY(SELECT unnest(v_first) INTERSECT SELECT unnest(v_done));
+    IF v_later <> '{}' THEN
         v_later := ARRAY(SELECT unnest(v_later) INTERSECT SELECT unnest(v_done));
-    END IF;
-    IF v_first <> '{}' THEN
-        INSERT INTO stem.record (ns, terminal, fence, keep_ms, id, state, task, queue, record)
-        SELECT
-            p_ns, r_terminal[i.n], r_fence[i.n], p_now + r_keep[i.n], p_id[i.n], r_state[i.n],
-            r_task[i.n], r_queue[i.n], r_record[i.n]
-        FROM unnest(v_first) AS i (n) ORDER BY p_id[i.n] COLLATE "C";
-        PERFORM stem.tell_ended(
-            p_ns, ARRAY(SELECT p_id[i.n] FROM unnest(v_first) AS i (n) WHERE r_terminal[i.n]),
-            p_always
-        );
     END IF;
     IF v_later <> '{}' THEN
         PERFORM stem.offer(
@@ -160,7 +168,7 @@ BEGIN
         )
         FROM unnest(v_later) AS i (n);
     END IF;
-    RETURN v_done;
+    RETURN coalesce(v_done, '{}');
 EXCEPTION WHEN unique_violation THEN
     -- One of the records is there, or somebody wrote it in between the look and this.
     RETURN NULL;
