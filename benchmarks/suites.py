@@ -277,9 +277,9 @@ REDIS = Suite(
     },
     notes="""## What limits
 
-- **One at a time**: a call is one turn of the event loop, one script and one reply. huey
-  sends a plain `LPUSH` over a blocking socket and waits for nothing else to happen; the script
-  of Stem looks for the id and for sleepers, takes a turn, and writes message and order.
+- **One at a time**: a call is one script and its reply, waited for in place. huey sends a plain
+  `LPUSH` over a blocking socket; the script of Stem looks for the id and for sleepers, takes a
+  turn, and writes message and order.
 - **In bulk and drain**: the server. Its one thread runs about 20 µs of script for a message
   accepted and about 50 µs for one leased and settled, as much as the worker needs for running
   it; with two cores free both go on at once.

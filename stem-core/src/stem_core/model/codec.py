@@ -252,7 +252,8 @@ def encode_record(record: Record) -> bytes:
     value = record.value
     if value is not None:
         (decode_value if len(value) > _SHORT else _is_value)(value)
-    check_object(record.meta, "meta", MAX_BODY)
+    if record.meta != {}:
+        check_object(record.meta, "meta", MAX_BODY)
     wire = _to_wire_record(record)
     try:
         return _write(wire)
@@ -292,7 +293,7 @@ def decode_record(data: bytes) -> Record:
 
 
 def _to_wire_record(record: Record) -> WireRecord:
-    error = record.error
+    error, seal = record.error, record.seal
     return WireRecord(
         version=_RECORD_VERSION,
         id=record.id,
@@ -310,7 +311,7 @@ def _to_wire_record(record: Record) -> WireRecord:
         started_at_ms=record.started_at_ms,
         finished_at_ms=record.finished_at_ms,
         worker=record.worker,
-        seal=None if record.seal.is_empty else _to_wire_seal(record.seal),
+        seal=None if seal is UNSIGNED or seal.is_empty else _to_wire_seal(seal),
     )
 
 
