@@ -85,7 +85,7 @@ def test_tables_of_an_older_version_are_brought_up_to_date_and_keep_what_they_ho
         code, out, _ = stem("migrate", "up", url)
         assert (code, f"schema {schema} is from version 1 to {LATEST}" in out) == (0, True)
         found = connection.execute(f"SELECT id, known_ms FROM {schema}.record".encode())
-        assert found.fetchall() == [("a", None)]
+        assert found.fetchall() == [("a", 0)]
 
 
 def test_newer_tables_are_seen_and_left_alone(stem, url: str, schema: str, postgres_server: Server):

@@ -110,6 +110,7 @@ from stem_core.model.errors import (
     WrongLoop,
 )
 from stem_core.model.ids import check_name
+from stem_core.model.nearness import Nearness
 from stem_core.model.outcome import Reason, Record, State, TaskError, storable
 from stem_core.model.seal import CONTROL, RESULT, SCHEDULE, TASK, Seal, pae
 from stem_core.model.secrets import Secret
@@ -175,6 +176,7 @@ __all__ = [
     "Message",
     "Middleware",
     "Milliseconds",
+    "Nearness",
     "Observer",
     "Place",
     "PluginContext",

@@ -109,7 +109,7 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             return batch.replies([])
         is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
         if len(batch.sent) == 1 and not is_in_line:
-            ((reply,),) = await self.call("calls.publish_one", *batch.alone)
+            ((reply,),) = await self.call("calls.publish_one", *batch.alone, is_alone=True)
             return batch.replies([(1, int(reply[0]), reply[1:])])
         # Packed before the call that is out has ended, and sent after it: a second connection
         # might overtake the first.

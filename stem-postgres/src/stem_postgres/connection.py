@@ -13,6 +13,7 @@ import os
 import random
 import select
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -26,6 +27,7 @@ from stem_core.plugin import Fault, StoreError, StoreUnavailable
 from stem_postgres.arrays import register
 from stem_postgres.errors import is_lost_race, translated
 from stem_postgres.location import Location
+from stem_postgres.nearby import Done, Nearby
 
 __all__ = ["Listener", "Parameters", "Row", "Run", "Server"]
 
@@ -58,6 +60,17 @@ _SESSION: Final = {
 
 class _Wire(psycopg.AsyncConnection[Row]):
     """A connection that may be dropped with its loop, or in a forked child, without a word."""
+
+    near: Nearby | None = None
+    """Who waits in place, while a statement may be waited for so."""
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do what the driver is about to, in place as far as that is allowed."""
+        if self.near is not None:
+            gen = self.near.begin(gen, self.pgconn.socket)
+            if isinstance(gen, Done):
+                return gen.value
+        return await super().wait(gen, *args, **kwargs)
 
     def __del__(self, *_: object) -> None:
         """Leave it to libpq, which closes what belongs to this process and nothing else."""
@@ -135,20 +148,28 @@ class Server:
     _idle: list[_Wire] = field(factory=list, init=False)
     _lent: list[Listener] = field(factory=list, init=False)
     _room: asyncio.Semaphore = field(init=False)
+    _near: Nearby = field(init=False, factory=Nearby)
 
     def __attrs_post_init__(self) -> None:
         self._room = asyncio.Semaphore(self.location.options.max_connections)
 
     # ── calls ────────────────────────────────────────────────────────────────
 
-    async def run(self, sql: bytes, parameters: Parameters = ()) -> list[Row]:
+    async def run(
+        self, sql: bytes, parameters: Parameters = (), *, is_alone: bool = False
+    ) -> list[Row]:
         """Return the rows that one statement gives, in a transaction of its own.
+
+        With *is_alone* its caller has nothing to do meanwhile, so a server that is near is waited
+        for in place; nobody else of the loop has a turn.
 
         Raises:
             StoreError: see `translated`.
         """
         for race in range(_RACES):
             try:
+                if is_alone:
+                    return await self._exchange_alone(sql, parameters)
                 return await self._exchange(sql, parameters)
             except _WAYS_TO_FAIL as error:
                 if not is_lost_race(error) or race == _RACES - 1:
@@ -156,20 +177,33 @@ class Server:
             await asyncio.sleep(random.uniform(0, 0.01 * 2**race))
         raise AssertionError("unreachable")
 
+    async def _exchange_alone(self, sql: bytes, parameters: Parameters) -> list[Row]:
+        near = self._near
+        if near.is_near:
+            return await self._exchange(sql, parameters, near)
+        began = time.monotonic()
+        rows = await self._exchange(sql, parameters)
+        near.answered_in(time.monotonic() - began)
+        return rows
+
     def _failed(self, error: BaseException) -> StoreError:
         mine = translated(error, self.location.shown, self.location.schema)
         if isinstance(mine, StoreUnavailable) or mine.fault is Fault.RELOAD:
             self.drop_idle()  # who answered so is not to be asked again, whoever is there now
         return mine
 
-    async def _exchange(self, sql: bytes, parameters: Parameters) -> list[Row]:
+    async def _exchange(
+        self, sql: bytes, parameters: Parameters, near: Nearby | None = None
+    ) -> list[Row]:
         async with self._room:
             wire = await self._checked_out()
             self.calls += 1
+            wire.near = near
             try:
                 async with _deadline(wire, self.location.options.timeout):
                     return await self._answer(wire, sql, parameters)
             finally:
+                wire.near = None
                 if wire.is_alive:
                     self._idle.append(wire)
                 else:

@@ -157,14 +157,14 @@ class PostgresHandle:
         self._server = Server(self.store.location)
         return self._server
 
-    async def run(self, name: str, parameters: Parameters) -> list[Row]:
-        """Return the rows of the statement *name*."""
-        return await self.enter().run(self.store.sql(name), parameters)
+    async def run(self, name: str, parameters: Parameters, *, is_alone: bool = False) -> list[Row]:
+        """Return the rows of the statement *name*; *is_alone* as in `Server.run`."""
+        return await self.enter().run(self.store.sql(name), parameters, is_alone=is_alone)
 
-    async def call(self, name: str, *arguments: Any) -> list[Row]:
+    async def call(self, name: str, *arguments: Any, is_alone: bool = False) -> list[Row]:
         """Return the rows of the statement *name*, which takes namespace and now before all."""
         store = self.store
-        return await self.run(name, (store.ns, store.instant(), *arguments))
+        return await self.run(name, (store.ns, store.instant(), *arguments), is_alone=is_alone)
 
     @property
     def here(self) -> dict[str, Any]:

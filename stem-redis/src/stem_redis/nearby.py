@@ -3,7 +3,7 @@
 A turn of the event loop costs more than a server on the same machine takes to answer, so
 a lone call to it may write, wait a moment and read on the socket itself. Nothing else of
 the loop runs meanwhile: it is done in moments, and not while replies are late. Rule of
-this module: it decides and moves bytes; replies and failures are the wire's.
+this module: it moves bytes; replies and failures are the wire's.
 """
 
 from __future__ import annotations
@@ -11,58 +11,30 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import time
 from typing import Final
 
-__all__ = ["Nearness", "Shortcut", "shortcut_of"]
+__all__ = ["NEAR_FOR_IDLE_S", "NEAR_S", "Shortcut", "shortcut_of"]
 
-_NEAR_S: Final = 0.000_4
+NEAR_S: Final = 0.000_4
 """A server that answers a call through the loop within this is near."""
 
-_NEAR_FOR_IDLE_S: Final = 0.000_9
-"""Likewise for a worker that has slept: a server that was idle too takes its time, and mostly
-nothing else of the loop wants a turn. What does, as a task that waits, loses less than 1 ms."""
+NEAR_FOR_IDLE_S: Final = 0.000_9
+"""Likewise for a worker that has slept; see `Nearness`. What wants a turn all the same, as a task
+that waits, loses less than 1 ms."""
 
-_FAR_CALLS: Final = 100
-"""So many calls go through the loop after a reply was late: 1 ms lost in 100 calls."""
+_BLIND_CALLS: Final = 100
+"""So many calls fall asleep at once after one looked for its reply in vain."""
 
 _PATIENCE_MS: Final = 1
 """How long one waits for a reply in place; `poll` knows nothing shorter."""
 
-_LOOKS: Final = 100
-"""So many times one looks for a reply before falling asleep over it, some 100 us: to fall asleep
-and to be woken takes about as long as a server on this machine thinks."""
+_AWAKE_S: Final = 0.000_15
+"""So long one looks for a reply before falling asleep over it: to fall asleep and to be woken takes
+about as long as a server on this machine thinks."""
 
 _yield_processor: Final = getattr(os, "sched_yield", None)
 """Lets whoever waits for this processor have it, as a server on the same one."""
-
-
-class Nearness:
-    """Decides which calls wait for their reply in place. Pure; an instance for each connection.
-
-    A new one knows nothing, so its first call goes through the loop.
-
-    Attributes:
-        is_near: the next call may wait in place.
-        is_near_for_idle: likewise for one that has slept.
-    """
-
-    __slots__ = ("_through_loop", "is_near", "is_near_for_idle")
-
-    def __init__(self) -> None:
-        self.is_near = self.is_near_for_idle = False
-        self._through_loop = 0
-
-    def answered_in(self, seconds: float) -> None:
-        """Note how long a call took that went through the loop."""
-        self._through_loop += 1
-        is_trusted = self._through_loop > 0
-        self.is_near = is_trusted and seconds < _NEAR_S
-        self.is_near_for_idle = is_trusted and seconds < _NEAR_FOR_IDLE_S
-
-    def was_late(self) -> None:
-        """Note that a reply did not come while one waited in place."""
-        self.is_near = self.is_near_for_idle = False
-        self._through_loop = -_FAR_CALLS
 
 
 class Shortcut:
@@ -100,11 +72,12 @@ class Shortcut:
             self._asleep = max(0, self._asleep - 1)
             return False
         poll, let_others_run = self._poll.poll, _yield_processor
-        for _ in range(_LOOKS):
+        ends = time.perf_counter() + _AWAKE_S
+        while time.perf_counter() < ends:
             if poll(0):
                 return True
             let_others_run()
-        self._asleep = _FAR_CALLS
+        self._asleep = _BLIND_CALLS
         return False
 
     def _written(self, data: bytes) -> bool:

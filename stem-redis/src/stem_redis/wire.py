@@ -15,7 +15,8 @@ from typing import Any, Final
 import hiredis
 from redis.exceptions import InvalidResponse, ResponseError
 
-from stem_redis.nearby import Nearness, shortcut_of
+from stem_core.plugin import Nearness
+from stem_redis.nearby import NEAR_FOR_IDLE_S, NEAR_S, shortcut_of
 
 __all__ = ["NOT_SENT", "OWED", "Wire"]
 
@@ -49,7 +50,7 @@ class Wire(asyncio.BufferedProtocol):
         self._until: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._shortcut = shortcut_of(self._transport)
-        self._nearness = Nearness()
+        self._nearness = Nearness(NEAR_S, NEAR_FOR_IDLE_S)
 
     # ── what a user does ─────────────────────────────────────────────────────
 

@@ -12,8 +12,9 @@ import pytest
 from redis.exceptions import ResponseError
 from unit.redis.test_wire import LONG_S, in_loop
 
+from stem_core.plugin import Nearness
 from stem_redis import nearby
-from stem_redis.nearby import Nearness, Shortcut
+from stem_redis.nearby import NEAR_FOR_IDLE_S, NEAR_S, Shortcut
 from stem_redis.wire import NOT_SENT, OWED, Wire
 
 Answer = Callable[[bytes], bytes]
@@ -55,7 +56,7 @@ async def connected(
 
 
 def test_nothing_is_known_of_a_server_before_its_first_reply() -> None:
-    nearness = Nearness()
+    nearness = Nearness(NEAR_S, NEAR_FOR_IDLE_S)
     assert not nearness.is_near
     nearness.answered_in(0.000_1)
     assert nearness.is_near
@@ -64,7 +65,7 @@ def test_nothing_is_known_of_a_server_before_its_first_reply() -> None:
 
 
 def test_a_server_may_be_less_near_for_a_loop_that_has_nothing_else_to_do() -> None:
-    nearness = Nearness()
+    nearness = Nearness(NEAR_S, NEAR_FOR_IDLE_S)
     nearness.answered_in(0.000_6)
     assert nearness.is_near_for_idle
     assert not nearness.is_near
@@ -73,7 +74,7 @@ def test_a_server_may_be_less_near_for_a_loop_that_has_nothing_else_to_do() -> N
 
 
 def test_after_a_late_reply_a_hundred_calls_go_through_the_loop() -> None:
-    nearness = Nearness()
+    nearness = Nearness(NEAR_S, NEAR_FOR_IDLE_S)
     nearness.answered_in(0.000_1)
     nearness.was_late()
     for _ in range(100):
@@ -194,16 +195,18 @@ async def test_there_is_no_way_past_a_transport_that_encrypts() -> None:
 
 
 @in_loop
-async def test_a_reply_that_comes_at_once_is_seen_without_falling_asleep() -> None:
-    async with connected(lambda asked: b"+ok\r\n") as wire:
-        shortcut = wire._shortcut
-        assert isinstance(shortcut, Shortcut)
-        shortcut.patience_ms = 0
-        while wire.ask_here(b"a") is OWED:  # a thread of ours may be slow
-            assert await wire.rest(LONG_S) == b"ok"
-            wire._nearness.is_near = True
-            shortcut._asleep = 0
+async def test_a_reply_that_is_there_is_seen_without_falling_asleep() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        ours.setblocking(False)
+        _, writer = await asyncio.open_connection(sock=ours)
+        shortcut = Shortcut(writer.transport, ours.fileno())
+        shortcut.patience_ms = 0  # who fell asleep would see nothing
+        theirs.sendall(b"+ok\r\n")
+        buffer = bytearray(64)
+        assert shortcut.exchange(b"a", buffer) == 5
         assert not shortcut._asleep
+        writer.transport.abort()
 
 
 @in_loop

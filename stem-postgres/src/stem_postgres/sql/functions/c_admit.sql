@@ -51,9 +51,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 DECLARE
     v_ticket bigint;
     v_known bigint;
-    v_ended bigint;  -- until when it is kept
-    v_dead bigint;
-    v_recorded bigint;
+    v_is_left boolean;  -- of an id that may be forgotten, in `ended` or `dead`
     v_is_awaited boolean;
     v_holder text;
     v_ready bigint := greatest(p_now, CASE WHEN p_at > 0 THEN p_at ELSE p_now + p_wait END);
@@ -77,18 +75,23 @@ BEGIN
         END IF;
     END LOOP;  -- it ended in between
 
-    SELECT e.keep_ms, d.keep_ms, r.known_ms, coalesce(e.digest, d.digest), s.queue IS NOT NULL
-    INTO v_ended, v_dead, v_recorded, v_known, v_is_awaited
+    SELECT
+        e.id IS NOT NULL OR d.id IS NOT NULL, s.queue IS NOT NULL,
+        CASE
+            WHEN e.keep_ms > p_now THEN e.digest
+            WHEN d.keep_ms > p_now THEN d.digest
+            WHEN r.known_ms > p_now THEN r.digest
+        END
+    INTO v_is_left, v_is_awaited, v_known
     FROM (SELECT) AS one
     LEFT JOIN stem.ended e ON e.ns = p_ns AND e.id = p_id
     LEFT JOIN stem.dead d ON d.ns = p_ns AND d.id = p_id
     LEFT JOIN stem.record r ON r.ns = p_ns AND r.id = p_id
     LEFT JOIN stem.sleeper s ON s.ns = p_ns AND s.queue = p_queue AND s.until_ms > v_ready;
-    IF greatest(v_ended, v_dead, v_recorded) > p_now THEN
+    IF v_known IS NOT NULL THEN
         DELETE FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id;
-        v_known := stem.past_digest(p_ns, p_now, p_id);
         RETURN CASE WHEN v_known = p_digest THEN '1' ELSE '3' END;
-    ELSIF v_known IS NOT NULL THEN
+    ELSIF v_is_left THEN
         -- An id that lives is in no other table: who ends it need not look.
         DELETE FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id;
         DELETE FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id;

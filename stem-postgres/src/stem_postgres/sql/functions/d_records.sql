@@ -35,8 +35,7 @@ BEGIN
         ORDER BY o.id COLLATE "C"
         ON CONFLICT (ns, id) DO UPDATE SET
             terminal = excluded.terminal, reopened = false, fence = excluded.fence,
-            -- Not before its id may be forgotten.
-            keep_ms = greatest(excluded.keep_ms, r.known_ms), state = excluded.state, task = excluded.task,
+            keep_ms = excluded.keep_ms, state = excluded.state, task = excluded.task,
             queue = excluded.queue, record = excluded.record
         WHERE r.keep_ms <= p_now OR r.fence < excluded.fence
             OR r.fence = excluded.fence AND NOT r.terminal

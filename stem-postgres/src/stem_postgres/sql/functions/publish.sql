@@ -17,6 +17,7 @@ DECLARE
     v_now bigint := stem.now_ms(p_now);
     v_are_new boolean := false;
     v_lowest text;
+    v_highest text;
     v_queue text;
     v_at bigint;
 BEGIN
@@ -38,14 +39,20 @@ BEGIN
                     p_more, p_body
                 ) AS u (id, queue, task, rank, lease, dedupe, digest, wait, at, more, body)
             ) AS i ORDER BY i.id COLLATE "C";  -- two calls with the same ids never lock crosswise
-            -- A new statement sees what others committed before they let this one write. Ids
-            -- made of the time lie above all that have ended, which is asked in one go.
-            SELECT min(i.id COLLATE "C") INTO v_lowest FROM unnest(p_id) AS i (id);
-            IF coalesce(greatest(
-                (SELECT e.id FROM stem.ended e WHERE e.ns = p_ns ORDER BY e.id DESC LIMIT 1),
-                (SELECT d.id FROM stem.dead d WHERE d.ns = p_ns ORDER BY d.id DESC LIMIT 1),
-                (SELECT r.id FROM stem.record r WHERE r.ns = p_ns ORDER BY r.id DESC LIMIT 1)
-            ), '') >= v_lowest COLLATE "C" AND EXISTS (
+            -- A new statement sees what others committed before they let this one write. Mostly
+            -- the ids are made of the time, and none that is known lies among them: asked at once.
+            SELECT min(i.id COLLATE "C"), max(i.id COLLATE "C") INTO v_lowest, v_highest
+            FROM unnest(p_id) AS i (id);
+            IF EXISTS (
+                (SELECT FROM stem.ended e WHERE e.ns = p_ns
+                    AND e.id BETWEEN v_lowest AND v_highest LIMIT 1)
+                UNION ALL
+                (SELECT FROM stem.dead d WHERE d.ns = p_ns
+                    AND d.id BETWEEN v_lowest AND v_highest LIMIT 1)
+                UNION ALL
+                (SELECT FROM stem.record r WHERE r.ns = p_ns
+                    AND r.id BETWEEN v_lowest AND v_highest LIMIT 1)
+            ) AND EXISTS (
                 SELECT FROM unnest(p_id) AS i (id) CROSS JOIN LATERAL (
                     (SELECT FROM stem.ended e WHERE e.ns = p_ns AND e.id = i.id LIMIT 1)
                     UNION ALL

@@ -101,12 +101,11 @@ BEGIN
         WHERE i.kind = 'a' AND (f_owner IS NULL OR i.n <> ALL (f_owner))
     );
     IF p_record IS NOT NULL AND p_looks THEN
-        -- NOT … IS NULL: of a row whose columns are not all there, IS NOT NULL is false.
         SELECT
             array_agg(i.n) FILTER (WHERE NOT p_record[i.n] OR k.r IS NULL OR NOT
                 stem.stands_against(k.r, p_now, r_fence[i.n], r_record[i.n])),
             array_agg(i.n) FILTER (WHERE p_record[i.n] AND k.r IS NULL),
-            array_agg(i.n) FILTER (WHERE p_record[i.n] AND NOT k.r IS NULL)
+            array_agg(i.n) FILTER (WHERE p_record[i.n] AND k.r IS NOT NULL)
         INTO v_plain, v_first, v_later
         FROM unnest(v_plain) AS i (n) LEFT JOIN LATERAL (
             SELECT r FROM stem.record r WHERE r.ns = p_ns AND r.id = p_id[i.n] LIMIT 1
@@ -121,28 +120,28 @@ BEGIN
         LIMIT 1
     ) AS m;
     WITH gone AS (
-        -- The fence once more: a row that somebody was at is looked at anew when he has done.
-        DELETE FROM stem.message m USING unnest(v_rows, v_done) AS i (at, n)
+        -- In one order, so that two calls never lock crosswise. The fence once more: a row that
+        -- somebody was at is looked at anew when he has done.
+        DELETE FROM stem.message m USING (
+            SELECT r.at, r.n FROM unnest(v_rows, v_done) AS r (at, n) ORDER BY r.at
+        ) AS i
         WHERE m.ctid = i.at AND m.fence = p_fence[i.n] AND coalesce(m.settled, 0) < m.fence
         RETURNING
             i.n, m.id, m.fence, p_now + m.dedupe_ms AS known_ms, m.digest, m.unique_key,
-            coalesce(p_record[i.n], false) AND (NOT p_looks OR i.n = ANY (v_first)) AS is_first,
-            -- A first record that is kept as long as the id is to be known knows it too.
-            coalesce(p_record[i.n], false) AND (NOT p_looks OR i.n = ANY (v_first))
-                AND r_keep[i.n] >= m.dedupe_ms AS knows
+            -- Its record is the first of its task, and so becomes its stone.
+            coalesce(p_record[i.n], false) AND (NOT p_looks OR i.n = ANY (v_first)) AS is_first
     ), records AS (
         INSERT INTO stem.record (
             ns, terminal, fence, keep_ms, id, state, task, queue, record, known_ms, digest, settled
         )
         SELECT
             p_ns, r_terminal[g.n], r_fence[g.n], p_now + r_keep[g.n], g.id, r_state[g.n],
-            r_task[g.n], r_queue[g.n], r_record[g.n], CASE WHEN g.knows THEN g.known_ms END,
-            CASE WHEN g.knows THEN g.digest END, CASE WHEN g.knows THEN g.fence END
+            r_task[g.n], r_queue[g.n], r_record[g.n], g.known_ms, g.digest, g.fence
         FROM gone g WHERE g.is_first ORDER BY g.id COLLATE "C"
     ), stones AS (
         INSERT INTO stem.ended (keep_ms, fence, digest, ns, id)
         SELECT g.known_ms, g.fence, g.digest, p_ns, g.id
-        FROM gone g WHERE NOT g.knows AND g.known_ms > p_now
+        FROM gone g WHERE NOT g.is_first AND g.known_ms > p_now
     )
     SELECT
         array_agg(g.n), array_agg(g.id), array_agg(g.id) FILTER (

@@ -55,17 +55,7 @@ WITH clock AS (
 ), progress AS (
     UPDATE stem.progress p SET keep_ms = c.now_ms + %(ttl)s::bigint FROM clock c
     WHERE p.ns = %(ns)s::int AND p.id = ANY (%(ids)b::text[])
-), stones AS (
-    -- What goes before its id may be forgotten leaves the id behind.
-    INSERT INTO stem.ended (ns, keep_ms, fence, settled, digest, id)
-    SELECT r.ns, r.known_ms, r.settled, NULL, r.digest, r.id FROM stem.record r, clock c
-    WHERE r.ns = %(ns)s::int AND r.id = ANY (%(ids)b::text[])
-        AND r.known_ms > greatest(c.now_ms, c.now_ms + %(ttl)s::bigint)
-    ON CONFLICT (ns, id) DO NOTHING
 )
-UPDATE stem.record r SET
-    keep_ms = c.now_ms + %(ttl)s::bigint,
-    known_ms = CASE WHEN r.known_ms <= c.now_ms + %(ttl)s::bigint THEN r.known_ms END
-FROM clock c
+UPDATE stem.record r SET keep_ms = c.now_ms + %(ttl)s::bigint FROM clock c
 WHERE r.ns = %(ns)s::int AND r.keep_ms > c.now_ms AND r.id = ANY (%(ids)b::text[])
 RETURNING r.id;
