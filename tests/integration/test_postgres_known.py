@@ -163,10 +163,32 @@ def test_who_lets_a_record_go_early_does_not_let_its_id_go(
         assert await backend.expire(["a", "nobody"], ttl_ms=ttl_ms) == [True, False]
         assert await backend.load(["a"]) == [None]
         assert await kept(broker) == ["a", "b"]
+        values = do(server.url, "SELECT length(record) > 0 FROM stem.record ORDER BY id")
+        assert values == [(False,), (True,)], "a value that was let go is not on the disk either"
         assert await published(broker, "a") == [PublishStatus.DUPLICATE] * 2
         assert await settled(broker, taken["a"].receipt) is SettleStatus.ALREADY
         await broker.aclose()
         await backend.aclose()
+
+    run(work())
+
+
+def test_a_sweep_does_not_walk_past_what_is_over_and_still_known(
+    server: PostgresServer, broker_of: Any
+) -> None:
+    async def work() -> None:
+        broker = await broker_of()
+        ids = [f"a{n}" for n in range(500)]
+        await ended(broker, *ids, ttl_ms=0)
+        do(server.url, "UPDATE stem.record SET known_ms = 1 WHERE id = 'a7'")
+        with psycopg.connect(server.url) as connection:  # its figures are those of one transaction
+            connection.execute("SELECT stem.sweep(%s, NULL, 1000)", (broker.store.ns,))
+            ((looked_at,),) = connection.execute(
+                "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'record'"
+            ).fetchall()
+        assert len(await kept(broker)) == 499
+        assert looked_at < 10
+        await broker.aclose()
 
     run(work())
 

@@ -33,6 +33,7 @@ async def connected(
     near = broker.enter()._near
     near.answered_in(0)
     near.patience_ms = patience_ms
+    near._near_s = max(near._near_s, patience_ms / 1000)
     return broker, near
 
 

@@ -16,6 +16,7 @@ from stem_core.plugin import (
     Receipt,
     Settlement,
     SettleStatus,
+    StoreError,
     UniqueKey,
     replace,
 )
@@ -195,6 +196,45 @@ def test_a_script_that_is_not_known_and_late_is_no_error(server: RedisServer):
         await forgotten()
         replies = await broker.publish([message("n")])
         assert [reply.status for reply in replies] == [PublishStatus.CREATED]
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_key_of_somebody_else_where_a_queue_delays_is_found_before_anything_is_written(
+    server: RedisServer,
+):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message("m")])
+        key = f"{broker.store.prefix}d:q"
+        await broker.enter().command("SET", key, "somebody's")
+        before = await everything(broker)
+        with pytest.raises(StoreError, match=key):
+            await broker.publish([message("n")])
+        assert await everything(broker) == before
+        await broker.aclose()
+
+    run(play())
+
+
+def test_whoever_leaves_while_a_reply_is_owed_leaves_no_line_that_owes_it(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message("m")])
+        near = broker.enter()
+        permits = near.location.options.max_connections
+        for _ in range(permits):
+            await near._room.acquire()
+        line = await near.lend()
+        waiting = asyncio.ensure_future(near.rest_of(line))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert not line.is_alive
+        for _ in range(permits):
+            near._room.release()
+        await take(broker)
         await broker.aclose()
 
     run(play())

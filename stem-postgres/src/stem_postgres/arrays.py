@@ -17,7 +17,7 @@ from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-__all__ = ["Booleans", "Bytes", "Int2s", "Int4s", "Int8s", "Texts", "columns", "register"]
+__all__ = ["ARRAYS", "Booleans", "Bytes", "Int2s", "Int4s", "Int8s", "Texts", "columns", "register"]
 
 _HEAD: Final = struct.Struct(">iiIii")
 _EMPTY: Final = struct.Struct(">iiI")
@@ -102,6 +102,9 @@ class Texts(_Array):
         return _sized([value.encode() for value in values])
 
 
+ARRAYS: Final = (Booleans, Bytes, Int2s, Int4s, Int8s, Texts)
+
+
 def _sized(values: Sequence[bytes]) -> bytes:
     sizes = map(_size, map(len, values))
     return b"".join(chain.from_iterable(zip(sizes, values, strict=True)))
@@ -125,6 +128,6 @@ class _ArrayDumper(Dumper):
 
 def register(context: AdaptContext) -> None:
     """Let the connection *context* write arrays of these kinds in one go."""
-    for kind in (Booleans, Bytes, Int2s, Int4s, Int8s, Texts):
+    for kind in ARRAYS:
         dumper = type(f"{kind.__name__}Dumper", (_ArrayDumper,), {"oid": kind.oid})
         context.adapters.register_dumper(kind, dumper)

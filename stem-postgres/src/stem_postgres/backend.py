@@ -128,7 +128,7 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
                 await nap.sleep(clock, min(until_ms, now_ms + pause_ms))
                 pause_ms = min(2 * pause_ms, options.poll)
         finally:
-            await self._wakes.leave(nap)
+            self._wakes.leave(nap)
         return None
 
     async def _note(self, id: str) -> None:

@@ -47,7 +47,7 @@ from stem_postgres.objections import (
 )
 from stem_postgres.rows import locate
 from stem_postgres.taking import Taken, read_taken
-from stem_postgres.waiting import Nap
+from stem_postgres.waiting import Nap, started
 from stem_postgres.wakes import Wakes, word_of
 
 __all__ = ["CAPABILITIES", "PostgresBroker"]
@@ -88,11 +88,14 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
     """A broker for many machines: every step is one statement, fenced and by the server's clock.
 
     What an accepted message survives is what the server is set up for: see `capabilities`.
+
+    Attributes:
+        wakes: who waits here, and is told.
     """
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._wakes = Wakes(store.channel)
+        self.wakes = Wakes(store.channel)
         self._in_order: Final = asyncio.Lock()
 
     @property
@@ -131,36 +134,41 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             return []
         until_ms = self.store.clock.monotonic_ms() + wait_ms
         nap = Nap()
-        self._wakes.note(nap, [word_of("q", name) for name in names])
+        self.wakes.note(nap, [word_of("q", name) for name in names])
         try:
             await self.sweep(late_ms=_BUSY_MS)
             return await self._wait(nap, names, limit, until_ms, storable(worker))
         finally:
-            await self._wakes.leave(nap)
+            self.wakes.leave(nap)
 
     async def _wait(
         self, nap: Nap, queues: Sequence[str], limit: int, until_ms: int, worker: str
     ) -> Sequence[Delivery]:
         clock, options = self.store.clock, self.store.location.options
-        pause_ms = min(_FIRST_LOOK_MS, options.poll)
+        pause_ms, was_woken = min(_FIRST_LOOK_MS, options.poll), False
         while True:
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
-            taken = await self._take(queues, limit, min(left_ms, options.poll), worker)
+            wait_ms = min(left_ms, options.poll)
+            taken = await self._take(queues, limit, wait_ms, worker, is_urgent=was_woken)
             if taken.deliveries:
                 return taken.deliveries
             await self.sweep()  # now nobody waits for it
             if left_ms <= 0 or self.is_closed:
                 return ()
-            if not options.pooler:
-                await self._wakes.follow(self.enter())
             wakes_ms = asked_ms + min(left_ms, pause_ms, taken.look_again_ms)
+            if not options.pooler:
+                within_ms = await self.wakes.follow(self.enter())
+                wakes_ms = min(wakes_ms, clock.monotonic_ms() + within_ms)
             was_woken = await nap.sleep(clock, wakes_ms)
             pause_ms = _FIRST_LOOK_MS if was_woken else options.poll
 
-    async def _take(self, queues: Sequence[str], limit: int, wait_ms: int, worker: str) -> Taken:
+    async def _take(
+        self, queues: Sequence[str], limit: int, wait_ms: int, worker: str, *, is_urgent: bool
+    ) -> Taken:
         """Look once. What is leased for a caller who has gone is handed back."""
-        call = asyncio.ensure_future(self.call("calls.fetch", list(queues), limit, wait_ms, worker))
+        arguments = (Texts(queues), limit, wait_ms, worker)
+        call = started(self.call("calls.fetch", *arguments, is_urgent=is_urgent))
         try:
             return read_taken(await asyncio.shield(call))
         except asyncio.CancelledError:
@@ -281,5 +289,5 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
     async def aclose(self) -> None:
         """Free the connections. Idempotent; leases are left to lapse."""
         if self._server is not None and self._loop is asyncio.get_running_loop():
-            await self._wakes.stop()
+            await self.wakes.stop()
         await super().aclose()

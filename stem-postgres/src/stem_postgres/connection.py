@@ -9,43 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import select
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import psycopg
 from attrs import define, field
-from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg.pq import ConnStatus
 from psycopg.rows import tuple_row
 
 from stem_core.plugin import Fault, StoreError, StoreUnavailable
 from stem_postgres.arrays import register
 from stem_postgres.errors import is_lost_race, translated
+from stem_postgres.listening import Listener
 from stem_postgres.location import Location
-from stem_postgres.nearby import Done, Nearby
+from stem_postgres.nearby import Begin, Nearby, give_way
+from stem_postgres.prepared import Prepared
+from stem_postgres.wire import WAYS_TO_FAIL, Deadline, Parameters, Row, Wire
 
-__all__ = ["Listener", "Parameters", "Row", "Run", "Server"]
-
-Parameters = Sequence[Any] | Mapping[str, Any]
-"""What a statement is about, by position or by name."""
-
-Row = tuple[Any, ...]
+__all__ = ["Run", "Server"]
 
 Run = Callable[..., Awaitable[list[Row]]]
 """Runs a statement with its parameters, and returns its rows."""
 
 _RACES: Final = 8
 """How often a call is made that lost a race against another transaction."""
-
-_SPARE_MS: Final = 1_000
-"""How much later than the server this side gives a call up."""
-
-_WAYS_TO_FAIL: Final = (psycopg.Error, OSError, EOFError, TimeoutError)
 
 _SESSION: Final = {
     "default_transaction_isolation": "read committed",
@@ -58,83 +47,6 @@ _SESSION: Final = {
 """What a role may set otherwise, for its people, and a program must not meet."""
 
 
-class _Wire(psycopg.AsyncConnection[Row]):
-    """A connection that may be dropped with its loop, or in a forked child, without a word."""
-
-    near: Nearby | None = None
-    """Who waits in place, while a statement may be waited for so."""
-
-    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Do what the driver is about to, in place as far as that is allowed."""
-        if self.near is not None:
-            gen = self.near.begin(gen, self.pgconn.socket)
-            if isinstance(gen, Done):
-                return gen.value
-        return await super().wait(gen, *args, **kwargs)
-
-    def __del__(self, *_: object) -> None:
-        """Leave it to libpq, which closes what belongs to this process and nothing else."""
-
-    @property
-    def is_alive(self) -> bool:
-        """False once it failed, was closed by either side, or was left in the middle."""
-        pgconn = self.pgconn
-        if pgconn.status != ConnStatus.OK or pgconn.transaction_status != TransactionStatus.IDLE:
-            return False
-        waiting = select.poll()
-        waiting.register(pgconn.socket, select.POLLIN)
-        return not waiting.poll(0)  # nobody asked, so what there is to read is a farewell
-
-    def cut(self) -> None:
-        """End it now, in any state: a call that waits for an answer fails at once."""
-        if self.pgconn.status == ConnStatus.OK:
-            with contextlib.suppress(OSError):
-                end = socket.socket(fileno=os.dup(self.pgconn.socket))
-                with end:
-                    end.shutdown(socket.SHUT_RDWR)
-
-    def finish(self) -> None:
-        """Free it; in any loop."""
-        self.pgconn.finish()
-
-
-class Listener:
-    """A connection that is told what happens on one channel."""
-
-    def __init__(self, wire: _Wire, location: Location) -> None:
-        self._wire = wire
-        self._location = location
-
-    async def heard(self, within_ms: int) -> list[str]:
-        """Return what was told, after at most *within_ms*; empty when that was nothing.
-
-        Raises:
-            StoreUnavailable: the connection is lost, even if nobody has closed it.
-        """
-        try:
-            found = [
-                told.payload
-                async for told in self._wire.notifies(timeout=within_ms / 1000, stop_after=1)
-            ]
-            if not found:
-                async with _deadline(self._wire, self._location.options.timeout):
-                    await self._wire.execute("SELECT 1")
-        except _WAYS_TO_FAIL as error:
-            self.close()
-            raise translated(error, self._location.shown, self._location.schema) from None
-        return found
-
-    @property
-    def is_alive(self) -> bool:
-        """False once it is closed."""
-        return self._wire.pgconn.status == ConnStatus.OK
-
-    def close(self) -> None:
-        """Close it, in any loop."""
-        self._wire.cut()
-        self._wire.finish()
-
-
 @define(eq=False)
 class Server:
     """Calls to the database at *location*, in one event loop.
@@ -145,7 +57,7 @@ class Server:
 
     location: Location
     calls: int = field(default=0, init=False)
-    _idle: list[_Wire] = field(factory=list, init=False)
+    _idle: list[Wire] = field(factory=list, init=False)
     _lent: list[Listener] = field(factory=list, init=False)
     _room: asyncio.Semaphore = field(init=False)
     _near: Nearby = field(init=False, factory=Nearby)
@@ -156,33 +68,41 @@ class Server:
     # ── calls ────────────────────────────────────────────────────────────────
 
     async def run(
-        self, sql: bytes, parameters: Parameters = (), *, is_alone: bool = False
+        self,
+        sql: bytes,
+        parameters: Parameters = (),
+        *,
+        is_alone: bool = False,
+        is_urgent: bool = False,
     ) -> list[Row]:
         """Return the rows that one statement gives, in a transaction of its own.
 
         With *is_alone* its caller has nothing to do meanwhile, so a server that is near is waited
-        for in place; nobody else of the loop has a turn.
+        for in place; nobody else of the loop has a turn. With *is_urgent* the server comes first
+        if it is on the processor that we are on.
 
         Raises:
             StoreError: see `translated`.
         """
+        exchange = self._exchange_alone if is_alone else self._exchange
+        begin = give_way if is_alone or is_urgent else None
         for race in range(_RACES):
             try:
-                if is_alone:
-                    return await self._exchange_alone(sql, parameters)
-                return await self._exchange(sql, parameters)
-            except _WAYS_TO_FAIL as error:
+                return await exchange(sql, parameters, begin)
+            except WAYS_TO_FAIL as error:
                 if not is_lost_race(error) or race == _RACES - 1:
                     raise self._failed(error) from None
             await asyncio.sleep(random.uniform(0, 0.01 * 2**race))
         raise AssertionError("unreachable")
 
-    async def _exchange_alone(self, sql: bytes, parameters: Parameters) -> list[Row]:
+    async def _exchange_alone(
+        self, sql: bytes, parameters: Parameters, begin: Begin | None
+    ) -> list[Row]:
         near = self._near
         if near.is_near:
-            return await self._exchange(sql, parameters, near)
+            return await self._exchange(sql, parameters, near.begin)
         began = time.monotonic()
-        rows = await self._exchange(sql, parameters)
+        rows = await self._exchange(sql, parameters, begin)
         near.answered_in(time.monotonic() - began)
         return rows
 
@@ -193,25 +113,25 @@ class Server:
         return mine
 
     async def _exchange(
-        self, sql: bytes, parameters: Parameters, near: Nearby | None = None
+        self, sql: bytes, parameters: Parameters, begin: Begin | None = None
     ) -> list[Row]:
         async with self._room:
             wire = await self._checked_out()
             self.calls += 1
-            wire.near = near
+            wire.begin = begin
             try:
-                async with _deadline(wire, self.location.options.timeout):
+                with Deadline(wire, self.location.options.timeout):
                     return await self._answer(wire, sql, parameters)
             finally:
-                wire.near = None
-                if wire.is_alive:
+                wire.begin = None
+                if wire.is_whole:  # whether it lives is seen when it is asked for again
                     self._idle.append(wire)
                 else:
                     wire.finish()
 
-    async def _answer(self, wire: _Wire, sql: bytes, parameters: Parameters) -> list[Row]:
+    async def _answer(self, wire: Wire, sql: bytes, parameters: Parameters) -> list[Row]:
         try:
-            rows = await _rows(wire, sql, parameters)
+            rows = await wire.rows(sql, parameters)
         except psycopg.Error:
             if not wire.autocommit and wire.pgconn.status == ConnStatus.OK:
                 await wire.rollback()
@@ -220,7 +140,7 @@ class Server:
             await wire.commit()
         return rows
 
-    async def _checked_out(self) -> _Wire:
+    async def _checked_out(self) -> Wire:
         while self._idle:
             wire = self._idle.pop()
             if wire.is_alive:
@@ -235,38 +155,46 @@ class Server:
         try:
             if wire.autocommit:
                 await wire.execute(f"SET statement_timeout = {timeout_ms}".encode())
-            async with _deadline(wire, timeout_ms), wire.transaction():
-                yield partial(_rows, wire)
+            with Deadline(wire, timeout_ms):
+                async with wire.transaction():
+                    yield wire.rows
         finally:
             wire.finish()
 
     # ── connections ──────────────────────────────────────────────────────────
 
-    async def listen(self, channel: str) -> Listener:
-        """Return a connection of its own that is told what happens on *channel*."""
+    async def listen(
+        self, channel: str, told: Callable[[str], None], lost: Callable[[], None]
+    ) -> Listener:
+        """Return a connection of its own that is told what happens on *channel*; see `Listener`."""
         try:
             wire = await self._opened()
-            listener = Listener(wire, self.location)
-            async with _deadline(wire, self.location.options.timeout):
-                await wire.execute(f'LISTEN "{channel}"'.encode())
-        except _WAYS_TO_FAIL as error:
+            listener = Listener(wire, self.location, told, lost)
+            try:
+                await listener.begin(channel)
+            except BaseException:
+                listener.close()
+                raise
+        except WAYS_TO_FAIL as error:
             raise self._failed(error) from None
         self._lent = [*(lent for lent in self._lent if lent.is_alive), listener]
         return listener
 
-    async def _opened(self) -> _Wire:
+    async def _opened(self) -> Wire:
         options = self.location.options
         # Each host has that long: one that is silent must not take the time of the next.
         hosts = max(1, len(self.location.hosts))
         async with asyncio.timeout(hosts * options.connect_timeout / 1000):
-            wire = await _Wire.connect(
+            wire = await Wire.connect(
                 autocommit=not options.pooler,
                 row_factory=tuple_row,
                 prepare_threshold=None if options.pooler else 3,
                 **_settings(self.location),
             )
         register(wire)
-        if options.pooler:
+        if not options.pooler:
+            wire.prepared = Prepared()
+        else:
             # Nothing of a session is kept: it is said at the beginning of each transaction.
             await wire.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
             await wire.set_read_only(False)
@@ -283,34 +211,6 @@ class Server:
         for listener in self._lent:
             listener.close()
         self._lent.clear()
-
-
-async def _rows(wire: _Wire, sql: bytes, parameters: Parameters = ()) -> list[Row]:
-    # Several statements at once, without parameters, go as text.
-    cursor = wire.cursor(binary=bool(parameters))
-    await cursor.execute(sql, parameters or None)
-    return await cursor.fetchall() if cursor.description else []
-
-
-@contextlib.asynccontextmanager
-async def _deadline(wire: _Wire, timeout_ms: int) -> AsyncIterator[None]:
-    """Let the block end in time, even if the server is silent: then its connection is cut."""
-    is_late = False
-
-    def cut() -> None:
-        nonlocal is_late
-        is_late = True
-        wire.cut()
-
-    timer = asyncio.get_running_loop().call_later((timeout_ms + _SPARE_MS) / 1000, cut)
-    try:
-        yield
-    except _WAYS_TO_FAIL:
-        if is_late:
-            raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
 
 
 def _settings(location: Location) -> dict[str, Any]:

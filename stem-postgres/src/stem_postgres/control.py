@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from stem_core.plugin import ControlChannel, ControlMessage, Fault, StoreError
-from stem_postgres.connection import Listener
+from stem_postgres.waiting import Nap
+from stem_postgres.wakes import CONTROL_WORD
 
 if TYPE_CHECKING:
     from stem_postgres.broker import PostgresBroker
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_CONTROL_BODY", "PostgresControl"]
 
 MAX_CONTROL_BODY: Final = 64 * 1024
-_LOOK_MS: Final = 5_000
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -40,23 +40,23 @@ class PostgresControl(ControlChannel):
         await self._broker.run("companions.send", {**self._broker.here, **wanted})
 
     async def listen(self) -> AsyncIterator[ControlMessage]:
-        listener: Listener | None = None
+        broker, nap = self._broker, Nap()
         last: int | None = None
         pause_s = _FIRST_PAUSE_S
+        broker.wakes.note(nap, [CONTROL_WORD])
         try:
             while True:
                 try:
                     if last is None:
                         last = await self._last()
-                    listener = listener or await self._listening()
+                    within_ms = await self._follow()
                     rows = await self._since(last)
                     pause_s = _FIRST_PAUSE_S
                     if not rows:
-                        await self._wait(listener)
+                        await self._rest(nap, within_ms)
                 except StoreError as error:
                     if error.fault in (Fault.FATAL_CONFIG, Fault.DATA):
                         raise
-                    listener = None
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                     continue
@@ -66,8 +66,7 @@ class PostgresControl(ControlChannel):
                         body=body, key_id=key_id, algorithm=algorithm, signature=signature
                     )
         finally:
-            if listener is not None:
-                listener.close()
+            broker.wakes.leave(nap)
 
     async def _last(self) -> int:
         ((last,),) = await self._broker.run("companions.last_sent", (self._broker.store.ns,))
@@ -76,18 +75,19 @@ class PostgresControl(ControlChannel):
     async def _since(self, last: int) -> list[tuple[Any, ...]]:
         return await self._broker.run("companions.sent_since", (self._broker.store.ns, last))
 
-    async def _listening(self) -> Listener | None:
-        """Return what is told of new rows; None behind a pooler, where one only looks."""
-        store = self._broker.store
-        if store.location.options.pooler:
-            return None
-        return await self._broker.enter().listen(store.channel)
+    @property
+    def _only_looks(self) -> bool:
+        return self._broker.store.location.options.pooler
 
-    async def _wait(self, listener: Listener | None) -> None:
-        if listener is None:
-            await asyncio.sleep(self._broker.store.location.options.poll / 1000)
-            return
-        while True:
-            told = await listener.heard(_LOOK_MS)
-            if not told or "c" in told:
-                return
+    async def _follow(self) -> int:
+        """Be told of new rows from now on; return when to see to that again, in milliseconds."""
+        if self._only_looks:
+            return self._broker.store.location.options.poll
+        return await self._broker.wakes.follow(self._broker.enter())
+
+    async def _rest(self, nap: Nap, within_ms: int) -> None:
+        if self._only_looks:
+            await asyncio.sleep(within_ms / 1000)
+        else:
+            clock = self._broker.store.clock
+            await nap.sleep(clock, clock.monotonic_ms() + within_ms)

@@ -19,12 +19,13 @@ from stem_core.plugin import (
     check_name,
     options_from_query,
 )
-from stem_postgres.connection import Parameters, Row, Server
+from stem_postgres.connection import Server
 from stem_postgres.facts import Facts, facts_of
 from stem_postgres.location import Location, location_of
 from stem_postgres.options import PostgresOptions
 from stem_postgres.schema import check_version
 from stem_postgres.statements import statements
+from stem_postgres.wire import Parameters, Row
 
 __all__ = ["PostgresHandle", "Store"]
 
@@ -157,14 +158,14 @@ class PostgresHandle:
         self._server = Server(self.store.location)
         return self._server
 
-    async def run(self, name: str, parameters: Parameters, *, is_alone: bool = False) -> list[Row]:
-        """Return the rows of the statement *name*; *is_alone* as in `Server.run`."""
-        return await self.enter().run(self.store.sql(name), parameters, is_alone=is_alone)
+    async def run(self, name: str, parameters: Parameters, **how: bool) -> list[Row]:
+        """Return the rows of the statement *name*; *how* as in `Server.run`."""
+        return await self.enter().run(self.store.sql(name), parameters, **how)
 
-    async def call(self, name: str, *arguments: Any, is_alone: bool = False) -> list[Row]:
+    async def call(self, name: str, *arguments: Any, **how: bool) -> list[Row]:
         """Return the rows of the statement *name*, which takes namespace and now before all."""
         store = self.store
-        return await self.run(name, (store.ns, store.instant(), *arguments), is_alone=is_alone)
+        return await self.run(name, (store.ns, store.instant(), *arguments), **how)
 
     @property
     def here(self) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from stem_core.plugin import UsageError
-from stem_postgres.connection import Row
 from stem_postgres.errors import translated
 from stem_postgres.handle import Store
+from stem_postgres.wire import Row
 
 __all__ = ["Call", "accepts"]
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-from stem_core.plugin import Clock
+from stem_core.plugin import SYSTEM_CLOCK, Clock
 
-__all__ = ["Nap"]
+__all__ = ["Nap", "started"]
+
+T = TypeVar("T")
+
+
+def started(call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a task that has made its first step, where Python can: what it sends is on its way."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(call, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.ensure_future(call)
 
 
 class Nap:
@@ -32,8 +44,7 @@ class Nap:
     async def sleep(self, clock: Clock, until_ms: int) -> bool:
         """Return when woken, or at *until_ms* of the monotonic time of *clock*; say if woken."""
         woken = self._woken
-        alarm = self._loop.create_task(_sleep_until(clock, until_ms))
-        alarm.add_done_callback(lambda _: _finish(woken))
+        alarm = self._alarm(clock, until_ms, woken)
         try:
             await woken
         finally:
@@ -44,6 +55,16 @@ class Nap:
             error, self._error = self._error, None
             raise error
         return was_woken
+
+    def _alarm(
+        self, clock: Clock, until_ms: int, woken: asyncio.Future[None]
+    ) -> asyncio.Task[None] | asyncio.TimerHandle:
+        if clock is SYSTEM_CLOCK:  # a task would have a turn of its own to be cancelled in
+            left_s = max(0, until_ms - clock.monotonic_ms()) / 1000
+            return self._loop.call_later(left_s, _finish, woken)
+        alarm = self._loop.create_task(_sleep_until(clock, until_ms))
+        alarm.add_done_callback(lambda _: _finish(woken))
+        return alarm
 
 
 async def _sleep_until(clock: Clock, until_ms: int) -> None:

@@ -13,12 +13,16 @@ from hashlib import md5
 from typing import Final
 
 from stem_core.plugin import Fault, StoreError
-from stem_postgres.connection import Listener, Server
+from stem_postgres.connection import Server
+from stem_postgres.listening import Listener
 from stem_postgres.waiting import Nap
 
-__all__ = ["Wakes", "word_of"]
+__all__ = ["CONTROL_WORD", "Wakes", "word_of"]
 
-_LOOK_MS: Final = 5_000
+CONTROL_WORD: Final = "c"
+"""What is told of a row of the control channel."""
+
+_LOOK_S: Final = 5.0
 """How long nothing may be heard until it is seen whether the connection still lives."""
 
 _FIRST_PAUSE_S: Final = 0.05
@@ -31,64 +35,73 @@ def word_of(kind: str, name: str) -> str:
 
 
 class Wakes:
-    """The sleepers of one handle, and the connection that wakes them."""
+    """The sleepers of one handle, and the connection that wakes them.
+
+    It is opened by the first who follows, and then kept. That it lives is seen to by whoever
+    follows: nothing of this runs while nobody waits.
+    """
 
     def __init__(self, channel: str) -> None:
         self._channel = channel
         self._naps: dict[Nap, frozenset[str]] = {}
-        self._reader: asyncio.Task[None] | None = None
-        self._listening = asyncio.Event()
         self._listener: Listener | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._due_s = 0.0
+        self._pause_s = _FIRST_PAUSE_S
 
     def note(self, nap: Nap, words: Iterable[str]) -> None:
         """Wake *nap* from now on when one of *words* is told."""
         self._naps[nap] = frozenset(words)
 
-    async def leave(self, nap: Nap) -> None:
-        """Wake *nap* no more. With the last one the listening ends, and its connection is kept."""
+    def leave(self, nap: Nap) -> None:
+        """Wake *nap* no more."""
         self._naps.pop(nap, None)
-        if not self._naps:
-            await self.stop()
 
-    async def follow(self, server: Server) -> None:
-        """See to it that there is a connection that listens, or at least that one is tried."""
-        if self._reader is None or self._reader.done():
-            self._listening = asyncio.Event()
-            self._reader = asyncio.create_task(self._read(server), name="stem-postgres-wakes")
-        await self._listening.wait()
+    async def follow(self, server: Server) -> int:
+        """See to it that there is a connection that listens, or at least that one is tried.
+
+        Returns how many milliseconds later it is to be called again.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._due_s and (self._upkeep is None or self._upkeep.done()):
+            self._due_s = now_s + _LOOK_S
+            self._upkeep = asyncio.create_task(self._keep_up(server), name="stem-postgres-wakes")
+            if self._listener is None:  # who comes first has nobody to rely on yet
+                await asyncio.wait([self._upkeep])
+        return int(1000 * max(0.0, self._due_s - now_s)) + 1
 
     async def stop(self) -> None:
-        """End listening; the connection is closed with its server."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
-            await asyncio.wait([reader])
+        """End what is on its way; the connection is closed with its server."""
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            upkeep.cancel()
+            await asyncio.wait([upkeep])
 
-    async def _read(self, server: Server) -> None:
-        """Listen until told to stop; after a loss all look again, for they may have missed one."""
-        listening, pause_s = self._listening, _FIRST_PAUSE_S
+    async def _keep_up(self, server: Server) -> None:
+        """Open the connection, or see whether it lives."""
         try:
-            while True:
-                try:
-                    if self._listener is None or not self._listener.is_alive:
-                        self._listener = await server.listen(self._channel)
-                        self._wake_all()
-                    listening.set()
-                    self._wake(await self._listener.heard(_LOOK_MS))
-                    pause_s = _FIRST_PAUSE_S
-                except StoreError as error:
-                    self._wake_all(error if error.fault is Fault.FATAL_CONFIG else None)
-                    listening.set()
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        finally:
-            listening.set()
+            if self._listener is not None and self._listener.is_alive:
+                await self._listener.check()
+            else:
+                self._listener = await server.listen(self._channel, self._tell, self._lose)
+                self._wake_all()  # they may have missed something
+            self._pause_s = _FIRST_PAUSE_S
+        except StoreError as error:
+            self._lose(error if error.fault is Fault.FATAL_CONFIG else None)
 
-    def _wake(self, words: Iterable[str]) -> None:
-        heard = frozenset(words)
+    def _tell(self, word: str) -> None:
+        self._due_s = asyncio.get_running_loop().time() + _LOOK_S  # it lives
         for nap, wanted in self._naps.items():
-            if heard & wanted:
+            if word in wanted:
                 nap.wake()
+
+    def _lose(self, error: StoreError | None = None) -> None:
+        """Let all look for themselves, and again after a pause, when they follow anew."""
+        loop, pause_s = asyncio.get_running_loop(), self._pause_s
+        self._due_s = loop.time() + pause_s
+        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._wake_all(error)
+        loop.call_later(pause_s, self._wake_all)
 
     def _wake_all(self, error: StoreError | None = None) -> None:
         for nap in self._naps:

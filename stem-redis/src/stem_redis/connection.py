@@ -204,14 +204,18 @@ class Server:
     async def rest_of(self, line: Line) -> Any:
         """Return the reply that *line* owes after `run_here`."""
         try:
-            async with self._room:
-                try:
-                    return await line.rest(within_ms=self.location.options.timeout)
-                finally:
-                    if line.is_alive:
-                        self._idle.append(line)
+            await self._room.acquire()
+        except BaseException:
+            line.close()  # nobody will read what it owes
+            raise
+        try:
+            return await line.rest(within_ms=self.location.options.timeout)
         except _WAYS_TO_FAIL as error:
             raise self._failed(error) from None
+        finally:
+            self._room.release()
+            if line.is_alive:
+                self._idle.append(line)
 
     async def command(self, *args: Arg) -> Any:
         """Return the reply to one command."""

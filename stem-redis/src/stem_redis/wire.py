@@ -8,6 +8,7 @@ sockets and replies; what a failure means for the caller is said elsewhere.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -90,10 +91,12 @@ class Wire(asyncio.BufferedProtocol):
         is_near = nearness.is_near or (is_idle and nearness.is_near_for_idle)
         if shortcut is None or not is_near or not self.is_alive or self._unread:
             return NOT_SENT
+        began = time.perf_counter()
         size = shortcut.exchange(data, self._buffer)
         if size:
             self.buffer_updated(size)
         if self._unread:
+            nearness.answered_in(time.perf_counter() - began)
             return _checked(self._unread.popleft())
         nearness.was_late()
         return OWED

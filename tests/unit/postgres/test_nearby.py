@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stem_postgres import nearby
-from stem_postgres.nearby import Done, Nearby, Steps
+from stem_postgres.nearby import Done, Nearby, Steps, give_way
 
 READ, WRITE, EITHER = 1, 2, 3
 
@@ -67,6 +67,49 @@ def test_what_takes_long_goes_on_from_where_it_stands(
     assert done.value.value == [WRITE, READ, 0]
 
 
+def test_what_takes_many_steps_goes_on_in_the_loop_though_each_is_quick(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    server, done_here = near(), 0
+
+    def endless() -> Steps:
+        nonlocal done_here
+        while True:
+            yield WRITE
+            done_here += 1
+
+    assert not isinstance(server.begin(endless(), pair[0].fileno()), Done)
+    assert done_here > 0
+    assert not server.is_near
+
+
+def test_a_server_that_has_become_slow_is_near_no_more(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    theirs.sendall(b"reply")
+    server = near()
+    passing = iter([0.0, 0.0, 0.000_1, 0.000_1, 0.001_3])
+    monkeypatch.setattr("stem_postgres.nearby.time.perf_counter", lambda: next(passing))
+    assert server.begin(steps(READ), ours.fileno()) == Done([READ])
+    assert not server.is_near
+    server.answered_in(0.000_1)
+    assert server.is_near
+
+
+def test_who_gives_way_has_done_the_first_step(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(nearby, "_yield_processor", lambda: given.append("way"))
+    left = give_way(steps(READ, WRITE), pair[0].fileno())
+    assert not isinstance(left, Done)
+    assert given == ["way"]
+    assert [next(left), left.send(READ)] == [READ, WRITE]
+    assert give_way(steps(), pair[0].fileno()) == Done([])
+    assert given == ["way"], "nobody was woken"
+
+
 def test_a_hundred_calls_go_through_the_loop_after_one_that_was_late(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
@@ -86,16 +129,16 @@ def test_who_looked_in_vain_falls_asleep_at_once_a_hundred_times(
     looks: list[str] = []
     monkeypatch.setattr(nearby, "_yield_processor", lambda: looks.append("look"))
     server = near()
-    server.patience_ms = 0
     server.begin(steps(READ), ours.fileno())
     assert looks
     looks.clear()
     theirs.sendall(b"reply")
-    server.patience_ms = 30_000
     for _ in range(100):
+        server.is_near = True
         assert server.begin(steps(READ), ours.fileno()) == Done([READ])
+    assert not looks
     ours.recv(64)
-    server.patience_ms = 0
+    server.is_near = True
     server.begin(steps(READ), ours.fileno())
     assert looks, "and then looks again"
 

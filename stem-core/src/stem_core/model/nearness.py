@@ -30,22 +30,22 @@ class Nearness:
         is_near_for_idle: likewise for one that has slept.
     """
 
-    __slots__ = ("_near_for_idle_s", "_near_s", "_through_loop", "is_near", "is_near_for_idle")
+    __slots__ = ("_near_for_idle_s", "_near_s", "_since_late", "is_near", "is_near_for_idle")
 
     def __init__(self, near_s: float, near_for_idle_s: float) -> None:
         self._near_s = near_s
         self._near_for_idle_s = near_for_idle_s
-        self._through_loop = 0
+        self._since_late = 0
         self.is_near = self.is_near_for_idle = False
 
     def answered_in(self, seconds: float) -> None:
-        """Note how long a call took that went through the loop."""
-        self._through_loop += 1
-        is_trusted = self._through_loop > 0
+        """Note how long a call took, through the loop or in place."""
+        self._since_late += 1
+        is_trusted = self._since_late > 0
         self.is_near = is_trusted and seconds < self._near_s
         self.is_near_for_idle = is_trusted and seconds < self._near_for_idle_s
 
     def was_late(self) -> None:
         """Note that a reply did not come while one waited in place."""
         self.is_near = self.is_near_for_idle = False
-        self._through_loop = -_FAR_CALLS
+        self._since_late = -_FAR_CALLS

@@ -11,6 +11,8 @@ local LEVEL, PER_MS = 9e14, 256  -- as in the prelude
 local names, ready, count = {}, {}, (#args - 3) / 3
 for i = 1, count do names[i] = P .. 'm:' .. args[3 * i + 1] end
 if call('EXISTS', unpack(names)) > 0 then return 1 end
+call('ZCARD', P .. 'q:' .. queue)  -- a key of somebody else is found before anything is written
+call('ZCARD', P .. 'd:' .. queue)
 
 local now = tonumber(args[1])
 if not now then

@@ -93,8 +93,9 @@ BEGIN
         RETURN CASE WHEN v_known = p_digest THEN '1' ELSE '3' END;
     ELSIF v_is_left THEN
         -- An id that lives is in no other table: who ends it need not look.
-        DELETE FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id;
+        -- A sweep may be making the one into the other, and is waited for: so first that one.
         DELETE FROM stem.dead d WHERE d.ns = p_ns AND d.id = p_id;
+        DELETE FROM stem.ended e WHERE e.ns = p_ns AND e.id = p_id;
     END IF;
 
     IF p_kind > 0 THEN

@@ -34,9 +34,9 @@ BEGIN
     ] LOOP
         EXECUTE format(
             'DELETE FROM stem.%1$I t WHERE t.ctid = ANY (ARRAY(SELECT o.ctid FROM stem.%1$I o '
-            'WHERE o.ns = $1 AND o.keep_ms <= $2 %2$s ORDER BY o.keep_ms LIMIT $3 '
-            'FOR UPDATE SKIP LOCKED))', v_table,
-            CASE v_table WHEN 'record' THEN 'AND o.known_ms <= $2' ELSE '' END
+            'WHERE o.ns = $1 AND %2$s <= $2 ORDER BY %2$s LIMIT $3 FOR UPDATE SKIP LOCKED))',
+            v_table,
+            CASE v_table WHEN 'record' THEN 'greatest(o.keep_ms, o.known_ms)' ELSE 'o.keep_ms' END
         ) USING p_ns, v_now, p_limit;
         GET DIAGNOSTICS v_count = ROW_COUNT;
         v_most := greatest(v_most, v_count);

@@ -8,3 +8,7 @@ ALTER TABLE stem.record
     ADD COLUMN digest   bigint NOT NULL DEFAULT 0, -- of its body
     ADD COLUMN settled  bigint NOT NULL DEFAULT 0; -- the fence under which it ended
 SET LOCAL lock_timeout = 0;
+
+-- By when a row may go. By keep_ms alone a sweep would walk past all that are over and still known.
+DROP INDEX stem.record_over;
+CREATE INDEX record_over ON stem.record (ns, greatest(keep_ms, known_ms));

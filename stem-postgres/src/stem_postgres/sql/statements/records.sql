@@ -49,13 +49,17 @@ SELECT p.id, p.value FROM stem.progress p
 WHERE p.ns = %s::int AND p.keep_ms > stem.now_ms(%s::bigint) AND p.id = ANY (%b::text[]);
 
 -- name: expire
--- ns, now, milliseconds, ids -> those that existed
+-- ns, now, milliseconds, ids -> those that existed. What is over at once leaves no value behind,
+-- though its row may stay for what it says of a message.
 WITH clock AS (
     SELECT stem.now_ms(%(now)s::bigint) AS now_ms
 ), progress AS (
     UPDATE stem.progress p SET keep_ms = c.now_ms + %(ttl)s::bigint FROM clock c
     WHERE p.ns = %(ns)s::int AND p.id = ANY (%(ids)b::text[])
 )
-UPDATE stem.record r SET keep_ms = c.now_ms + %(ttl)s::bigint FROM clock c
+UPDATE stem.record r SET
+    keep_ms = c.now_ms + %(ttl)s::bigint,
+    record = CASE WHEN %(ttl)s::bigint > 0 THEN r.record ELSE '' END
+FROM clock c
 WHERE r.ns = %(ns)s::int AND r.keep_ms > c.now_ms AND r.id = ANY (%(ids)b::text[])
 RETURNING r.id;
