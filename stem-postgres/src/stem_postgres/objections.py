@@ -106,8 +106,12 @@ def refuse_too_much(messages: Sequence[Message], sent: Sequence[Message]) -> Non
 def objection_to_settlement(settlement: Settlement, wall_ms: int) -> str:
     """Say why *settlement* can never be kept, whatever the store holds; empty when it can."""
     outcome, record = settlement.outcome, settlement.record
-    if outcome is ACK and record is None and not settlement.follow_ups:
-        return ""  # as nearly all are whose results nobody wants
+    if (
+        outcome is ACK
+        and not settlement.follow_ups
+        and (record is None or record.id == settlement.receipt.id)
+    ):
+        return ""  # as nearly all are; whether a record can be kept is asked when it is written
     wait_ms = getattr(outcome, "after_ms", 0) or getattr(outcome, "keep_ms", 0)
     if wait_ms > MAX_DELAY_MS:
         return f"a wait of {wait_ms} ms is more than {MAX_DELAY_MS}"

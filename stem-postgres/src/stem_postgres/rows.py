@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -78,6 +79,8 @@ _COLUMNS: Final = (
     Bytes,
 )  # fmt: skip
 """Of what kind each value of `row_of` is."""
+
+_STATES: Final = {state: (state.is_terminal, state.value) for state in State}
 
 RECORD_COLUMNS: Final = (Int8s, Booleans, Texts, Texts, Texts, Int8s, Bytes)
 """Of what kind each value of `record_columns` is."""
@@ -268,12 +271,14 @@ def _error(data: bytes) -> TaskError:
 
 def record_columns(record: Record, data: bytes) -> tuple[Any, ...]:
     """Return fence, whether it is terminal, state, names, time and bytes, as `offer` takes them."""
+    ttl_ms = record.ttl_ms
     return (
-        record.fence, record.state.is_terminal, record.state.value, _name(record.task),
-        _name(record.queue), max(0, record.ttl_ms), data,
+        record.fence, *_STATES[record.state], _name(record.task), _name(record.queue),
+        ttl_ms if ttl_ms > 0 else 0, data,
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)  # tasks and queues are few, and asked about with each record
 def _name(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text

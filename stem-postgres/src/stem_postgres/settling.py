@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stem_core.plugin import (
+    ACK,
     Ack,
     Cancellation,
     Cancelled,
@@ -50,8 +51,10 @@ _ACKNOWLEDGED: Final = ("a", 0, "", b"", 0)
 _OUTCOME: Final = (Texts, Int8s, Texts, Int8s, Texts, Bytes, Int4s)
 """Of what kind are id and fence, and what `_outcome` returns."""
 
-_FOLLOW_UP_COLUMNS: Final = 15
-_RECORD_COLUMNS: Final = len(_NO_RECORD)
+_OUTCOME_AND_RECORD: Final = (*_OUTCOME, Booleans, *RECORD_COLUMNS)
+_HAS_RECORD: Final = len(_OUTCOME)
+_NO_RECORDS: Final = [None] * len(_NO_RECORD)
+_NO_FOLLOW_UPS: Final[list[list[Any] | None]] = [None] * 15
 
 _CANCELLED: Final = (
     CancelStatus.CANCELLED,
@@ -76,19 +79,16 @@ class Batch:
     def __init__(self, settlements: Sequence[Settlement], wall_ms: int) -> None:
         self._count = len(settlements)
         self._objections: dict[int, str] = {}
-        rows = [
-            self._row(place, settlement, wall_ms) for place, settlement in enumerate(settlements)
-        ]
-        outcomes = columns([row for row, _ in rows], _OUTCOME)
+        rows = [self._row(place, each, wall_ms) for place, each in enumerate(settlements)]
+        is_recorded = any(row[_HAS_RECORD] for row in rows)
+        kinds = _OUTCOME_AND_RECORD if is_recorded else _OUTCOME
         self.arguments = [
-            *outcomes,
-            *_record_arguments([record for _, record in rows]),
+            *columns(rows if is_recorded else [row[:_HAS_RECORD] for row in rows], kinds),
+            *([] if is_recorded else _NO_RECORDS),
             *_follow_up_arguments(settlements, self._objections),
         ]
 
-    def _row(
-        self, place: int, settlement: Settlement, wall_ms: int
-    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def _row(self, place: int, settlement: Settlement, wall_ms: int) -> tuple[Any, ...]:
         receipt = settlement.receipt
         objection = objection_to_settlement(settlement, wall_ms)
         record: tuple[Any, ...] = _NO_RECORD
@@ -98,7 +98,7 @@ class Batch:
         if objection:
             self._objections[place] = objection
             outcome = ("i", 0, "", b"", 0)
-        return (storable(receipt.id), receipt.fence, *outcome), record
+        return (storable(receipt.id), receipt.fence, *outcome, *record)
 
     def replies(self, rows: Sequence[Sequence[Any]]) -> list[Settled]:
         """Read the reply: a row for each that was not done."""
@@ -116,6 +116,8 @@ class Batch:
 
 def _outcome(outcome: SettleOutcome) -> tuple[str, int, str, bytes, int]:
     """Return the letter, milliseconds, reason, error, and the attempt that this names."""
+    if outcome is ACK:
+        return _ACKNOWLEDGED
     match outcome:
         case Ack():
             return _ACKNOWLEDGED
@@ -136,15 +138,11 @@ def _record(record: Record) -> tuple[tuple[Any, ...], str]:
     return (True, *record_columns(record, data)), ""
 
 
-def _record_arguments(records: Sequence[tuple[Any, ...]]) -> list[list[Any] | None]:
-    if all(record is _NO_RECORD for record in records):
-        return [None] * _RECORD_COLUMNS
-    return list(columns(records, (Booleans, *RECORD_COLUMNS)))
-
-
 def _follow_up_arguments(
     settlements: Sequence[Settlement], objections: Mapping[int, str]
 ) -> list[list[Any] | None]:
+    if not any(settlement.follow_ups for settlement in settlements):
+        return _NO_FOLLOW_UPS
     owners: list[int] = []
     messages: list[Message] = []
     for place, settlement in enumerate(settlements):
@@ -152,7 +150,7 @@ def _follow_up_arguments(
             owners += [place + 1] * len(settlement.follow_ups)
             messages += settlement.follow_ups
     if not messages:
-        return [None] * _FOLLOW_UP_COLUMNS
+        return _NO_FOLLOW_UPS
     return [Int4s(owners), *columns_of(messages)]
 
 
@@ -167,7 +165,8 @@ def hand_back_arguments(deliveries: Sequence[Delivery]) -> list[list[Any] | None
         [""] * count,
         [b""] * count,
         [0] * count,
-        *[None] * (_RECORD_COLUMNS + _FOLLOW_UP_COLUMNS),
+        *_NO_RECORDS,
+        *_NO_FOLLOW_UPS,
     ]
 
 
