@@ -21,6 +21,7 @@ from stem_core.plugin import (
     replace,
 )
 from stem_redis import RedisStreamsBroker
+from stem_redis.connection import Line
 from stem_redis.scripts import script
 from stem_redis.taking import read_taken
 
@@ -235,6 +236,26 @@ def test_whoever_leaves_while_a_reply_is_owed_leaves_no_line_that_owes_it(server
         for _ in range(permits):
             near._room.release()
         await take(broker)
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_reply_that_comes_before_anybody_waits_for_it_is_not_lost(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.run("fetch_ready", 1, 0, "w", "q")  # the script is known by then
+        await broker.publish([message("m")])
+        near = broker.enter()
+        await near.command("CLIENT", "PAUSE", 50)
+        for line in near._idle:
+            line._wire._nearness.is_near = line._wire._nearness.is_near_for_idle = True
+            line._wire._shortcut.patience_ms = 0  # type: ignore[union-attr]
+        line = broker.run_here("fetch_ready", 1, 0, "w", "q", is_idle=True)
+        assert isinstance(line, Line)
+        await asyncio.sleep(0.2)
+        reply = await asyncio.wait_for(near.rest_of(line), 1)
+        assert [each.message.id for each in read_taken(["q"], reply).deliveries] == ["m"]
         await broker.aclose()
 
     run(play())

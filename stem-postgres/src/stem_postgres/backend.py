@@ -217,6 +217,7 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
     async def aclose(self) -> None:
         """Free the connections. Idempotent."""
         if self._server is not None and self._loop is asyncio.get_running_loop():
+            self.is_closed = True
             await self._wakes.stop()
         await super().aclose()
 

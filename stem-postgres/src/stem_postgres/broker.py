@@ -161,6 +161,8 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
                 within_ms = await self.wakes.follow(self.enter())
                 wakes_ms = min(wakes_ms, clock.monotonic_ms() + within_ms)
             was_woken = await nap.sleep(clock, wakes_ms)
+            if self.is_closed:
+                return ()
             pause_ms = _FIRST_LOOK_MS if was_woken else options.poll
 
     async def _take(
@@ -289,5 +291,6 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
     async def aclose(self) -> None:
         """Free the connections. Idempotent; leases are left to lapse."""
         if self._server is not None and self._loop is asyncio.get_running_loop():
+            self.is_closed = True
             await self.wakes.stop()
         await super().aclose()

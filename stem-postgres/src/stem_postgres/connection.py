@@ -61,6 +61,7 @@ class Server:
     _lent: list[Listener] = field(factory=list, init=False)
     _room: asyncio.Semaphore = field(init=False)
     _near: Nearby = field(init=False, factory=Nearby)
+    _is_closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._room = asyncio.Semaphore(self.location.options.max_connections)
@@ -124,7 +125,8 @@ class Server:
                     return await self._answer(wire, sql, parameters)
             finally:
                 wire.begin = None
-                if wire.is_whole:  # whether it lives is seen when it is asked for again
+                # Whether it lives is seen when it is asked for again.
+                if wire.is_whole and not self._is_closed:
                     self._idle.append(wire)
                 else:
                     wire.finish()
@@ -178,6 +180,8 @@ class Server:
         except WAYS_TO_FAIL as error:
             raise self._failed(error) from None
         self._lent = [*(lent for lent in self._lent if lent.is_alive), listener]
+        if self._is_closed:  # meanwhile, in another loop
+            listener.close()
         return listener
 
     async def _opened(self) -> Wire:
@@ -207,6 +211,7 @@ class Server:
 
     async def aclose(self) -> None:
         """Close everything. Idempotent."""
+        self._is_closed = True
         self.drop_idle()
         for listener in self._lent:
             listener.close()

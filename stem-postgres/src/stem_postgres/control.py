@@ -54,6 +54,8 @@ class PostgresControl(ControlChannel):
                     pause_s = _FIRST_PAUSE_S
                     if not rows:
                         await self._rest(nap, within_ms)
+                        if broker.is_closed:
+                            return
                 except StoreError as error:
                     if error.fault in (Fault.FATAL_CONFIG, Fault.DATA):
                         raise

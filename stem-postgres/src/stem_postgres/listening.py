@@ -87,8 +87,8 @@ class Listener:
 
     def close(self) -> None:
         """Close it, in any loop. Idempotent."""
-        is_elsewhere = self._loop is not asyncio.get_running_loop() and self._loop.is_running()
+        is_elsewhere = self._loop is not asyncio.get_running_loop() and not self._loop.is_closed()
         self._rest()
         self._wire.cut()
-        if not (is_elsewhere and self._socket >= 0):
+        if not is_elsewhere:
             self._wire.finish()  # else its own loop hears of the cut, and does that

@@ -12,7 +12,7 @@ from stem_postgres.statements import statements
 
 __all__ = ["migrate", "version_at"]
 
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 600_000
 """How long a step may take, and how long another process is waited for."""
 
 

@@ -100,26 +100,34 @@ class Prepared:
 
 def _result(pgconn: PGconn) -> Generator[int, int, PGresult]:
     while pgconn.flush():
-        if (yield _READ_OR_WRITE) & _READ:  # a server that is not read may not read either
+        ready = yield _READ_OR_WRITE  # nothing, from a driver that has just cancelled
+        if ready and ready & _READ:  # a server that is not read may not read either
             pgconn.consume_input()
     results = yield from _results(pgconn)
     if not results:
         raise psycopg.OperationalError("the connection was closed before the reply")
-    if results[0].status not in _GOOD:
-        raise error_from_result(results[0])
+    # A statement that was done may still fail to be committed, and that is said after its rows.
+    for result in results:
+        if result.status not in _GOOD:
+            raise error_from_result(result)
     return results[0]
 
 
 def _results(pgconn: PGconn) -> Generator[int, int, list[PGresult]]:
     found: list[PGresult] = []
-    while True:
-        while pgconn.is_busy():
-            yield _READ
-            pgconn.consume_input()
-        result = pgconn.get_result()
-        if result is None:
-            return found
-        found.append(result)
+    try:
+        while True:
+            while pgconn.is_busy():
+                yield _READ
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            if result is None:
+                return found
+            found.append(result)
+    except psycopg.DatabaseError:
+        if found and found[-1].status == ExecStatus.FATAL_ERROR:
+            return found  # it says why the server hung up
+        raise
 
 
 def numbered(sql: bytes) -> bytes:

@@ -48,6 +48,7 @@ class Wakes:
         self._upkeep: asyncio.Task[None] | None = None
         self._due_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self._is_stopped = False
 
     def note(self, nap: Nap, words: Iterable[str]) -> None:
         """Wake *nap* from now on when one of *words* is told."""
@@ -62,16 +63,25 @@ class Wakes:
 
         Returns how many milliseconds later it is to be called again.
         """
-        now_s = asyncio.get_running_loop().time()
-        if now_s >= self._due_s and (self._upkeep is None or self._upkeep.done()):
-            self._due_s = now_s + _LOOK_S
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._due_s and not self._is_kept_up and not self._is_stopped:
             self._upkeep = asyncio.create_task(self._keep_up(server), name="stem-postgres-wakes")
             if self._listener is None:  # who comes first has nobody to rely on yet
                 await asyncio.wait([self._upkeep])
-        return int(1000 * max(0.0, self._due_s - now_s)) + 1
+        if (
+            self._is_kept_up or self._is_stopped
+        ):  # whatever comes of it wakes all for whom that matters
+            return int(1000 * _LOOK_S)
+        return int(1000 * max(0.0, self._due_s - clock())) + 1
+
+    @property
+    def _is_kept_up(self) -> bool:
+        return self._upkeep is not None and not self._upkeep.done()
 
     async def stop(self) -> None:
-        """End what is on its way; the connection is closed with its server."""
+        """End what is on its way, and every sleep; the connection is closed with its server."""
+        self._is_stopped = True
+        self._wake_all()
         upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:
             upkeep.cancel()
@@ -86,6 +96,7 @@ class Wakes:
                 self._listener = await server.listen(self._channel, self._tell, self._lose)
                 self._wake_all()  # they may have missed something
             self._pause_s = _FIRST_PAUSE_S
+            self._due_s = asyncio.get_running_loop().time() + _LOOK_S
         except StoreError as error:
             self._lose(error if error.fault is Fault.FATAL_CONFIG else None)
 

@@ -209,13 +209,14 @@ class Server:
             line.close()  # nobody will read what it owes
             raise
         try:
-            return await line.rest(within_ms=self.location.options.timeout)
+            try:
+                return await line.rest(within_ms=self.location.options.timeout)
+            finally:
+                self._room.release()
+                if line.is_alive:
+                    self._idle.append(line)
         except _WAYS_TO_FAIL as error:
             raise self._failed(error) from None
-        finally:
-            self._room.release()
-            if line.is_alive:
-                self._idle.append(line)
 
     async def command(self, *args: Arg) -> Any:
         """Return the reply to one command."""

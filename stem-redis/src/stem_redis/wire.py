@@ -103,6 +103,8 @@ class Wire(asyncio.BufferedProtocol):
 
     async def rest(self, within_s: float) -> Any:
         """Return the reply that `ask_here` left `OWED`; raises as `ask` does."""
+        if self._unread:  # it came before anybody waited for it
+            return _checked(self._unread.popleft())
         waiter = self._next()
         self._watch(within_s)
         return _checked(await waiter)

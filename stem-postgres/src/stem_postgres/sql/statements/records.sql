@@ -58,7 +58,7 @@ WITH clock AS (
     WHERE p.ns = %(ns)s::int AND p.id = ANY (%(ids)b::text[])
 )
 UPDATE stem.record r SET
-    keep_ms = c.now_ms + %(ttl)s::bigint,
+    keep_ms = CASE WHEN %(ttl)s::bigint > 0 THEN c.now_ms + %(ttl)s::bigint ELSE 0 END,
     record = CASE WHEN %(ttl)s::bigint > 0 THEN r.record ELSE '' END
 FROM clock c
 WHERE r.ns = %(ns)s::int AND r.keep_ms > c.now_ms AND r.id = ANY (%(ids)b::text[])

@@ -1,0 +1,155 @@
+"""What goes over the connections of a PostgreSQL handle, at its edges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from integration.on_postgres import do, message, run, take, with_tables
+from psycopg.pq import TransactionStatus
+from services.postgres import PostgresServer
+
+from stem_core.plugin import PublishStatus, Settlement, SettleStatus, StoreError
+from stem_postgres import PostgresBroker
+from stem_postgres.wakes import Wakes
+
+REFUSAL = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'refused at the end' USING ERRCODE = '54000';
+END $$;
+CREATE CONSTRAINT TRIGGER refused AFTER INSERT OR DELETE ON stem.message
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        with_tables(server.url)
+        yield server
+
+
+@pytest.fixture
+def refusing(server: PostgresServer) -> Iterator[Any]:
+    """A function after which no change of a message can be committed any more."""
+    yield lambda: do(server.url, REFUSAL)
+    do(server.url, "DROP FUNCTION IF EXISTS refuse() CASCADE")
+
+
+async def published(broker: PostgresBroker, *ids: str) -> list[PublishStatus]:
+    return [each.status for each in await broker.publish([message(id) for id in ids])]
+
+
+@pytest.mark.parametrize("ids", [["x"], ["x", "y"]], ids=["one", "many"])
+def test_a_message_that_is_written_and_cannot_be_committed_is_not_accepted(
+    server: PostgresServer, refusing: Any, ids: list[str]
+) -> None:
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url, namespace=f"not-{len(ids)}")
+        for n in range(3):  # prepared by then
+            await published(broker, *[f"{id}{n}" for id in ids])
+        refusing()
+        with pytest.raises(StoreError):
+            await published(broker, *ids)
+        assert await broker.lookup(ids) == [None] * len(ids)
+        await broker.aclose()
+
+    run(work())
+
+
+def test_a_settlement_that_cannot_be_committed_is_not_done(
+    server: PostgresServer, refusing: Any
+) -> None:
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url, namespace="not-settled")
+        await published(broker, "a", "b", "c", "d")
+        *most, last = await take(broker, 4)
+        for each in most:
+            (reply,) = await broker.settle([Settlement(receipt=each.receipt)])
+            assert reply.status is SettleStatus.DONE
+        refusing()
+        with pytest.raises(StoreError):
+            await broker.settle([Settlement(receipt=last.receipt)])
+        assert [found is not None for found in await broker.lookup([last.message.id])] == [True]
+        await broker.aclose()
+
+    run(work())
+
+
+def test_a_large_message_that_is_given_up_half_way_is_no_other_error(
+    server: PostgresServer,
+) -> None:
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url, namespace="large")
+        for n in range(2):
+            await published(broker, f"small{n}")
+        body = b'"' + b"x" * 12_000_000 + b'"'
+        late = asyncio.ensure_future(broker.publish([message("large", body=body)]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        late.cancel()
+        (given_up,) = await asyncio.gather(late, return_exceptions=True)
+        assert isinstance(given_up, asyncio.CancelledError)
+        assert await published(broker, "after it") == [PublishStatus.CREATED]
+        for wire in broker.enter()._idle:
+            assert wire.pgconn.transaction_status == TransactionStatus.IDLE
+        await broker.aclose()
+
+    run(work())
+
+
+def test_what_is_due_and_in_somebodys_transaction_is_not_asked_for_all_the_time(
+    server: PostgresServer,
+) -> None:
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url, namespace="in-use")
+        await broker.publish([message("m", lease_ms=1)])
+        await take(broker, 1)
+        async with await psycopg.AsyncConnection.connect(server.url) as person:
+            await person.execute("SELECT FROM stem.message WHERE id = 'm' FOR UPDATE")
+            await asyncio.sleep(0.01)
+            before = broker.enter().calls
+            assert await take(broker, 1, 300) == []
+            assert broker.enter().calls - before < 20
+        assert [each.message.id for each in await take(broker, 1, 5_000)] == ["m"]
+        await broker.aclose()
+
+    run(work())
+
+
+def test_whoever_waits_comes_back_when_the_handle_is_closed(server: PostgresServer) -> None:
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url, namespace="closing")
+        waiting = asyncio.ensure_future(take(broker, 1, 60_000))
+        listening: Any = asyncio.ensure_future(anext(aiter(broker.control.listen())))
+        await asyncio.sleep(0.3)
+        await broker.aclose()
+        assert await asyncio.wait_for(waiting, 2) == []
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(listening, 2)
+
+    run(work())
+
+
+class SilentServer:
+    """Where nobody says whether one may listen."""
+
+    async def listen(self, *_: object) -> None:
+        await asyncio.sleep(3_600)
+
+
+def test_whoever_follows_while_a_connection_is_being_made_does_not_ask_all_the_time() -> None:
+    async def work() -> None:
+        wakes, nowhere = Wakes("channel"), SilentServer()
+        first = asyncio.ensure_future(wakes.follow(nowhere))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        wakes._due_s = 0.0
+        assert await wakes.follow(nowhere) >= 1_000  # type: ignore[arg-type]
+        await wakes.stop()
+        assert await first >= 1_000
+
+    run(work())
