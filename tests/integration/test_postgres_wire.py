@@ -10,9 +10,17 @@ import psycopg
 import pytest
 from integration.on_postgres import do, message, run, take, with_tables
 from psycopg.pq import TransactionStatus
+from services import postgres
 from services.postgres import PostgresServer
 
-from stem_core.plugin import PublishStatus, Settlement, SettleStatus, StoreError
+from stem_core.plugin import (
+    Fault,
+    PublishStatus,
+    Settlement,
+    SettleStatus,
+    StoreError,
+    StoreUnavailable,
+)
 from stem_postgres import PostgresBroker
 from stem_postgres.wakes import Wakes
 
@@ -78,6 +86,42 @@ def test_a_settlement_that_cannot_be_committed_is_not_done(
         await broker.aclose()
 
     run(work())
+
+
+def fill_notifications(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as somebody:
+        for n in range(1_000):
+            somebody.execute("SELECT pg_notify('anything', repeat('x', 7000) || %s)", (str(n),))
+
+
+def test_a_full_queue_of_notifications_is_a_reason_to_come_again_and_loses_nothing() -> None:
+    newest = max(postgres.programs(), key=lambda program: program.version)
+    if newest.version < (17,):
+        pytest.skip("before PostgreSQL 17 that queue has 8 GB")
+
+    async def work(url: str) -> None:
+        broker = await PostgresBroker.connect(url)
+        for n in range(3):
+            await published(broker, f"a{n}")
+        await take(broker, 3)
+        assert await take(broker, 1, 50) == []  # and leaves the note that somebody waits
+        with psycopg.connect(url, autocommit=True) as person:
+            for sql in ("LISTEN anything", "BEGIN", "SELECT 1"):
+                person.execute(sql)
+            with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                fill_notifications(url)
+            with pytest.raises(StoreUnavailable, match="no room for one more noti") as caught:
+                await published(broker, "m")
+            assert caught.value.fault is Fault.BACKOFF
+            assert "pg_stat_activity" in caught.value.way_out
+        assert await broker.lookup(["m"]) == [None]
+        do(url, "SELECT pg_notification_queue_usage()")
+        assert await published(broker, "m") == [PublishStatus.CREATED]
+        await broker.aclose()
+
+    with PostgresServer(newest, config={"max_notify_queue_pages": "64"}) as small:
+        with_tables(small.url)
+        run(work(small.url))
 
 
 def test_a_large_message_that_is_given_up_half_way_is_no_other_error(

@@ -43,6 +43,9 @@ _FULL: Final[Mapping[str, str]] = {
 _SESSION_OF_OTHERS: Final = "42P05"
 """A statement is prepared already where we have begun a session: it is not ours alone."""
 
+_TELLING: Final = "PreCommit_Notify"
+"""Where the server says that its queue of notifications is full, whatever language it speaks."""
+
 _MISSING: Final = ("42P01", "3F000", "42883", "42703", "42804")
 _ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
     "28P01": (
@@ -129,6 +132,13 @@ def _by_code(code: str, error: psycopg.Error, shown: str, schema: str) -> StoreE
         )
     if code.startswith("08"):
         return StoreUnavailable(f"{shown}: the connection is lost")
+    if code == "54000" and error.diag.source_function == _TELLING:
+        return StoreUnavailable(
+            f"{shown} has no room for one more notification",
+            way_out="A session that listens has been in one transaction for long: see "
+            "pg_stat_activity, and end it; SELECT pg_notification_queue_usage() makes room then.",
+            fault=Fault.BACKOFF,
+        )
     if code[:2] in ("22", "23", "42", "54"):
         what = error.diag.message_primary or type(error).__name__
         return StoreError(f"{shown} refuses a call: {what}", fault=Fault.DATA)

@@ -68,9 +68,8 @@ class Wakes:
             self._upkeep = asyncio.create_task(self._keep_up(server), name="stem-postgres-wakes")
             if self._listener is None:  # who comes first has nobody to rely on yet
                 await asyncio.wait([self._upkeep])
-        if (
-            self._is_kept_up or self._is_stopped
-        ):  # whatever comes of it wakes all for whom that matters
+        # Whatever comes of an upkeep wakes all for whom that matters.
+        if self._is_kept_up or self._is_stopped:
             return int(1000 * _LOOK_S)
         return int(1000 * max(0.0, self._due_s - clock())) + 1
 
