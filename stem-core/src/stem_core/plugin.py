@@ -87,6 +87,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.contracts.observer import Event, Observer
 from stem_core.contracts.signer import Signer
+from stem_core.contracts.waiting import Nap, started
 from stem_core.model.codec import decode_record, encode_record
 from stem_core.model.duration import Duration, Milliseconds, to_ms
 from stem_core.model.envelope import Envelope
@@ -176,6 +177,7 @@ __all__ = [
     "Message",
     "Middleware",
     "Milliseconds",
+    "Nap",
     "Nearness",
     "Observer",
     "Place",
@@ -233,6 +235,7 @@ __all__ = [
     "options_from_query",
     "pae",
     "replace",
+    "started",
     "storable",
     "to_ms",
 ]

@@ -12,6 +12,7 @@ from stem_core.plugin import (
     Fault,
     HeartbeatStore,
     LockStore,
+    Nap,
     Progress,
     Record,
     RecordFilter,
@@ -28,7 +29,6 @@ from stem_postgres.companions import PostgresHeartbeats, PostgresLocks, Postgres
 from stem_postgres.handle import PostgresHandle, Store
 from stem_postgres.objections import MAX_PAYLOAD, is_text, record_bytes
 from stem_postgres.rows import RECORD_COLUMNS, read_record, record_columns
-from stem_postgres.waiting import Nap
 from stem_postgres.wakes import Wakes, word_of
 
 __all__ = ["BACKEND_CAPABILITIES", "PostgresResultBackend"]

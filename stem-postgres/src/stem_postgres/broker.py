@@ -20,6 +20,7 @@ from stem_core.plugin import (
     LimitStore,
     Located,
     Message,
+    Nap,
     Published,
     Settled,
     Settlement,
@@ -29,6 +30,7 @@ from stem_core.plugin import (
     Support,
     TransactionalBroker,
     replace,
+    started,
     storable,
 )
 from stem_postgres import publishing, settling, transaction
@@ -47,7 +49,6 @@ from stem_postgres.objections import (
 )
 from stem_postgres.rows import locate
 from stem_postgres.taking import Taken, read_taken
-from stem_postgres.waiting import Nap, started
 from stem_postgres.wakes import Wakes, word_of
 
 __all__ = ["CAPABILITIES", "PostgresBroker"]

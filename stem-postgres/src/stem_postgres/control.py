@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
-from stem_core.plugin import ControlChannel, ControlMessage, Fault, StoreError
-from stem_postgres.waiting import Nap
+from stem_core.plugin import ControlChannel, ControlMessage, Fault, Nap, StoreError
 from stem_postgres.wakes import CONTROL_WORD
 
 if TYPE_CHECKING:

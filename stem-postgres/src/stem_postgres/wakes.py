@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from hashlib import md5
 from typing import Final
 
-from stem_core.plugin import Fault, StoreError
+from stem_core.plugin import Fault, Nap, StoreError
 from stem_postgres.connection import Server
 from stem_postgres.listening import Listener
-from stem_postgres.waiting import Nap
 
 __all__ = ["CONTROL_WORD", "Wakes", "word_of"]
 

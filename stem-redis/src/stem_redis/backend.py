@@ -12,6 +12,7 @@ from stem_core.plugin import (
     Fault,
     HeartbeatStore,
     LockStore,
+    Nap,
     Progress,
     Record,
     RecordFilter,
@@ -29,7 +30,6 @@ from stem_redis.objections import MAX_PAYLOAD
 from stem_redis.packing import read_record
 from stem_redis.pushes import Pushes
 from stem_redis.settling import record_arguments
-from stem_redis.waiting import Nap
 
 __all__ = ["BACKEND_CAPABILITIES", "RedisResultBackend"]
 

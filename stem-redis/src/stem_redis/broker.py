@@ -23,6 +23,7 @@ from stem_core.plugin import (
     LimitStore,
     Located,
     Message,
+    Nap,
     Published,
     PublishStatus,
     Settled,
@@ -30,6 +31,7 @@ from stem_core.plugin import (
     StoreError,
     Support,
     replace,
+    started,
     storable,
 )
 from stem_redis import publishing, settling
@@ -48,7 +50,6 @@ from stem_redis.objections import (
 )
 from stem_redis.packing import locate
 from stem_redis.taking import Taken, read_taken
-from stem_redis.waiting import Nap, started
 from stem_redis.wakes import Wakes
 
 __all__ = ["CAPABILITIES", "RedisStreamsBroker"]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from stem_core.plugin import StoreError
+from stem_core.plugin import Nap, StoreError
 from stem_redis.connection import Line, Server
-from stem_redis.waiting import Nap
 
 __all__ = ["Pushes"]
 

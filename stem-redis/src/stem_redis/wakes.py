@@ -13,10 +13,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from stem_core.plugin import StoreError
+from stem_core.plugin import Nap, StoreError
 from stem_redis.connection import Line, Server
 from stem_redis.errors import translated
-from stem_redis.waiting import Nap
 
 __all__ = ["Wakes"]
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from stem_core.plugin import StoreUnavailable
+from stem_core.plugin import Nap, StoreUnavailable
 from stem_core.testing import FakeClock
-from stem_redis.waiting import Nap
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""Waiting in an event loop for what others do at the server."""
+"""Waiting in an event loop for what others do at a server: for stores that are told of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from stem_core.plugin import Clock
+from stem_core.contracts.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["Nap", "started"]
 
@@ -46,8 +46,7 @@ class Nap:
         """Return when woken, or at *until_ms* of the monotonic time of *clock*; say whether
         because of something that has happened."""
         future = self._future
-        alarm = self._loop.create_task(_sleep_until(clock, until_ms))
-        alarm.add_done_callback(lambda _: _finish(future))
+        alarm = self._alarm(clock, until_ms, future)
         try:
             await future
         finally:
@@ -58,6 +57,16 @@ class Nap:
             raise error
         is_told, self._is_told = self._is_told, False
         return is_told
+
+    def _alarm(
+        self, clock: Clock, until_ms: int, future: asyncio.Future[None]
+    ) -> asyncio.Task[None] | asyncio.TimerHandle:
+        if clock is SYSTEM_CLOCK:  # a task would have a turn of its own to be cancelled in
+            left_s = max(0, until_ms - clock.monotonic_ms()) / 1000
+            return self._loop.call_later(left_s, _finish, future)
+        alarm = self._loop.create_task(_sleep_until(clock, until_ms))
+        alarm.add_done_callback(lambda _: _finish(future))
+        return alarm
 
 
 async def _sleep_until(clock: Clock, until_ms: int) -> None:
