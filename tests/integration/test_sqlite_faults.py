@@ -28,6 +28,7 @@ from stem_core.contracts.messages import (
 )
 from stem_core.embedded.sqlite.backend import SqliteResultBackend
 from stem_core.embedded.sqlite.broker import SqliteBroker
+from stem_core.embedded.sqlite.session import LOOK_AGAIN_S
 from stem_core.model.errors import (
     ConfigError,
     Fault,
@@ -263,22 +264,30 @@ def move(source: Path, target: Path) -> None:
             path.rename(target.with_name(target.name + path.name.removeprefix(source.name)))
 
 
-def test_a_file_that_is_replaced_by_another_store_is_refused(file: Path, tmp_path: Path):
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_that_is_replaced_by_another_store_is_refused(
+    count: int, file: Path, tmp_path: Path
+):
     other = tmp_path / "other.db"
     with_broker(other, lambda broker: published(broker, "theirs"))
+    new = [message(f"new{n}") for n in range(count)]
 
     async def body(broker: SqliteBroker) -> None:
         await published(broker, "before")
         for path in sorted(tmp_path.glob("tasks.db-*")):  # noqa: ASYNC240
             path.unlink()
         other.replace(file)
+        if count == 1:
+            await asyncio.sleep(2 * LOOK_AGAIN_S)  # lone writes look no more often than that
         with pytest.raises(StoreUnavailable, match="replaced"):
-            await broker.publish([message("new")])
+            await broker.publish(new)
         with pytest.raises(StoreMisconfigured, match="Start this process again"):
-            await broker.publish([message("new")])
+            await broker.publish(new)
 
     with_broker(file, body)
-    assert with_broker(file, lambda broker: broker.lookup(["theirs", "new"]))[1] is None
+    ids = ["theirs", *(each.id for each in new)]
+    found = with_broker(file, lambda broker: broker.lookup(ids))
+    assert [each is not None for each in found] == [True] + [False] * count
 
 
 # ── no room ──────────────────────────────────────────────────────────────────

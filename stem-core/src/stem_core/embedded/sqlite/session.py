@@ -28,10 +28,10 @@ from stem_core.embedded.sqlite.transaction import Reading, Row, Writing
 from stem_core.embedded.sqlite.turns import NoTurn, Turn
 from stem_core.model.errors import StoreMisconfigured, StoreUnavailable
 
-__all__ = ["Facts", "NotNow", "Session"]
+__all__ = ["LOOK_AGAIN_S", "Facts", "NotNow", "Session"]
 
 
-_LOOK_AGAIN_S: Final = 0.005
+LOOK_AGAIN_S: Final = 0.005
 """How often lone writes look whether the path still names the file. Whoever takes the file away
 loses what was written to it up to that moment; a few milliseconds more are no other loss."""
 
@@ -148,7 +148,7 @@ class Session:
             NotNow: somebody else writes.
             sqlite3.Error, StoreError: as `connection`.
         """
-        if now - self._looked_at > _LOOK_AGAIN_S:
+        if now - self._looked_at > LOOK_AGAIN_S:
             self._check("write")
             self._looked_at = now
         connection, turn = self.connection("write"), self._turn
