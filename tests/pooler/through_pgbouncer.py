@@ -109,6 +109,7 @@ class TestBackend(ResultBackendContract):
 
 class TestBrokerInTheServersTime(InTransactions, BrokerContract):
     claims = EVERYTHING
+    unit_ms = 2000
 
     @pytest.fixture
     def stem_broker(self, url: str) -> object:
@@ -117,6 +118,7 @@ class TestBrokerInTheServersTime(InTransactions, BrokerContract):
 
 class TestBackendInTheServersTime(ResultBackendContract):
     claims = frozenset({"push", "listing", "progress"})
+    unit_ms = 2000
 
     @pytest.fixture
     def stem_backend(self, url: str) -> object:

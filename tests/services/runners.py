@@ -15,7 +15,7 @@ from attrs import field, frozen
 __all__ = ["MYSELF", "Runner", "environment", "others"]
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
-_PATIENCE_S = 30
+_PATIENCE_S = 180
 
 
 @frozen

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,14 @@ from stem_postgres import nearby
 from stem_postgres.nearby import Done, Nearby, Steps, give_way
 
 READ, WRITE, EITHER = 1, 2, 3
+
+
+@pytest.fixture(autouse=True)
+def time_passes_by_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A microsecond a look, however long the machine takes."""
+    looks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(looks) / 1_000_000)
+    monkeypatch.setattr(nearby, "time", clock)
 
 
 @pytest.fixture

@@ -32,6 +32,15 @@ def fresh_name() -> str:
     return f"test-{next(_names)}"
 
 
+class Skipping(asyncio.SelectorEventLoop):
+    """A loop whose time can be moved on."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+
 class Willful(InMemoryBroker):
     """A broker that can be told to fail, to hold its answers back, and to be poor.
 

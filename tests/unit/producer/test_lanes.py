@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pytest
-from unit.producer.stores import Willful, fresh_name
+from unit.producer.stores import Skipping, Willful, fresh_name
 
 from stem_core.contracts.hookspecs import BackendSpec, BrokerSpec, PluginContext, hookimpl
 from stem_core.discovery.host import PluginHost
@@ -126,15 +126,6 @@ def test_a_broker_is_closed_again_when_the_backend_beside_it_cannot_be_opened() 
 
     asyncio.run(main())
     assert [each.is_closed for each in Watched.opened] == [True, True]
-
-
-class Skipping(asyncio.SelectorEventLoop):
-    """A loop whose time can be moved on."""
-
-    skipped = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.skipped
 
 
 class Dawdler(Willful):

@@ -47,6 +47,7 @@ async def connected(
     with answering(answer) as (host, port):
         _, writer = await asyncio.open_connection(host, port)
         wire = Wire(writer)
+        wire._nearness = Nearness(LONG_S, LONG_S)  # a thread that is held up is near all the same
         wire._nearness.is_near = is_near
         wire._shortcut.patience_ms = round(1_000 * patience_s)  # type: ignore[union-attr]
         try:
@@ -197,7 +198,8 @@ async def test_there_is_no_way_past_a_transport_that_encrypts() -> None:
 @in_loop
 async def test_a_reply_that_is_there_is_seen_without_falling_asleep() -> None:
     ours, theirs = socket.socketpair()
-    with closing(ours), closing(theirs):
+    with closing(ours), closing(theirs), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearby, "_AWAKE_S", LONG_S)
         ours.setblocking(False)
         _, writer = await asyncio.open_connection(sock=ours)
         shortcut = Shortcut(writer.transport, ours.fileno())

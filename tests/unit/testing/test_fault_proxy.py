@@ -27,6 +27,11 @@ from stem_core.testing.faults import RESP, FaultProxy
 LOADING = b"-LOADING the dataset is in memory soon\r\n"
 
 
+def _is_in_the_hole(proxy: FaultProxy, connections: int) -> bool:
+    links = proxy._open_links()
+    return len(links) == connections and all(each.has_hole for each in links)
+
+
 def test_without_a_fault_everything_passes_both_ways():
     async def trial():
         server = EchoServer()
@@ -68,6 +73,7 @@ def test_a_black_hole_takes_everything_and_gives_nothing():
                 await late.send(b"this, too")
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(client.reader.read(1), 0.05)
+                await until(lambda: _is_in_the_hole(proxy, 2))
                 assert server.got == b"before"
                 proxy.restore()
                 assert await client.is_reset()

@@ -195,8 +195,8 @@ def test_leases_are_renewed_soon_after_the_broker_is_back(away_ms):
         keeper.start()
         keeper.hold(run)
         try:
-            await scene.last(int(due_ms) + away_ms)
             before_ms = run.ends_at_ms
+            await scene.last(int(due_ms) + away_ms)
             waited_ms = await scene.ms_until(lambda: run.ends_at_ms > before_ms)
             assert not ended
             return waited_ms
