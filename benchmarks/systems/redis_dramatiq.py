@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+
+os.environ["dramatiq_queue_prefetch"] = "512"  # noqa: SIM112 - its name; read at the import
 
 import dramatiq
 import redis_tally as tally

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -46,8 +47,15 @@ def report(tmp_path_factory):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "-W", "error"]
+    told = ("FORCE_COLOR", "PY_COLORS", "PYTEST_ADDOPTS")
+    plain = {name: value for name, value in os.environ.items() if name not in told}
     done = subprocess.run(
-        [*command, "-p", "coroutines"], cwd=folder, capture_output=True, text=True, timeout=60
+        [*command, "-p", "coroutines"],
+        cwd=folder,
+        env=plain,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     return done.stdout + done.stderr
 

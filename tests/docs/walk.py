@@ -22,6 +22,9 @@ __all__ = ["Fence", "Reader", "fences_of"]
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 WORKER = "the worker"
 PATIENCE_S = 60.0
+_TOLD = ("STEM_", "FORCE_COLOR", "PY_COLORS", "PYTEST_ADDOPTS", "LC_ALL")
+"""What the machine may say to programs, and the page does not."""
+
 VARIES = (
     re.compile(r"\d\d:\d\d:\d\d\.\d{3}"),
     re.compile(r"\b\d+ms\b"),
@@ -71,7 +74,7 @@ class Reader:
     _told: list[str] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("STEM_")}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(_TOLD)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
         self._env = {**own, "PATH": path, "STEM_LOG_FORMAT": "text", "COLUMNS": "300"}
 
