@@ -78,11 +78,12 @@ def gates(suite: Suite, samples: Samples) -> list[str]:
     """Draw what was asked for beside what was measured."""
     if not suite.gates:
         return []
-    lines = ["| asked for | measured | |", "|---|---:|---|"]
+    lines = ["| asked for | measured | | the aim beyond | |", "|---|---:|---|---:|---|"]
     for gate in suite.gates:
         measured = measured_for(gate, suite, samples)
         shown = "–" if measured is None else f"{measured:,.2f}"
-        lines.append(f"| {gate.title} | {shown} | {verdict(gate, measured)} |")
+        told = f"{shown} | {verdict(gate, measured)} | {beyond(gate, measured)}"
+        lines.append(f"| {gate.title} | {told} |")
     return ["## What was asked for", "", *lines, ""]
 
 
@@ -91,6 +92,20 @@ def verdict(gate: Gate, measured: float | None) -> str:
     if measured is None:
         return "not measured"
     return "kept" if gate.keeps(measured) else "**missed**"
+
+
+def beyond(gate: Gate, measured: float | None) -> str:
+    """Draw the aim of *gate* in two cells, and how far *measured* is from it."""
+    if gate.aim is None or measured is None:
+        return "– | "
+    return f"{gate.aim:g} | {'reached' if gate.reaches(measured) else short_of(gate, measured)}"
+
+
+def short_of(gate: Gate, measured: float) -> str:
+    """Say what part of the aim of *gate* was reached."""
+    assert gate.aim is not None
+    part = gate.aim / measured if gate.at_most else measured / gate.aim
+    return f"{part:.0%} of it"
 
 
 def measured_for(gate: Gate, suite: Suite, samples: Samples) -> float | None:
@@ -133,7 +148,7 @@ def report(
             f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()};"
             f" {versions}. {server} Medians (lowest–highest) of {rounds} interleaved rounds of"
             f" {suite.calls(count)} with one text and one integer, a task that does nothing."
-            " Only ratios travel to another machine.",
+            f"{only_once(suite)} Only ratios travel to another machine.",
             "",
             "## Per second",
             "",
@@ -155,6 +170,11 @@ def report(
             *([suite.notes, ""] if suite.notes else []),
         ]
     )
+
+
+def only_once(suite: Suite) -> str:
+    """Say which figures are of the first round alone."""
+    return f" In the first round alone: {', '.join(suite.once)}." if suite.once else ""
 
 
 def alone(suite: Suite, samples: Samples) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
 import redis_tally as tally
+import uvloop
 from arq import Worker, create_pool, func
 from arq.connections import ArqRedis, RedisSettings
 from measure import ARGS
@@ -58,4 +58,4 @@ async def _work() -> None:
 
 
 def serve() -> None:
-    asyncio.run(_work())
+    uvloop.run(_work())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
 import redis_tally as tally
+import uvloop
 from measure import ARGS
 from saq import Queue, Worker
 
@@ -47,5 +47,5 @@ async def close() -> None:
 
 
 def serve() -> None:
-    worker = Worker(queue, functions=[nothing, one, mark], concurrency=100)
-    asyncio.run(worker.start())
+    worker = Worker(queue, functions=[nothing, one, mark], concurrency=10)
+    uvloop.run(worker.start())
