@@ -14,12 +14,13 @@ from stem_core.contracts.messages import (
     DeadLetter,
     Place,
     Receipt,
+    RetryLater,
     Settled,
     Settlement,
     SettleStatus,
 )
 from stem_core.embedded.memory.backend import InMemoryResultBackend
-from stem_core.model.errors import Fault, StoreError
+from stem_core.model.errors import Fault, StoreError, StoreUnavailable
 from stem_core.model.outcome import Record, State
 from stem_core.model.value import replace
 from stem_core.testing.clock import FakeClock, LoadedDice
@@ -183,6 +184,108 @@ def test_what_is_gone_at_the_first_try_was_lost():
         return scene.done
 
     assert asyncio.run(main(Scene())) == [("id-0", SettleStatus.GONE)]
+
+
+def lose_everything(broker: FaultyBroker) -> None:
+    """Let *broker* go on with a store that holds nothing."""
+    broker.__dict__.update(FaultyBroker(a_name()).__dict__)
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("failing", [0, 2])
+def test_the_result_of_a_task_whose_message_is_gone_is_kept_as_an_orphan(
+    atomic: bool, failing: int
+):
+    scene = Scene(atomic=atomic)
+
+    async def main():
+        runs = await scene.leased(2)
+        lose_everything(scene.broker)
+        scene.broker.before["settle"] = failing
+        await scene.settle(runs)
+        records = await scene.backend.load([run.id for run in runs])
+        return [run.is_orphan for run in runs], [record and record.value for record in records]
+
+    assert asyncio.run(main()) == ([True, True], [b"1", b"1"])
+    assert [status for _, status in scene.done] == [SettleStatus.GONE] * 2
+
+
+class EmptiedInBetween(FaultyBroker):
+    """Loses what it holds once it has said that it is held."""
+
+    async def extend(self, extensions):
+        replies = await super().extend(extensions)
+        lose_everything(self)
+        return replies
+
+
+def test_a_result_that_was_saved_before_the_message_was_lost_is_an_orphan_too():
+    scene = Scene(atomic=False)
+
+    async def main():
+        (run,) = await scene.leased(1)
+        scene.broker.__class__ = EmptiedInBetween
+        await scene.settle([run])
+        return run.is_orphan
+
+    assert asyncio.run(main())
+    assert scene.done == [("id-0", SettleStatus.GONE)]
+
+
+def test_an_orphan_never_overwrites_a_later_record():
+    scene = Scene()
+
+    async def main():
+        (run,) = await scene.leased(1)
+        later = Record(id=run.id, state=State.SUCCEEDED, fence=9, value=b"later")
+        await scene.backend.save([later])
+        lose_everything(scene.broker)
+        await scene.settle([run])
+        return run.is_orphan, await scene.backend.load([run.id])
+
+    is_orphan, [record] = asyncio.run(main())
+    assert (is_orphan, record.value) == (False, b"later")
+    assert scene.done == [("id-0", SettleStatus.GONE)]
+
+
+class Unreliable(InMemoryResultBackend):
+    """Is away when it is first asked to save something."""
+
+    failures = 1
+
+    async def save(self, records):
+        self.failures -= 1
+        if self.failures >= 0:
+            raise StoreUnavailable("cut")
+        return await super().save(records)
+
+
+def test_an_orphan_is_offered_again_when_its_backend_was_away():
+    scene = Scene()
+
+    async def main():
+        (run,) = await scene.leased(1)
+        scene.backend.__class__ = Unreliable
+        lose_everything(scene.broker)
+        await scene.settle([run])
+        return await scene.backend.load([run.id])
+
+    [record] = asyncio.run(main())
+    assert record.value == b"1"
+
+
+def test_a_retry_whose_message_is_gone_is_not_said_to_be_kept():
+    scene = Scene()
+
+    async def main():
+        (run,) = await scene.leased(1)
+        run.settlement = Settlement(receipt=run.delivery.receipt, outcome=RetryLater(0))
+        lose_everything(scene.broker)
+        scene.broker.before["settle"] = 1
+        await scene.settle([run])
+
+    asyncio.run(main())
+    assert scene.done == [("id-0", SettleStatus.GONE)]
 
 
 class Picky(FaultyBroker):

@@ -95,7 +95,10 @@ class Reports:
             self._emit("task-started", run, detail)
 
     def settled(self, runs: Sequence[Run], status: SettleStatus) -> None:
-        """Tell how deliveries came out, once the store has them."""
+        """Tell how deliveries came out, once the store has them, and log of those it has not."""
+        if status not in _KEPT:
+            for run in runs:
+                _log.warning("%s %s", run.label, _lost(run, status))
         if self._is_heard:
             for run in runs:
                 self._settled(run, status)
@@ -110,12 +113,15 @@ class Reports:
             self._observers.emit(enqueued(message, self._clock.wall_ms()))
 
     def _settled(self, run: Run, status: SettleStatus) -> None:
-        if status not in _KEPT:
+        is_orphan = _is_orphan(run, status)
+        if status not in _KEPT and not is_orphan:
             self._emit("lease-lost", run, {"settle": status.value})
             return
         name, detail = _told(run)
         if run.started_ms:
             detail["run_ms"] = run.ended_ms - run.started_ms
+        if is_orphan:
+            detail["orphan"] = True
         self._emit(name, run, detail)
 
     def dropped(self, run: Run) -> None:
@@ -139,6 +145,19 @@ class Reports:
                 detail=detail,
             )
         )
+
+
+def _lost(run: Run, status: SettleStatus) -> str:
+    if not _is_orphan(run, status):
+        return f"was not settled by this worker: {status.value}"
+    count = len(run.settlement.follow_ups) if run.settlement is not None else 0
+    and_what = f", and {count} follow-ups of it are lost" if count else ""
+    return f"has ended, but its store has lost its message; its record is kept{and_what}"
+
+
+def _is_orphan(run: Run, status: SettleStatus) -> bool:
+    """True when its record is kept, though its message is gone."""
+    return run.is_orphan and status is SettleStatus.GONE
 
 
 def _waited_ms(run: Run) -> int:

@@ -6,8 +6,9 @@ import asyncio
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stem_core.contracts.messages import Delivery, Message, Settlement
+from stem_core.contracts.messages import Delivery, Message, Settlement, SettleStatus
 from stem_core.model.envelope import Envelope
+from stem_core.model.outcome import Record
 from stem_core.producer.context import TaskContext
 from stem_core.producer.job import Job
 from stem_core.producer.tasks import AnyTask, Call
@@ -73,6 +74,10 @@ class Run:
         follow_ups_apart: its follow-ups must be published before it is settled.
         published_apart: those that were.
         is_saved: its record is in a backend that is another store than the broker.
+        unsaved: its record, which was kept out of that backend for want of a lease.
+        is_gone: its store does not know its message.
+        fate: what became of it then, once its record was offered to the backend; None before.
+        is_orphan: its record is kept, though its message is gone.
         announced: ids of follow-ups that observers were told of.
     """
 
@@ -104,6 +109,10 @@ class Run:
     follow_ups_apart: bool = False
     published_apart: tuple[Message, ...] = ()
     is_saved: bool = False
+    unsaved: Record | None = None
+    is_gone: bool = False
+    fate: SettleStatus | None = None
+    is_orphan: bool = False
     announced: frozenset[str] = frozenset()
 
     def __init__(self, delivery: Delivery, outlet: Outlet, now_ms: int) -> None:

@@ -1,7 +1,8 @@
 """Sending settlements, many in one call, until the store has answered each of them.
 
 While a call is on its way the next settlements gather. A call without a reply is sent
-again as it was: what it did before answers `already`. Rule of this module: it decides
+again as it was: what it did before answers `already`. A task whose message is gone has ended
+all the same, and its record is offered to the backend. Rule of this module: it decides
 nothing about a task; it gives up only what the store says is lost.
 """
 
@@ -29,7 +30,7 @@ from stem_core.contracts.messages import (
     SettleStatus,
 )
 from stem_core.model.errors import Fault, StoreError
-from stem_core.model.outcome import Reason, State, TaskError
+from stem_core.model.outcome import Reason, Record, State, TaskError
 from stem_core.model.value import replace
 from stem_core.producer.lane import chunks
 from stem_core.worker.backoff import Backoff
@@ -170,6 +171,8 @@ class Settler:
         for run in batch:
             if run.follow_ups_apart:
                 await self._publish_follow_ups(run)
+            if run.is_gone and run.fate is None:
+                await self._offer(run)
         if not self._store.atomic:
             await self._save_first(batch)
         if failpoints.ARMED:
@@ -233,7 +236,22 @@ class Settler:
         for run in mine:
             run.is_saved = True
         for run in with_record:
+            run.unsaved = None if run.is_saved else _settlement(run).record
             run.settlement = replace(_settlement(run), record=None)
+
+    async def _offer(self, run: Run) -> None:
+        """Save the record of *run*, whose message is gone, unless there is a later one.
+
+        What was sent before may have been done, and forgotten since. Then its record is there.
+        """
+        record, backend = _record_of(run), self._store.backend
+        assert record is not None  # nothing else is offered
+        assert backend is not None
+        if run.is_sent_again and _is_end_by(record.fence, *await backend.load([record.id])):
+            run.fate = SettleStatus.ALREADY
+        else:
+            [run.is_orphan] = await backend.save([record])
+            run.fate = SettleStatus.GONE
 
     def _is_over(self, run: Run, reply: Settled) -> bool:
         """Take note of *reply*; False when *run* must be settled again, perhaps otherwise."""
@@ -248,13 +266,25 @@ class Settler:
             case SettleStatus.INVALID if not (_is_replaced(settlement) or _is_known(run)):
                 run.settlement = _unsettleable(settlement, reply.detail, self._books)
                 return False
-            case SettleStatus.GONE if run.is_sent_again:
-                # The reply was lost for longer than the store remembers who ended it.
-                self._done([run], SettleStatus.ALREADY)
-                return True
+            case SettleStatus.GONE:
+                return self._is_over_and_gone(run)
             case status:
                 self._done([run], status)
                 return True
+
+    def _is_over_and_gone(self, run: Run) -> bool:
+        """The store does not know its message: forgotten since it ended, deleted, or lost with
+        all that was there. Its record is offered first, and the store asked once more."""
+        if not run.is_gone and _record_of(run) is not None and self._store.backend is not None:
+            run.is_gone = True
+            return False
+        if run.fate is None:  # there was nothing to offer
+            # The reply was lost for longer than the store remembers who ended it.
+            is_forgotten = run.is_sent_again and isinstance(_settlement(run).outcome, Ack)
+            run.fate = SettleStatus.ALREADY if is_forgotten else SettleStatus.GONE
+            run.is_orphan = run.is_saved
+        self._done([run], run.fate)
+        return True
 
 
 async def _published(broker: Broker, messages: Sequence[Message]) -> Sequence[Published]:
@@ -272,6 +302,14 @@ async def _published(broker: Broker, messages: Sequence[Message]) -> Sequence[Pu
 def _settlement(run: Run) -> Settlement:
     assert run.settlement is not None  # nothing else is handed to a settler
     return run.settlement
+
+
+def _record_of(run: Run) -> Record | None:
+    return _settlement(run).record or run.unsaved
+
+
+def _is_end_by(fence: int, known: Record | None) -> bool:
+    return known is not None and known.fence == fence and known.state.is_terminal
 
 
 def _is_known(run: Run) -> bool:

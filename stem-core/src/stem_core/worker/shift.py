@@ -39,8 +39,6 @@ __all__ = ["Shift"]
 
 _log = logging.getLogger("stem.worker")
 
-_KEPT: Final = (SettleStatus.DONE, SettleStatus.ALREADY)
-
 _FAREWELL_MS: Final = 1_000
 """How long tasks may take to end when they are told to at a shutdown."""
 
@@ -350,9 +348,6 @@ class Shift:
         self._keeper.drop(*runs)
         self._slots.settled(len(runs))
         self._reports.settled(runs, status)
-        if status not in _KEPT:
-            for run in runs:
-                _log.warning("%s was not settled by this worker: %s", run.label, status.value)
 
     # ── what goes wrong ──────────────────────────────────────────────────────
 
