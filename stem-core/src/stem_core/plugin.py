@@ -59,6 +59,7 @@ from stem_core.contracts.hookspecs import (
     hookimpl,
 )
 from stem_core.contracts.limits import Limit, LimitDecision, LimitStore
+from stem_core.contracts.losses import Loss, Losses, LossListener
 from stem_core.contracts.messages import (
     ACK,
     Ack,
@@ -174,6 +175,9 @@ __all__ = [
     "Located",
     "LocatedPage",
     "LockStore",
+    "Loss",
+    "LossListener",
+    "Losses",
     "Message",
     "Middleware",
     "Milliseconds",

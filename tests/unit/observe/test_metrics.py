@@ -115,7 +115,15 @@ def test_what_the_worker_does_with_its_stores_is_counted():
 
 def test_counts_without_labels_are_there_before_anything_happens():
     samples = counted(Event(name="a-name-of-a-later-release", at_ms=1))
-    assert samples == {("stem_lease_renewals_total", ()): 0, ("stem_reconnects_total", ()): 0}
+    names = ("lease_renewals", "reconnects", "messages_vanished", "store_emptied")
+    assert samples == {(f"stem_{name}_total", ()): 0 for name in names}
+
+
+def test_what_a_store_has_lost_is_counted():
+    vanished = Event(name="messages-vanished", at_ms=1, detail={"count": 3})
+    samples = counted(vanished, vanished, Event(name="store-emptied", at_ms=1))
+    assert samples["stem_messages_vanished_total", ()] == 6
+    assert samples["stem_store_emptied_total", ()] == 1
 
 
 def test_a_label_can_hold_any_text():

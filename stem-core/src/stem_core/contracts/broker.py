@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from stem_core.contracts.admin import BrokerAdmin
     from stem_core.contracts.control import ControlChannel
     from stem_core.contracts.limits import LimitStore
+    from stem_core.contracts.losses import Losses
 
 __all__ = ["Broker", "TransactionalBroker"]
 
@@ -215,6 +216,11 @@ class Broker(ABC):
     @property
     def limits(self) -> LimitStore | None:
         """Shared rate and concurrency limits, or None."""
+        return None
+
+    @property
+    def losses(self) -> Losses | None:
+        """Who is told of what this handle finds to be lost, or None: it never finds out."""
         return None
 
 

@@ -24,8 +24,9 @@ class Event(Value, frozen=True, gc=False, kw_only=True):
             (nobody vouches for it, and its id is only what it claims), ``lease-lost``,
             ``worker-started``, ``worker-draining``, ``worker-stopped``,
             ``broker-lost``, ``broker-back``, ``store-failed`` (one call, to ``fetch``,
-            ``settle`` or ``renew``), ``leases-renewed``. There may be more one day:
-            pass over a name that you do not know.
+            ``settle`` or ``renew``), ``leases-renewed``, ``messages-vanished`` (somebody
+            deleted them), ``store-emptied`` (or it came back without its data). There may be
+            more one day: pass over a name that you do not know.
         at_ms: when, milliseconds since the Unix epoch.
         task_id, task, queue, attempt, worker: whom it concerns, where known.
         detail: more, as plain values; never arguments, results or secrets.

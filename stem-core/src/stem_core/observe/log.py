@@ -22,9 +22,14 @@ __all__ = ["JsonFormatter", "LogFormat", "LogObserver", "TextFormatter", "config
 LogFormat = Literal["auto", "text", "json"]
 Facts = Callable[[], Mapping[str, str]]
 
-_QUIET: Final = frozenset({"message-refused", "store-failed", "leases-renewed"})
-"""Of these a stranger, or a store that is away, decides how many there are. The worker logs
-what is worth saying of them by itself, and not for each."""
+_QUIET: Final = frozenset(
+    {
+        *("message-refused", "store-failed", "leases-renewed"),
+        *("messages-vanished", "store-emptied"),
+    }
+)
+"""Of these a stranger, or a store that is away, decides how many there are. The worker, or its
+store, logs what is worth saying of them by itself, and not for each."""
 
 _VERBS: Final = {
     "task-enqueued": (logging.DEBUG, "sent"),

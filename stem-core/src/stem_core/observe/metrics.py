@@ -28,6 +28,12 @@ _OUTCOMES: Final = {
     "lease-lost": "lost",
     "message-refused": "refused",
 }
+_WITHOUT_LABELS: Final = (
+    "stem_lease_renewals_total",
+    "stem_reconnects_total",
+    "stem_messages_vanished_total",
+    "stem_store_emptied_total",
+)
 
 
 class Metrics:
@@ -41,7 +47,7 @@ class Metrics:
         self._tasks = tasks
         self._queues = queues
         self._counts: defaultdict[tuple[str, tuple[str, ...]], int] = defaultdict(int)
-        for family in ("stem_lease_renewals_total", "stem_reconnects_total"):
+        for family in _WITHOUT_LABELS:
             self._counts[family, ()] = 0  # a count that begins at 1 has no rise to be seen
         self._spans: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         self._takers: Mapping[str, Callable[[Event], None]] = {
@@ -50,6 +56,8 @@ class Metrics:
             "leases-renewed": self._renewed,
             "store-failed": self._failed,
             "broker-back": self._back,
+            "messages-vanished": self._vanished,
+            "store-emptied": self._emptied,
         }
 
     def on_event(self, event: Event, /) -> None:
@@ -93,6 +101,12 @@ class Metrics:
 
     def _back(self, event: Event) -> None:
         self._counts["stem_reconnects_total", ()] += 1
+
+    def _vanished(self, event: Event) -> None:
+        self._counts["stem_messages_vanished_total", ()] += event.detail["count"]
+
+    def _emptied(self, event: Event) -> None:
+        self._counts["stem_store_emptied_total", ()] += 1
 
     def _queue(self, event: Event) -> str:
         return event.queue if event.queue in self._queues else UNKNOWN

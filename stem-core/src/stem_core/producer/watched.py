@@ -14,6 +14,7 @@ from stem_core.contracts.broker import Broker, TransactionalBroker
 from stem_core.contracts.capabilities import Capabilities
 from stem_core.contracts.control import ControlChannel
 from stem_core.contracts.limits import LimitStore
+from stem_core.contracts.losses import Losses
 from stem_core.contracts.messages import (
     Cancellation,
     Cancelled,
@@ -88,6 +89,10 @@ class _Watched(Broker):
     @property
     def limits(self) -> LimitStore | None:
         return self._inner.limits
+
+    @property
+    def losses(self) -> Losses | None:
+        return self._inner.losses
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         replies = await self._inner.publish(messages)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from stem_core.contracts.clock import Clock
+from stem_core.contracts.losses import Loss
 from stem_core.contracts.messages import DeadLetter, Message, RetryLater, SettleStatus
 from stem_core.contracts.observer import Event
 from stem_core.model.errors import Fault, StoreError
@@ -65,6 +66,13 @@ class Reports:
         """Tell, and log, that it is there again."""
         _log.info("the broker is back")
         self.worker("broker-back")
+
+    def lost(self, loss: Loss, count: int) -> None:
+        """Tell what the broker has found to be lost; it has logged that."""
+        if loss is Loss.EVERYTHING:
+            self.worker("store-emptied")
+        else:
+            self.worker("messages-vanished", count=count)
 
     # ── from the thread of the lease keeper ──────────────────────────────────
 

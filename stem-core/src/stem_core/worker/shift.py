@@ -163,6 +163,9 @@ class Shift:
         settling = self._forever("settle", self._settler.run)
         reporting = self._forever("progress", self._parts.board.run)
         self._reports.worker("worker-started", queues=list(queues), **promises(self._terms, lane))
+        losses = lane.broker.losses
+        if losses is not None:
+            losses.add(self._reports.lost)
         say_what_is_sure(self._terms, lane, self._stem.pipeline.signer)
         self._life = life = asyncio.current_task()
         self._cancelled_before = life.cancelling() if life is not None else 0
@@ -174,6 +177,8 @@ class Shift:
         finally:
             if not self._was_torn_down:
                 await self._finish()
+            if losses is not None:
+                losses.discard(self._reports.lost)
             await self._take_apart(settling, reporting)
         if self._broken_by is not None:
             raise self._broken_by

@@ -16,6 +16,7 @@ from stem_core.contracts.broker import Broker, TransactionalBroker
 from stem_core.contracts.capabilities import Capabilities
 from stem_core.contracts.control import ControlChannel
 from stem_core.contracts.limits import LimitStore
+from stem_core.contracts.losses import Losses
 from stem_core.contracts.messages import (
     Cancellation,
     Cancelled,
@@ -72,6 +73,11 @@ class AroundBroker(Broker):
     def limits(self) -> LimitStore | None:
         """Those of the broker inside."""
         return self.inner.limits
+
+    @property
+    def losses(self) -> Losses | None:
+        """Those of the broker inside."""
+        return self.inner.losses
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         return await self.around("publish", lambda: self.inner.publish(messages))
