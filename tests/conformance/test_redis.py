@@ -35,7 +35,7 @@ EVERYTHING = frozenset({
     "atomic_results", "broadcast", "limits",
 })  # fmt: skip
 
-OURS = ("turn", "swept", "walk", "health")
+OURS = ("turn", "epoch", "swept", "walk", "health")
 """Keys of a namespace that hold no task and do not grow."""
 
 

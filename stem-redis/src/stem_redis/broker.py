@@ -22,6 +22,8 @@ from stem_core.plugin import (
     Fault,
     LimitStore,
     Located,
+    Loss,
+    Losses,
     Message,
     Nap,
     Published,
@@ -38,6 +40,7 @@ from stem_redis import publishing, settling
 from stem_redis.admin import RedisAdmin
 from stem_redis.connection import NOT_SENT, Arg, Line
 from stem_redis.control import RedisControl
+from stem_redis.epoch import Epoch
 from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle, Store
 from stem_redis.limits import RedisLimits
@@ -91,6 +94,8 @@ class RedisStreamsBroker(RedisHandle, Broker):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._wakes = Wakes(store.prefix)
+        self._losses: Final = Losses()
+        self._epoch: Final = Epoch(store.clock, store.facts)
         self._sweep_at_ms = 0
         self._in_order: Final = asyncio.Lock()
 
@@ -229,7 +234,10 @@ class RedisStreamsBroker(RedisHandle, Broker):
         now_ms = self.store.clock.monotonic_ms()
         if now_ms >= self._sweep_at_ms:
             self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
-            if put_back := await self.run("sweep", *self.homes):
+            epoch, *put_back = await self.run("sweep", *self.homes)
+            if self._epoch.is_over(epoch):
+                await self._mourn_all()
+            if put_back:
                 self._put_back(put_back)
 
     def _put_back(self, ids: Sequence[bytes]) -> None:
@@ -247,6 +255,17 @@ class RedisStreamsBroker(RedisHandle, Broker):
             self.store.location.shown,
             len(vanished),
             ", ".join(vanished[:10]),
+        )
+        self._losses.tell(Loss.MESSAGES, len(vanished))
+
+    async def _mourn_all(self) -> None:
+        self._losses.tell(Loss.EVERYTHING)
+        _log.error(
+            "%s %s: what waited in the namespace %s is lost, with all that was remembered there; "
+            "new tasks run as before",
+            self.store.location.shown,
+            await self._epoch.cause(self.enter()),
+            self.store.namespace,
         )
 
     async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
@@ -295,6 +314,11 @@ class RedisStreamsBroker(RedisHandle, Broker):
     def limits(self) -> LimitStore:
         """Limits shared by all who use the namespace."""
         return RedisLimits(self)
+
+    @property
+    def losses(self) -> Losses:
+        """Is told of messages that vanished, and of a server that has lost its data."""
+        return self._losses
 
     async def aclose(self) -> None:
         """Free the connections. Idempotent; leases are left to lapse."""

@@ -12,7 +12,7 @@ from stem_redis.errors import WrongType
 __all__ = ["diagnosed"]
 
 _ALONE: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("turn", "swept"), "string"),
+    **dict.fromkeys(("turn", "epoch", "swept"), "string"),
     **dict.fromkeys(("queues", "paused"), "set"),
     **dict.fromkeys(("x", "rx", "graves"), "zset"),
     **dict.fromkeys(("beats", "schedules"), "hash"),

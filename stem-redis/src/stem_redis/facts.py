@@ -26,6 +26,7 @@ class Facts:
         has_log: it appends what it accepts to a file.
         syncs_always: it writes that file through before it answers.
         is_replica: it cannot be written to.
+        uptime_s: for how long it had run, in seconds.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class Facts:
     has_log: bool = False
     syncs_always: bool = False
     is_replica: bool = False
+    uptime_s: int = 0
 
     @property
     def reads_shebangs(self) -> bool:
@@ -106,6 +108,7 @@ def facts_of(info: str, appendfsync: str) -> Facts:
         has_log=said.get("aof_enabled") == "1",
         syncs_always=appendfsync == "always",
         is_replica=said.get("role") == "slave",
+        uptime_s=_number(said.get("uptime_in_seconds", "")),
     )
 
 

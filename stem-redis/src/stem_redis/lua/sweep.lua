@@ -4,10 +4,16 @@
 -- put back what stands nowhere. Few workers do it: one in half a second.
 --
 -- ARGV     instant, home and results database
--- returns  ids of messages that were put back
+-- returns  the epoch, then ids of messages that were put back
 local HOME, RESULTS = ARGV[2], ARGV[3]
 local STEP = 300  -- keys looked at in one sweep
-if not call('SET', P .. 'swept', '', 'PX', 500, 'NX') then return {} end
+local epoch = call('GET', P .. 'epoch')
+if not epoch then
+    local time = call('TIME')
+    epoch = time[1] .. '.' .. time[2]
+    call('SET', P .. 'epoch', epoch)
+end
+if not call('SET', P .. 'swept', '', 'PX', 500, 'NX') then return {epoch} end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0, 200)) do
     local raw = redis.pcall('HGET', P .. 'm:' .. id, 's')
@@ -53,13 +59,13 @@ local function is_missing(s)
         and redis.pcall('SISMEMBER', P .. (set == 'd:' and 'pw:' or 'pr:') .. s.queue, s.id) == 0
 end
 
-local put_back = {}
+local reply = {epoch}
 local function check(id)
     local s = find(id)
     if not s then return end
     if is_missing(s) then
         enter(s)
-        put_back[#put_back + 1] = id
+        reply[#reply + 1] = id
     end
     if s.place == DEAD then return end
     call('SADD', P .. 'queues', s.queue)
@@ -73,4 +79,4 @@ for _, name in ipairs(step[2]) do
     if call('TYPE', name).ok == 'hash' then check(string.sub(name, #P + 3)) end
 end
 call('SET', P .. 'walk', step[1], 'PX', 10000)
-return put_back
+return reply

@@ -16,6 +16,7 @@
 --   w:QUEUE      wakes whoever sleeps                             stream of one entry
 --   queues, paused                                                sets of names
 --   turn         grows with every message and every lease, and never falls behind the clock
+--   epoch        set once: another one is there only if all was lost   text
 --   swept        there while nothing needs to be swept again      text
 --   walk         how far the walk through all messages has come   text
 local P = KEYS[1]
