@@ -97,6 +97,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self._losses: Final = Losses()
         self._epoch: Final = Epoch(store.clock, store.facts)
         self._sweep_at_ms = 0
+        self._is_confirmed: Final = store.location.options.wait_replicas > 0
         self._in_order: Final = asyncio.Lock()
 
     @property
@@ -108,6 +109,8 @@ class RedisStreamsBroker(RedisHandle, Broker):
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Published]:
         self.enter()
+        if self._is_confirmed:
+            return await self._publish_confirmed(messages)
         plain = publishing.plain_arguments(messages)
         is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
         if len(messages) == 1 and plain is not None and not is_in_line:
@@ -136,6 +139,18 @@ class RedisStreamsBroker(RedisHandle, Broker):
                 args = publishing.arguments(messages)
             reply = await self.run("publish", *args)
         return publishing.replies(messages, reply)
+
+    async def _publish_confirmed(self, messages: Sequence[Message]) -> Sequence[Published]:
+        """Publish in the one way that writes whatever it is given: see `replicas`."""
+        sent, refused = publishing.judged(messages)
+        refuse_too_much(messages, sent)
+        replies: Sequence[Published] = ()
+        if sent:
+            args = publishing.arguments(sent)
+            async with self._in_order:
+                reply = await self.run_confirmed("publish", *args)
+            replies = publishing.replies(sent, reply)
+        return publishing.merged(len(messages), refused, replies)
 
     async def fetch(
         self, queues: Sequence[str], *, limit: int, wait_ms: int, worker: str

@@ -29,6 +29,7 @@ from redis.exceptions import RedisError, ResponseError
 from stem_core.plugin import Host, StoreError, StoreMisconfigured, StoreUnavailable
 from stem_redis.errors import code_of, translated
 from stem_redis.location import Location
+from stem_redis.replicas import confirmed
 from stem_redis.scripts import Script
 from stem_redis.wire import NOT_SENT, OWED, Wire
 
@@ -176,6 +177,28 @@ class Server:
                 raise self._failed(error) from None
         # The server was restarted or has flushed its scripts: with the text it keeps it anew.
         return await self.command("EVAL", script.text, 1, prefix, *rest)
+
+    async def run_confirmed(self, script: Script, *args: Arg) -> tuple[Any, int]:
+        """`run`, and how many replicas have confirmed it in the time that they have."""
+        try:
+            try:
+                return await self._confirmed("EVALSHA", script.sha, 1, *args)
+            except ResponseError as error:
+                if code_of(error) != "NOSCRIPT":
+                    raise
+            return await self._confirmed("EVAL", script.text, 1, *args)
+        except _WAYS_TO_FAIL as error:
+            raise self._failed(error) from None
+
+    async def _confirmed(self, *args: Arg) -> tuple[Any, int]:
+        async with self._room:
+            line = await self._checked_out()
+            self.calls += 1
+            try:
+                return await confirmed(line, self.location.options, *args)
+            finally:
+                if line.is_alive:
+                    self._idle.append(line)
 
     def run_here(self, script: Script, args: tuple[Arg, ...], *, is_idle: bool = False) -> Any:
         """Return what *script* returns, if the server is so near that its reply is waited for

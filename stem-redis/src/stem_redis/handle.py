@@ -28,6 +28,7 @@ from stem_redis.errors import WrongType
 from stem_redis.facts import Facts, facts_of
 from stem_redis.location import Location, database_beside, location_of
 from stem_redis.options import RedisOptions
+from stem_redis.replicas import unconfirmed
 from stem_redis.scripts import script
 
 __all__ = ["RedisHandle", "Store"]
@@ -166,6 +167,22 @@ class RedisHandle:
         except WrongType as error:
             raise await diagnosed(error, server, store.prefix) from None
 
+    async def run_confirmed(self, name: str, *args: Arg) -> Any:
+        """`run`, once as many replicas have what it wrote as the URL asks for.
+
+        Raises:
+            StoreUnavailable: they have not, in time; it is done at the server all the same.
+        """
+        server, store = self.enter(), self.store
+        lua, options = script(name, store.facts.reads_shebangs), store.location.options
+        try:
+            reply, count = await server.run_confirmed(lua, store.prefix, store.instant(), *args)
+        except WrongType as error:
+            raise await diagnosed(error, server, store.prefix) from None
+        if count < options.wait_replicas:
+            raise unconfirmed(store.location.shown, options, count)
+        return reply
+
     def run_here(self, name: str, *args: Arg, is_idle: bool = False) -> Any:
         """`run` for a caller with nothing to do meanwhile, if the server is near: then it is
         waited for in place. `NOT_SENT` if it is not, and a `Line` if the reply is late.
@@ -212,6 +229,8 @@ async def _reached(
 ) -> Store:
     facts = facts_of((await server.command("INFO")).decode(), await _appendfsync(server))
     facts.check(location.shown, allow_eviction=location.options.allow_eviction)
+    if keeps_messages and location.options.wait_replicas:
+        await server.command("WAIT", 0, 1)  # it returns at once, if this user may say it
     return Store(
         location=location,
         namespace=context.namespace,

@@ -20,6 +20,7 @@ from stem_core.plugin import (
     options_from_query,
 )
 from stem_redis.options import RedisOptions
+from stem_redis.replicas import check_confirming
 
 __all__ = ["Location", "database_beside", "location_of"]
 
@@ -187,3 +188,4 @@ def _check(options: RedisOptions) -> None:
     for name in ("connect_timeout", "timeout", "max_connections"):
         if getattr(options, name) <= 0:
             raise ConfigError(f"{name}={getattr(options, name)}: must be above 0")
+    check_confirming(options)

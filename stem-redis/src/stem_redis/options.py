@@ -25,6 +25,10 @@ class RedisOptions:
         connect_timeout: until a connection must be there, with TLS and log-in.
         timeout: until the server must have answered a call.
         max_connections: at most so many for calls, in one handle; more calls wait.
+        wait_replicas: of a broker: what is published counts only when so many replicas of the
+            server have it too; 0 for none.
+        wait_ms: how long they have for it, 100 ms if nothing is said. After that the publish is
+            not confirmed, and is sent again.
         allow_eviction: use a server that throws keys away when it is full. Tasks are lost then.
         sentinel_username, sentinel_password: to log in at the sentinels themselves.
     """
@@ -34,6 +38,8 @@ class RedisOptions:
     connect_timeout: Milliseconds = _PATIENCE
     timeout: Milliseconds = _PATIENCE
     max_connections: int = 16
+    wait_replicas: int = 0
+    wait_ms: Milliseconds | None = None
     allow_eviction: bool = False
     sentinel_username: str = ""
     sentinel_password: Secret[str] | None = field(default=None, repr=False)
