@@ -40,6 +40,9 @@ class Skipping(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return super().time() + self.skipped
 
+    def skip(self, seconds: float) -> None:
+        self.skipped += seconds
+
 
 class Willful(InMemoryBroker):
     """A broker that can be told to fail, to hold its answers back, and to be poor.

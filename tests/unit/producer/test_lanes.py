@@ -134,7 +134,7 @@ class Dawdler(Willful):
     def sibling(self) -> Any:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Skipping)
-        loop.skipped += 9.99
+        loop.skip(9.99)
         other = Dawdler()
         other.gate = asyncio.Event()
         return other
