@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,7 @@ from stem_core.plugin import (
     StemURL,
     StoreError,
     StoreMisconfigured,
+    StoreUnavailable,
     TlsConfig,
     UniqueKey,
     UsageError,
@@ -255,6 +260,62 @@ def test_of_several_hosts_the_one_that_answers_is_taken(url: str, namespace: str
         broker = await PostgresBroker.connect(both, namespace=namespace)
         await one_task(broker, "m")
         await broker.aclose()
+
+    run(work())
+
+
+@contextmanager
+def silent(address: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """A place that takes connections and says nothing."""
+    with socket.create_server((address, port)) as listening:
+        yield "%s:%d" % listening.getsockname()
+
+
+def test_a_host_that_is_silent_leaves_the_next_one_its_time(url: str, namespace: str):
+    async def work(dead: str) -> None:
+        home = StemURL.parse(url)
+        both = url.replace(home.netloc, f"{dead},{home.netloc}")
+        began = time.monotonic()
+        broker = await PostgresBroker.connect(f"{both}?connect_timeout=1s", namespace=namespace)
+        assert time.monotonic() - began < 2  # as the option says, and not as libpq rounds it
+        await broker.aclose()
+
+    with silent() as dead:
+        run(work(dead))
+
+
+def test_of_the_addresses_of_a_name_the_one_that_answers_is_taken(
+    url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    home = StemURL.parse(url)
+    (host,) = home.hosts
+    port = host.port or 5432
+    real = socket.getaddrinfo
+
+    def two(name: Any, *args: Any, **more: Any) -> Any:
+        names = ("127.0.0.2", host.name) if name == "db.example" else (name,)
+        return [place for each in names for place in real(each, *args, **more)]
+
+    async def work() -> None:
+        named = url.replace(home.netloc, f"db.example:{port}")
+        broker = await PostgresBroker.connect(f"{named}?connect_timeout=2s", namespace=namespace)
+        await one_task(broker, "m")
+        await broker.aclose()
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with silent("127.0.0.2", port):
+        run(work())
+
+
+def test_a_host_that_may_come_back_outweighs_one_that_refuses_for_good(server: PostgresServer):
+    async def work() -> None:
+        home = StemURL.parse(server.url)
+        for hosts in (f"{home.netloc},127.0.0.1:1", f"127.0.0.1:1,{home.netloc}"):
+            wrong = server.url_of("postgres", None, "nowhere").replace(home.netloc, hosts)
+            with pytest.raises(StoreUnavailable, match="no database of this name"):
+                await PostgresBroker.connect(wrong)
+        with pytest.raises(StoreMisconfigured, match="no database of this name"):
+            await PostgresBroker.connect(server.url_of("postgres", None, "nowhere"))
 
     run(work())
 

@@ -1,4 +1,4 @@
-"""Calls to one database, over the driver. The only module that opens its connections.
+"""Calls to one database, over the driver.
 
 A `Server` keeps a few connections for calls, one call at a time on each, and opens others for
 whoever listens. Every call is one statement, in READ COMMITTED whatever the role's default is, and
@@ -12,20 +12,18 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from attrs import define, field
 from psycopg.pq import ConnStatus
-from psycopg.rows import tuple_row
 
 from stem_core.plugin import Fault, StoreError, StoreUnavailable
-from stem_postgres.arrays import register
 from stem_postgres.errors import is_lost_race, translated
 from stem_postgres.listening import Listener
 from stem_postgres.location import Location
 from stem_postgres.nearby import Begin, Nearby, give_way
-from stem_postgres.prepared import Prepared
+from stem_postgres.opening import opened
 from stem_postgres.wire import WAYS_TO_FAIL, Deadline, Parameters, Row, Wire
 
 __all__ = ["Run", "Server"]
@@ -35,17 +33,6 @@ Run = Callable[..., Awaitable[list[Row]]]
 
 _RACES: Final = 8
 """How often a call is made that lost a race against another transaction."""
-
-_SESSION: Final = {
-    "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
-    "default_transaction_deferrable": "off",
-    "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
-    "lock_timeout": "0",
-}
-"""What a role may set otherwise, for its people, and a program must not meet."""
-
 
 @define(eq=False)
 class Server:
@@ -185,24 +172,10 @@ class Server:
         return listener
 
     async def _opened(self) -> Wire:
-        options = self.location.options
-        # Each host has that long: one that is silent must not take the time of the next.
-        hosts = max(1, len(self.location.hosts))
-        async with asyncio.timeout(hosts * options.connect_timeout / 1000):
-            wire = await Wire.connect(
-                autocommit=not options.pooler,
-                row_factory=tuple_row,
-                prepare_threshold=None if options.pooler else 3,
-                **_settings(self.location),
-            )
-        register(wire)
-        if not options.pooler:
-            wire.prepared = Prepared()
-        else:
-            # Nothing of a session is kept: it is said at the beginning of each transaction.
-            await wire.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
-            await wire.set_read_only(False)
-        return wire
+        try:
+            return await opened(self.location)
+        except StoreError as error:
+            raise self._failed(error) from None
 
     def drop_idle(self) -> None:
         """Close the connections that wait for calls."""
@@ -216,35 +189,3 @@ class Server:
         for listener in self._lent:
             listener.close()
         self._lent.clear()
-
-
-def _settings(location: Location) -> dict[str, Any]:
-    options = location.options
-    patience_s = max(2, options.timeout // 1000)
-    found: dict[str, Any] = {
-        "host": ",".join(host.name for host in location.hosts),
-        "port": ",".join(str(host.port or 5432) for host in location.hosts),
-        "dbname": location.database,
-        "user": location.username,
-        "password": location.password.reveal() if location.password else "",
-        "passfile": options.passfile,
-        "target_session_attrs": options.target_session_attrs,
-        "application_name": "stem",
-        "client_encoding": "UTF8",
-        "connect_timeout": max(2, options.connect_timeout // 1000),
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 2,
-        "tcp_user_timeout": 1000 * patience_s + 10_000,
-        **location.tls,
-    }
-    if not options.pooler:
-        found["options"] = _session(options.timeout)
-    return {name: value for name, value in found.items() if value != ""}
-
-
-def _session(timeout_ms: int) -> str:
-    wanted = {**_SESSION, "statement_timeout": str(timeout_ms)}
-    return " ".join(
-        f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in wanted.items()
-    )

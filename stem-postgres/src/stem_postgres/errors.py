@@ -60,7 +60,7 @@ _ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
-# Before a log-in is done a server sends no codes, only words: in English, but for its own.
+# Of a log-in that fails the driver tells no codes, only words: in English, but for the server's.
 _WORDS: Final = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -78,22 +78,54 @@ _WORDS: Final = (
     ("unsupported startup parameter", _SESSION_OF_OTHERS),  # PgBouncer's, to any session setting
 )
 
+# What a person must mend, of all that ends a handshake; the same way out for each.
+_MISTRUST: Final = (
+    "certificate",  # not trusted, of another name, out of date, asked for, or in no file
+    "private key",
+    "unknown ca",
+    "does not support SSL",
+    "invalid response to SSL negotiation",
+    "wrong version number",
+    "unsupported protocol",
+    "protocol version",
+    "no protocols available",
+    "handshake failure",
+    "no shared cipher",
+    "key too small",
+    "legacy renegotiation",
+    "unrecognized name",
+    "no application protocol",
+    "sslmode",
+)
+_HUNG_UP: Final = ("eof", "EOF", "reset by peer", "closed unexpectedly", "Broken pipe", "timed out")
+_OVER_TLS: Final = (
+    "STEM_TLS_CA_CERT or sslrootcert= names the certificates to trust; the name "
+    "in the URL must be one that the server's certificate has; sslmode= says how strict."
+)
+
 
 def is_lost_race(error: BaseException) -> bool:
     """Decide whether *error* says that the very same call will do, made again."""
     return isinstance(error, psycopg.Error) and error.sqlstate in ("40001", "40P01")
 
 
-def translated(error: BaseException, shown: str, schema: str = "stem") -> StoreError:
-    """Return *error*, which a call to the server at *shown* raised, as one of ours."""
+def translated(
+    error: BaseException, shown: str, schema: str = "stem", *, at_log_in: bool = False
+) -> StoreError:
+    """Return *error*, which a call to the server at *shown* raised, as one of ours.
+
+    Words are looked at only of what came *at_log_in*: a connection that stood once has proved
+    that all is set up for it, and whatever ends it says nothing against that.
+    """
     if isinstance(error, StoreError):
         return error
     if isinstance(error, TimeoutError | psycopg.errors.ConnectionTimeout):
         return StoreUnavailable(f"{shown} did not answer in time")
     if not isinstance(error, psycopg.Error):
         return _unreachable(error, shown)
-    code = error.sqlstate or _code_in(str(error))
-    return _by_code(code, error, shown, schema) or _by_class(error, shown)
+    if error.sqlstate is None and at_log_in:
+        return _refused(error, shown, schema)
+    return _by_code(error.sqlstate or "", error, shown, schema) or _by_class(error, shown)
 
 
 def without_session(shown: str) -> StoreMisconfigured:
@@ -154,17 +186,27 @@ def _code_in(text: str) -> str:
     return ""
 
 
-def _by_class(error: psycopg.Error, shown: str) -> StoreError:
+def _refused(error: psycopg.Error, shown: str, schema: str) -> StoreError:
+    """Return what is said of a log-in that failed with *error*."""
     text = str(error)
-    if "certificate" in text or "SSL" in text:
-        return StoreMisconfigured(
-            f"{shown}: no trusted TLS connection",
-            way_out="STEM_TLS_CA_CERT or sslrootcert= names the certificates to trust; the name "
-            "in the URL must be one that the server's certificate has; sslmode= says how strict.",
-        )
+    code = _code_in(text)
+    lines = [line for line in text.splitlines() if "SSL" in line or "certificate" in line]
+    is_hung_up = any(words in line for line in lines for words in _HUNG_UP)
+    if code == "28000" and is_hung_up:
+        code = ""  # TLS was cut, and only then it was tried without, where that is not allowed
+    if found := _by_code(code, error, shown, schema):
+        return found
+    if any(words in text for words in _MISTRUST):
+        return StoreMisconfigured(f"{shown}: no trusted TLS connection", way_out=_OVER_TLS)
     for words in ("Connection refused", "timeout expired", "No such file", "Network is unreach"):
         if words in text:
             return StoreUnavailable(f"{shown} cannot be reached: {words.split(' unr')[0]}")
+    if lines and not is_hung_up:
+        return StoreUnavailable(f"{shown}: the TLS handshake failed", way_out=_OVER_TLS)
+    return _by_class(error, shown)
+
+
+def _by_class(error: psycopg.Error, shown: str) -> StoreError:
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return StoreUnavailable(f"{shown}: the connection is lost")
     return StoreError(f"{shown}: {type(error).__name__}", fault=Fault.DATA)

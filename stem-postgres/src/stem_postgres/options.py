@@ -26,7 +26,8 @@ class PostgresOptions:
         sslrootcert: certificates to trust, if STEM_TLS_CA_CERT does not name them.
         target_session_attrs: which of several hosts will do: ``read-write`` or ``primary``, as
             libpq knows them. Stem works on no standby.
-        connect_timeout: until a connection must be there, with TLS and log-in; for each host.
+        connect_timeout: until a connection must be there, with TLS and log-in; for each address of
+            each host.
         timeout: until the server must have answered a call.
         max_connections: at most so many for calls, in one handle; more calls wait. Whoever
             waits for work or results takes one more.

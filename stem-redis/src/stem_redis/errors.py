@@ -72,8 +72,19 @@ class WrongType(StoreError):
     default_fault = Fault.DATA
 
 
-_HANG_UPS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-"""What TLS says of a connection that was cut; the others are said of one that is refused."""
+_MISTRUST: Final = (
+    "CERT",  # not trusted, of another name, out of date, asked for
+    "UNKNOWN_CA",
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "PROTOCOL",
+    "HANDSHAKE_FAILURE",
+    "CIPHER",
+    "KEY_TOO_SMALL",
+    "UNRECOGNIZED_NAME",
+    "LEGACY_RENEGOTIATION",
+)
+"""What people must mend, in the words of OpenSSL; all else that TLS says is of a bad connection."""
 
 
 def code_of(error: BaseException) -> str:
@@ -92,7 +103,7 @@ def translated(error: BaseException, shown: str) -> StoreError:
     if isinstance(error, StoreError):
         return error
     refused = _first(error, ssl.SSLError)
-    if refused is not None and not isinstance(refused, _HANG_UPS):
+    if refused is not None and _is_mistrust(refused):
         return _tls_refused(refused, shown)
     code = _known_code(error)
     if code == "OOM":
@@ -161,6 +172,13 @@ def _first(error: BaseException, kind: type[E]) -> E | None:
     while found is not None and not isinstance(found, kind):
         found = found.__cause__ or found.__context__
     return found
+
+
+def _is_mistrust(error: ssl.SSLError) -> bool:
+    reason = (getattr(error, "reason", "") or "").upper()
+    return isinstance(error, ssl.SSLCertVerificationError) or any(
+        words in reason for words in _MISTRUST
+    )
 
 
 def _tls_refused(error: ssl.SSLError, shown: str) -> StoreMisconfigured:

@@ -53,6 +53,33 @@ def test_each_error_is_one_of_ours_and_says_what_to_do(
     assert mine.message.startswith(AT)
 
 
+def said_by_tls(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", StoreUnavailable),
+        ("APPLICATION_DATA_AFTER_CLOSE_NOTIFY", StoreUnavailable),
+        ("TLSV1_ALERT_INTERNAL_ERROR", StoreUnavailable),
+        ("UNEXPECTED_EOF_WHILE_READING", StoreUnavailable),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", StoreMisconfigured),
+        ("TLSV1_ALERT_UNKNOWN_CA", StoreMisconfigured),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", StoreMisconfigured),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", StoreMisconfigured),
+        ("WRONG_VERSION_NUMBER", StoreMisconfigured),
+        ("NO_SHARED_CIPHER", StoreMisconfigured),
+    ],
+)
+def test_of_what_tls_says_only_mistrust_is_a_matter_for_people(reason: str, kind: type[StoreError]):
+    error = ConnectionError("x")
+    error.__cause__ = said_by_tls(reason)
+    assert type(translated(error, AT)) is kind
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

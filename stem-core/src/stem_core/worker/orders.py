@@ -20,6 +20,8 @@ __all__ = ["Orders"]
 _log = logging.getLogger("stem.worker")
 
 _EVERY_MS: Final = 1_000
+_FIRST_PAUSE_MS: Final = 1_000
+_LONGEST_PAUSE_MS: Final = 30_000
 
 
 class Orders:
@@ -46,12 +48,26 @@ class Orders:
         self._untold = 0
 
     async def run(self) -> None:
-        """Listen for ever; or end, when this worker may not."""
-        try:
-            async for message in self._channel.listen():
-                self._hear(message)
-        except StoreError as error:  # one that is away is waited for by the channel itself
-            _log.warning("no control messages, so cancels are heard of later: %s", error)
+        """Listen until the broker is closed.
+
+        One that is away is waited for by the channel itself. What people must mend is mended
+        while this worker lives, or was not so: it is tried again, each time later.
+        """
+        pause_ms, told = _FIRST_PAUSE_MS, ""
+        while True:
+            began_ms = self._clock.monotonic_ms()
+            try:
+                async for message in self._channel.listen():
+                    self._hear(message)
+                return
+            except StoreError as error:
+                if self._clock.monotonic_ms() - began_ms > _LONGEST_PAUSE_MS:
+                    pause_ms, told = _FIRST_PAUSE_MS, ""  # it has listened well meanwhile
+                if told != str(error):
+                    told = str(error)
+                    _log.warning("no control messages, so cancels are heard of later: %s", error)
+            await self._clock.sleep(pause_ms)
+            pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
 
     def _hear(self, message: ControlMessage) -> None:
         try:
