@@ -6,11 +6,12 @@ What SQLAlchemy wraps is found by what it can do, so that nobody needs SQLAlchem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import psycopg
 from attrs import frozen
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 
 from stem_core.plugin import UsageError
@@ -23,6 +24,9 @@ __all__ = ["Call", "accepts"]
 _WHAT: Final = "a connection of psycopg 3, or a session or connection of SQLAlchemy over psycopg 3"
 _TELLS_ALWAYS: Final = True
 """The commit comes later, when somebody may wait who does not wait now."""
+
+_ELSEWHERE: Final = ("STM01", "3F000", "42P01", "42883")
+"""What a database says that is not the one of the store: see `ns_here`, and where that is not."""
 
 
 def accepts(connection: object) -> bool:
@@ -44,7 +48,8 @@ class Call:
         """Return its rows; on an asynchronous connection.
 
         Raises:
-            UsageError: the connection is of another kind, or commits each statement.
+            UsageError: the connection is of another kind, commits each statement, or leads to
+                another store.
             StoreError: see `translated`.
         """
         try:
@@ -53,7 +58,9 @@ class Call:
             if not isinstance(connection, psycopg.AsyncConnection):
                 raise _wrong(connection, "asynchronous")
             _check(connection)
-            async with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+            # Never of the caller's own kind, which may know other placeholders and other rows.
+            async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+                cursor.format = Format.BINARY
                 await cursor.execute(*self._statement)
                 return await cursor.fetchall()
         except Exception as error:
@@ -79,7 +86,8 @@ class Call:
             if not isinstance(connection, psycopg.Connection):
                 raise _wrong(connection, "blocking")
             _check(connection)
-            with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+            with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+                cursor.format = Format.BINARY
                 cursor.execute(*self._statement)
                 return cursor.fetchall()
         except Exception as error:
@@ -99,8 +107,8 @@ class Call:
     @property
     def _statement(self) -> tuple[bytes, tuple[Any, ...]]:
         store = self.store
-        parameters = (store.ns, store.instant(), _TELLS_ALWAYS, *self.arguments)
-        return store.sql(self.name), parameters
+        parameters = (store.ns, store.channel, store.instant(), _TELLS_ALWAYS, *self.arguments)
+        return _only_here(store.sql(self.name), store.location.schema), parameters
 
     def _translated(self, error: Exception) -> Exception:
         """Return *error* as one of ours, if it is the driver's; SQLAlchemy wraps those."""
@@ -108,7 +116,19 @@ class Call:
         if not isinstance(theirs, psycopg.Error):
             return error
         location = self.store.location
+        if theirs.sqlstate in _ELSEWHERE:
+            return UsageError(
+                f"connection= does not lead to the store of this broker, {location.shown}",
+                way_out="Give a connection to that database, or write the one of your own rows "
+                "into the broker's URL. If they are one already, run: stem migrate up",
+            )
         return translated(theirs, location.shown, location.schema)
+
+
+@cache
+def _only_here(sql: bytes, schema: str) -> bytes:
+    """Return *sql* with its first place, the namespace, bound to the store that it is of."""
+    return sql.replace(b"%s::int", f'"{schema}".ns_here(%s::int, %s::text)'.encode(), 1)
 
 
 def _check(driver: Any, *, begins: bool = False) -> None:
