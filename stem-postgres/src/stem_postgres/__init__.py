@@ -21,4 +21,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    import_module("stem_postgres.driver")  # says what to do where there is none
     return getattr(import_module(_HOMES[name]), name)
