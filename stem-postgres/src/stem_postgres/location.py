@@ -60,13 +60,15 @@ def location_of(url: StemURL, options: PostgresOptions, tls: TlsConfig) -> Locat
     _check(options)
     database = url.path.removeprefix("/")
     if "/" in database:
-        raise InvalidURL(f"{url.redacted()}: the database has a '/' in its name", way_out=_FORM)
+        raise InvalidURL(
+            f"{url.redacted(PostgresOptions)}: the database has a '/' in its name", way_out=_FORM
+        )
     if options.host and url.hosts:
         raise ConfigError(f"host={options.host}: the URL names a host too", way_out="Keep one.")
     if options.password is not None and url.password is not None:
         raise ConfigError("password= is given, and the URL has one too", way_out="Keep one.")
     return Location(
-        shown=url.redacted(),
+        shown=url.redacted(PostgresOptions),
         hosts=url.hosts or ((Host(options.host, options.port),) if options.host else ()),
         database=database,
         username=url.username,

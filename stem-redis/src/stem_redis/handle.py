@@ -96,7 +96,7 @@ class RedisHandle:
         """Open *url*, such as ``redis://localhost:6379/0``."""
         parsed = url if isinstance(url, StemURL) else StemURL.parse(url)
         options = options_from_query(
-            RedisOptions, parsed.query, source="url", redacted_url=parsed.redacted()
+            RedisOptions, parsed.query, source="url", redacted_url=parsed.redacted(RedisOptions)
         )
         context = PluginContext(namespace=namespace, tls=tls or TlsConfig())
         return await cls.open(parsed, options, context)

@@ -68,13 +68,13 @@ def location_of(url: StemURL, options: RedisOptions, tls: TlsConfig) -> Location
     secure = url.scheme == "rediss"
     if tls.is_enabled and not secure:
         raise ConfigError(
-            f"TLS settings are given, and {url.redacted()} does not use TLS",
+            f"TLS settings are given, and {url.redacted(RedisOptions)} does not use TLS",
             way_out="Use rediss://, or unset STEM_TLS_*.",
         )
     if secure:
         _check_files(tls)
     common = Location(
-        shown=url.redacted(),
+        shown=url.redacted(RedisOptions),
         username=url.username,
         password=url.password,
         tls=tls if secure else None,

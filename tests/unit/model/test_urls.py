@@ -5,6 +5,7 @@ import traceback
 from typing import Any
 from urllib.parse import quote
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,14 +111,28 @@ def test_a_wrong_url_is_refused_without_a_word_of_it(text: Any, complaint: str) 
     assert not any(piece in told for piece in ("hunt", "er2", "1234"))
 
 
+@attrs.frozen
+class Options:
+    db: int = 0
+    key_file: str = ""
+    pin: Secret[str] | None = None
+    password: Secret[str] | None = None
+
+
 @pytest.mark.parametrize(
     "name",
     ["password", "sslpassword", "sentinel_password", "token", "API_KEY", "client_secret", "auth"],
 )
 def test_secret_parameters_are_hidden_and_others_are_not(name: str) -> None:
-    url = StemURL.parse(f"r://h?{name}=hunter2&db=2")
-    assert str(url) == f"r://h?{name}=***&db=2"
+    url = StemURL.parse(f"r://h?{name}=hunter2&db=2&key_file=hunter2&pin=hunter2")
+    assert url.redacted(Options) == f"r://h?{name}=***&db=2&key_file=***&pin=***"
     assert dict(url.query)[name] == "hunter2"
+
+
+def test_of_parameters_that_nobody_knows_only_the_names_are_shown() -> None:
+    url = StemURL.parse("r://h?pasword=hunter2&options=-c%20x%3Dhunter2&db=2")
+    assert url.redacted(Options) == "r://h?pasword=***&options=***&db=2"
+    assert str(url) == url.redacted() == "r://h?pasword=***&options=***&db=***"
 
 
 def test_no_way_to_show_a_url_shows_its_password() -> None:

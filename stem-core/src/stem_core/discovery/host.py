@@ -291,7 +291,7 @@ def _options(offer: Offer, url: StemURL) -> Any:
     from stem_core.model.structure import options_from_query  # few URLs have options
 
     return options_from_query(
-        options, url.query, source=f"{offer.kind} URL", redacted_url=url.redacted()
+        options, url.query, source=f"{offer.kind} URL", redacted_url=url.redacted(options)
     )
 
 

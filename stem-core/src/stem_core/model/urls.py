@@ -91,13 +91,19 @@ class StemURL:
         """The hosts as text, without user and password."""
         return ",".join(map(str, self.hosts))
 
-    def redacted(self) -> str:
-        """Return the URL as text with every secret hidden: for people and logs."""
+    def redacted(self, options: type | None = None) -> str:
+        """Return the URL as text with every secret hidden: for people and logs.
+
+        Anything may be a secret whose name nobody knows, a misspelled ``pasword`` first of all:
+        values of parameters are shown only of those that *options*, the attrs class that a
+        plugin takes, has as fields, without those that are secrets.
+        """
         if self.scheme.startswith(_SIGNING) and not self.variant and (self.hosts or self.path):
             # Only a mistake has anything here, and the mistake is to write the key itself.
             return f"{self.scheme}://{HIDDEN}"
         hidden = None if self.password is None else HIDDEN
-        pairs = ((name, HIDDEN if is_secret_name(name) else value) for name, value in self.query)
+        known = _open_fields(options)
+        pairs = ((name, value if name in known else HIDDEN) for name, value in self.query)
         return self._text(hidden, pairs)
 
     def reveal(self) -> str:
@@ -145,6 +151,16 @@ class _Refused(Exception):
         super().__init__(why)
         self.why: Final = why
         self.way_out: Final = way_out
+
+
+def _open_fields(options: type | None) -> frozenset[str]:
+    """Return the names of the fields of *options* that hold no secret."""
+    fields = getattr(options, "__attrs_attrs__", ())
+    return frozenset(
+        field.name
+        for field in fields
+        if not is_secret_name(field.name) and "Secret" not in str(field.type)
+    )
 
 
 def _parse(text: str) -> StemURL:

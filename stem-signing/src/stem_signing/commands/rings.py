@@ -68,7 +68,7 @@ def _source_at(url: StemURL, strict: bool) -> Source:
             way_out="It has its own tools, or name a key file: --file.",
         )
     options = options_from_query(
-        SigningOptions, url.query, source="STEM_SIGNER_URL", redacted_url=url.redacted()
+        SigningOptions, url.query, source="STEM_SIGNER_URL", redacted_url=url.redacted(SigningOptions)
     )
     context = PluginContext(role="signer", report=warn, environment=dict(os.environ), strict=strict)
     return source_of(url, options, context)

@@ -38,7 +38,7 @@ class SqliteHandle(Handle[SqliteStore]):
         """Open *url*, such as ``sqlite:///tasks.db?durability=normal``."""
         parsed = url if isinstance(url, StemURL) else StemURL.parse(url)
         options = options_from_query(
-            SqliteOptions, parsed.query, source="url", redacted_url=parsed.redacted()
+            SqliteOptions, parsed.query, source="url", redacted_url=parsed.redacted(SqliteOptions)
         )
         return await cls.open(parsed, options, PluginContext(namespace=namespace))
 
