@@ -35,7 +35,8 @@ def test_an_asynchronous_connection_of_any_kind_carries_a_task_and_its_end(
     server: PostgresServer, kind: Any, rows: Any
 ):
     async def work() -> None:
-        broker = await PostgresBroker.connect(server.url, namespace=f"{kind.__name__}-{rows.__name__}")
+        namespace = f"{kind.__name__}-{rows.__name__}"
+        broker = await PostgresBroker.connect(server.url, namespace=namespace)
         connection = await psycopg.AsyncConnection.connect(
             server.url, cursor_factory=kind, row_factory=rows
         )
@@ -59,7 +60,8 @@ def test_a_blocking_connection_of_any_kind_carries_a_task(
     server: PostgresServer, kind: Any, rows: Any
 ):
     async def work() -> None:
-        broker = await PostgresBroker.connect(server.url, namespace=f"{kind.__name__}-{rows.__name__}")
+        namespace = f"{kind.__name__}-{rows.__name__}"
+        broker = await PostgresBroker.connect(server.url, namespace=namespace)
         with psycopg.connect(server.url, cursor_factory=kind, row_factory=rows) as connection:
             for status in (PublishStatus.CREATED, PublishStatus.DUPLICATE):
                 (reply,) = broker.publish_in_sync(connection, [message("m")])

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 
 import psycopg
 import pytest
+from integration.on_postgres import do, one_task
+from services.postgres import PostgresServer
 from services.server import Server
 
 from stem_core.cli import main
-from stem_postgres.schema import LATEST, script
+from stem_core.plugin import StoreMisconfigured
+from stem_postgres import PostgresBroker
+from stem_postgres.schema import LATEST, Schema, script
 from stem_postgres.statements import steps
 
 _names = itertools.count()
@@ -65,13 +73,15 @@ def test_what_is_printed_makes_the_same_tables(
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(sql.encode())
     assert stem("migrate", "status", url)[0] == 0
-    assert stem("migrate", "sql", "--from", str(LATEST), url)[1] == "-- nothing to do\n"
+    again = stem("migrate", "sql", "--from", str(LATEST), url)[1]
+    assert "FUNCTION" in again
+    assert "CREATE TABLE" not in again
 
 
 def test_tables_of_an_older_version_are_brought_up_to_date_and_keep_what_they_hold(
     stem, url: str, schema: str, postgres_server: Server
 ):
-    first = script(0, schema, steps()[:1])
+    first = script(Schema(0), schema, steps()[:1])
     kept = (
         f"INSERT INTO {schema}.record (ns, terminal, fence, keep_ms, id, state, task, queue, "
         "record) VALUES (1, true, 1, 1, 'a', 'succeeded', 't', 'q', '{}')"
@@ -120,3 +130,108 @@ def test_a_worker_without_tables_ends_at_start_with_the_command(
     code, _, err = stem("queues", "list")
     assert code == 5
     assert f"stem migrate up '{url}'" in err
+
+
+# ── the command that is printed can be run ───────────────────────────────────
+
+
+PASSWORD = "s3cr%t'@:/"
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[PostgresServer]:
+    """A server that asks for a password."""
+    with PostgresServer(password=PASSWORD) as server:
+        yield server
+
+
+def run_printed(said: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run, in a shell, the command that stands behind "run:"."""
+    command = said.lower().rpartition("run:")[2].strip()
+    assert command.startswith("stem migrate up")
+    program = shlex.join([sys.executable, "-c", "from stem_core.cli import main; exit(main())"])
+    return subprocess.run(
+        command.replace("stem", program, 1),
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings},
+    )
+
+
+@pytest.mark.parametrize("setting", ["STEM_BROKER_URL", "STEM_RESULT_BACKEND_URL"])
+def test_with_a_password_in_the_url_the_printed_command_can_be_run_too(
+    stem, closed: PostgresServer, schema: str, setting: str, monkeypatch: pytest.MonkeyPatch
+):
+    url = f"{closed.url}?schema={schema}"
+    monkeypatch.setenv(setting, url)
+    monkeypatch.setenv("STEM_BROKER_URL", url if setting == "STEM_BROKER_URL" else "memory://")
+    code, out, _ = stem("migrate", "status")
+    assert code == 1
+    assert "s3cr" not in out
+    done = run_printed(out, {setting: url})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert stem("migrate", "status")[0] == 0
+
+
+def test_without_a_url_the_broker_and_the_results_are_brought_up_to_date(
+    stem, url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, suffix in (("STEM_BROKER_URL", ""), ("STEM_RESULT_BACKEND_URL", "_results")):
+        monkeypatch.setenv(name, url + suffix)
+    code, out, _ = stem("migrate", "up")
+    assert code == 0
+    assert f"schema {schema} is from" in out
+    assert f"schema {schema}_results is from" in out
+
+
+def test_where_nothing_is_hidden_the_printed_command_names_the_url(stem, url: str):
+    said = stem("migrate", "status", url)[1]
+    assert run_printed(said, {}).returncode == 0
+    assert stem("migrate", "status", url)[0] == 0
+
+
+# ── functions ────────────────────────────────────────────────────────────────
+
+
+def test_functions_of_an_earlier_release_are_seen_refused_and_made_anew(
+    stem, url: str, schema: str, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    stem("migrate", "up", url)
+    do(
+        postgres_server.url,
+        f"CREATE OR REPLACE FUNCTION {schema}.now_ms(p_now bigint) RETURNS bigint LANGUAGE sql "
+        "AS 'SELECT 0::bigint'",
+        f"COMMENT ON TABLE {schema}.version IS 'functions of stem-postgres 0.0.1, 0123'",
+    )
+    code, out, _ = stem("migrate", "status", url)
+    assert (code, "functions of an earlier release" in out, "migrate up" in out) == (1, True, True)
+    with pytest.raises(StoreMisconfigured, match="stem migrate up"):
+        asyncio.run(PostgresBroker.connect(url))
+    assert do(postgres_server.url, f"SELECT {schema}.now_ms(NULL)") == [(0,)]  # by nobody else
+    code, out, _ = stem("migrate", "up", url)
+    assert (code, "made anew" in out) == (0, True)
+    assert do(postgres_server.url, f"SELECT {schema}.now_ms(NULL)") != [(0,)]
+    assert stem("migrate", "status", url)[0] == 0
+    assert "made anew" not in stem("migrate", "up", url)[1]
+
+
+def test_functions_of_a_newer_release_are_used_and_left_as_they_are(
+    stem, url: str, schema: str, postgres_server: Server
+):
+    stem("migrate", "up", url)
+    seal = "functions of stem-postgres 99.0.0, 0123"
+    do(postgres_server.url, f"COMMENT ON TABLE {schema}.version IS '{seal}'")
+    code, out, _ = stem("migrate", "status", url)
+    assert (code, "functions of a newer release" in out) == (0, True)
+    code, out, _ = stem("migrate", "up", url)
+    assert (code, "functions of a newer release" in out) == (0, True)
+
+    async def work() -> None:
+        broker = await PostgresBroker.connect(url)
+        await one_task(broker, "m")
+        await broker.aclose()
+
+    asyncio.run(work())
+    comment = f"SELECT obj_description('{schema}.version'::regclass, 'pg_class')"
+    assert do(postgres_server.url, comment) == [(seal,)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -83,9 +84,9 @@ def test_nobody_but_the_clock_notices_that_it_was_away(server: PostgresServer):
                     ids.append(await stem.enqueue("tls.short", {"n": len(ids)}))
 
             producers = [asyncio.create_task(produce()) for _ in range(3)]
-            for hit in (server.kill, server.stop, end_all):
+            for hit in (server.kill, server.stop, partial(end_all, server)):
                 await asyncio.sleep(0.5)
-                await asyncio.to_thread(hit, *([server] if hit is end_all else []))
+                await asyncio.to_thread(hit)
                 if not server.is_running:
                     await asyncio.sleep(0.5)
                     await asyncio.to_thread(server.start)

@@ -252,8 +252,8 @@ def test_a_pooler_that_takes_no_transactions_is_called_what_it_is(server: Postgr
 
 
 def test_tables_can_be_made_through_a_pooler(pooler: PgBouncer):
-    steps = asyncio.run(migrate(place(pooler.url, schema="pooled", pooler=True)))
-    assert steps == (0, LATEST)
+    done = asyncio.run(migrate(place(pooler.url, schema="pooled", pooler=True)))
+    assert (done.before.version, done.after.version) == (0, LATEST)
 
 
 # ── who forgets the option ───────────────────────────────────────────────────

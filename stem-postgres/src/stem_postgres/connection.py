@@ -34,6 +34,7 @@ Run = Callable[..., Awaitable[list[Row]]]
 _RACES: Final = 8
 """How often a call is made that lost a race against another transaction."""
 
+
 @define(eq=False)
 class Server:
     """Calls to the database at *location*, in one event loop.

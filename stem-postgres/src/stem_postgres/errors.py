@@ -11,9 +11,16 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from stem_core.plugin import Fault, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
+from stem_core.plugin import (
+    Fault,
+    Secret,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
 
-__all__ = ["is_lost_race", "translated", "without_session"]
+__all__ = ["is_lost_race", "migrate_up", "translated", "without_session"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -46,6 +53,7 @@ _SESSION_OF_OTHERS: Final = "42P05"
 _TELLING: Final = "PreCommit_Notify"
 """Where the server says that its queue of notifications is full, whatever language it speaks."""
 
+_HIDDEN: Final = str(Secret(""))
 _MISSING: Final = ("42P01", "3F000", "42883", "42703", "42804")
 _ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
     "28P01": (
@@ -128,6 +136,19 @@ def translated(
     return _by_code(error.sqlstate or "", error, shown, schema) or _by_class(error, shown)
 
 
+def migrate_up(shown: str) -> str:
+    """Return the command that brings the tables at *shown* up to date, such that it can be run.
+
+    A URL from which a secret was taken away cannot: then it is to be read where it is.
+    """
+    if _HIDDEN not in shown:
+        return f"Run: stem migrate up '{shown.replace(chr(39), '%27')}'"
+    return (
+        "With this URL in STEM_BROKER_URL or STEM_RESULT_BACKEND_URL, where it is taken from, "
+        "run: stem migrate up"
+    )
+
+
 def without_session(shown: str) -> StoreMisconfigured:
     """Return what is said when the server at *shown* gives us no session of our own."""
     return StoreMisconfigured(
@@ -151,7 +172,7 @@ def _by_code(code: str, error: psycopg.Error, shown: str, schema: str) -> StoreE
     if code in _MISSING:
         return StoreMisconfigured(
             f"{shown}: what Stem keeps in the schema {schema} is not there, or is another version",
-            way_out=f"Run: stem migrate up '{shown}'",
+            way_out=migrate_up(shown),
         )
     if code == _SESSION_OF_OTHERS:
         return without_session(shown)

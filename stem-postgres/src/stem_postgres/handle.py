@@ -23,7 +23,7 @@ from stem_postgres.connection import Server
 from stem_postgres.facts import Facts, facts_of
 from stem_postgres.location import Location, location_of
 from stem_postgres.options import PostgresOptions
-from stem_postgres.schema import check_version
+from stem_postgres.schema import Schema, check_schema
 from stem_postgres.statements import statements
 from stem_postgres.wire import Parameters, Row
 
@@ -93,8 +93,9 @@ class PostgresHandle:
     ) -> Self:
         """Open *url*, such as ``postgresql://localhost/shop``."""
         parsed = url if isinstance(url, StemURL) else StemURL.parse(url)
+        shown = parsed.redacted(PostgresOptions)
         options = options_from_query(
-            PostgresOptions, parsed.query, source="url", redacted_url=parsed.redacted()
+            PostgresOptions, parsed.query, source="url", redacted_url=shown
         )
         context = PluginContext(namespace=namespace, tls=tls or TlsConfig())
         return await cls.open(parsed, options, context)
@@ -200,8 +201,8 @@ async def _reached(server: Server, location: Location, context: PluginContext) -
     facts.check(location.shown)
     if not location.options.pooler:
         facts.check_session(location.shown, location.options.timeout)
-    version = (await server.run(sql["meta.version"]))[0][0] if facts.has_tables else None
-    check_version(version, location.shown, location.schema)
+    found = Schema(*(await server.run(sql["meta.version"]))[0]) if facts.has_tables else None
+    check_schema(found, location.shown, location.schema)
     ns, channel = await _namespace(server, context.namespace)
     return Store(
         location=location,

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from stem_core.plugin import StoreError
 from stem_postgres.connection import Server
 from stem_postgres.errors import translated
 from stem_postgres.facts import facts_of
 from stem_postgres.location import Location
-from stem_postgres.schema import check_version, script
+from stem_postgres.schema import Schema, check_schema, script
 from stem_postgres.statements import statements
 
-__all__ = ["migrate", "version_at"]
+__all__ = ["Migrated", "migrate", "schema_at"]
 
 _PATIENCE_MS = 600_000
 """How long a step may take, and how long another process is waited for."""
 
 
-async def version_at(server: Server) -> int | None:
-    """Return the version of the tables; None when there are none."""
+@frozen
+class Migrated:
+    """What there was, and what there is now."""
+
+    before: Schema
+    after: Schema
+
+
+async def schema_at(server: Server) -> Schema | None:
+    """Return what there is; None when there are no tables."""
     schema = server.location.schema
     sql = statements(schema)
     (row,) = await server.run(sql["meta.facts"], (schema, schema))
     if not facts_of(row).has_tables:
         return None
-    ((version,),) = await server.run(sql["meta.version"])
-    return int(version)
+    (row,) = await server.run(sql["meta.version"])
+    return Schema(*row)
 
 
-async def migrate(location: Location) -> tuple[int, int]:
-    """Bring the schema up to date; return the version before, and the one after.
+async def migrate(location: Location) -> Migrated:
+    """Bring the schema up to date: its tables, and functions that are not of a newer release.
 
     Safe to call from any number of processes at once: one does it, the others find it done.
 
@@ -42,7 +52,7 @@ async def migrate(location: Location) -> tuple[int, int]:
         await server.aclose()
 
 
-async def _migrated(server: Server) -> tuple[int, int]:
+async def _migrated(server: Server) -> Migrated:
     location = server.location
     sql = statements(location.schema)
     try:
@@ -51,14 +61,14 @@ async def _migrated(server: Server) -> tuple[int, int]:
             (row,) = await run(sql["meta.facts"], (location.schema, location.schema))
             facts = facts_of(row)
             facts.check(location.shown)
-            before = (await run(sql["meta.version"]))[0][0] if facts.has_tables else 0
+            before = Schema(*(await run(sql["meta.version"]))[0]) if facts.has_tables else Schema(0)
             todo = script(before, location.schema)
             if todo:
                 await run(todo.encode())
-            ((after,),) = await run(sql["meta.version"])
+            after = Schema(*(await run(sql["meta.version"]))[0])
     except StoreError:
         raise
     except Exception as error:
         raise translated(error, location.shown, location.schema) from None
-    check_version(after, location.shown, location.schema)
-    return before, after
+    check_schema(after, location.shown, location.schema)
+    return Migrated(before, after)

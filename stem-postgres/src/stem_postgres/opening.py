@@ -34,7 +34,7 @@ _SESSION: Final = {
 }
 """What a role may set otherwise, for its people, and a program must not meet."""
 
-Address = Mapping[str, str]
+Address = Mapping[str, Any]
 """Parameters of libpq that lead to one place."""
 
 
@@ -100,8 +100,7 @@ async def _at_address(location: Location, address: Address) -> Wire:
         autocommit=not options.pooler,
         row_factory=tuple_row,
         prepare_threshold=None if options.pooler else 3,
-        **address,
-        **_settings(location),
+        **{**_settings(location), **address},
     )
     register(wire)
     if not options.pooler:

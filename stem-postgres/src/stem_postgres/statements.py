@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-__all__ = ["Statements", "for_schema", "functions", "statements", "steps"]
+__all__ = ["Statements", "for_schema", "functions", "plain", "statements", "steps"]
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"--[^\n]*")
@@ -25,6 +25,11 @@ Statements = dict[str, bytes]
 def for_schema(sql: str, schema: str) -> str:
     """Return *sql* about the tables and functions of *schema*."""
     return _SCHEMA.sub(f'"{schema}".', sql)
+
+
+def plain(sql: str) -> str:
+    """Return *sql* without what changes nothing: its comments, and how it is laid out."""
+    return " ".join(_COMMENT.sub("", sql).split())
 
 
 @cache

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from stem_core.plugin import StoreMisconfigured
-from stem_postgres.schema import LATEST, check_version, script
-from stem_postgres.statements import for_schema, functions, statements, steps
+from stem_postgres.schema import LATEST, Schema, check_schema, script
+from stem_postgres.statements import for_schema, functions, plain, statements, steps
 
 WHERE = "postgresql://db/shop"
+ROOT = Path(__file__).parents[3]
+STEPS = ROOT / "tests" / "golden" / "postgres-steps.txt"
+CHANGELOG = ROOT / "CHANGELOG.md"
+
+
+def sealed(release: str, digest: str = "0123456789abcdef") -> str:
+    return f"functions of stem-postgres {release}, {digest}"
+
+
+SEAL = re.search("COMMENT ON .* IS '(.*)'", script(Schema(0), "stem"))
+assert SEAL is not None
+OURS = Schema(LATEST, SEAL[1])
 
 
 def test_every_statement_is_about_the_schema_that_was_asked_for():
@@ -36,17 +51,17 @@ def test_calls_take_as_many_values_as_their_functions_have_parameters():
 
 
 def test_the_script_begins_with_what_is_missing_and_ends_with_the_version():
-    whole = script(0, "tasks", ["CREATE TABLE stem.a ();", "CREATE TABLE stem.b ();"])
+    whole = script(Schema(0), "tasks", ["CREATE TABLE stem.a ();", "CREATE TABLE stem.b ();"])
     assert whole.startswith('CREATE SCHEMA IF NOT EXISTS "tasks"')
     assert 'TABLE "tasks".a' in whole
     assert whole.rstrip().endswith("SET version = 2;")
-    second = script(1, "tasks", ["CREATE TABLE stem.a ();", "CREATE TABLE stem.b ();"])
+    second = script(Schema(1), "tasks", ["CREATE TABLE stem.a ();", "CREATE TABLE stem.b ();"])
     assert 'TABLE "tasks".a' not in second
     assert "CREATE SCHEMA" not in second
 
 
 def test_there_is_nothing_to_do_at_the_latest_version():
-    assert script(LATEST, "stem") == ""
+    assert script(OURS, "stem") == ""
     assert len(steps()) == LATEST
 
 
@@ -56,8 +71,44 @@ def test_there_is_nothing_to_do_at_the_latest_version():
 )
 def test_tables_of_another_version_are_refused_with_the_way_out(version: int | None, says: str):
     with pytest.raises(StoreMisconfigured, match=says):
-        check_version(version, WHERE, "stem")
+        found = None if version is None else evolve(OURS, version=version)
+        check_schema(found, WHERE, "stem")
 
 
-def test_tables_of_this_version_are_fine():
-    check_version(LATEST, WHERE, "stem")
+def test_tables_and_functions_of_this_release_are_fine():
+    check_schema(OURS, WHERE, "stem")
+
+
+@pytest.mark.parametrize("seal", ["", "of somebody else", sealed("0.0.9"), sealed("0")])
+def test_functions_of_an_earlier_release_are_refused_and_made_anew(seal: str):
+    earlier = Schema(LATEST, seal)
+    with pytest.raises(StoreMisconfigured, match="stem migrate up"):
+        check_schema(earlier, WHERE, "stem")
+    made = script(earlier, "tasks")
+    assert 'FUNCTION "tasks".publish' in made
+    assert "CREATE TABLE" not in made
+
+
+@pytest.mark.parametrize("release", ["99.0.0", "0.100.0", "1.0rc1"])
+def test_functions_of_a_newer_release_serve_this_one_and_are_left_alone(release: str):
+    newer = Schema(LATEST, sealed(release))
+    check_schema(newer, WHERE, "stem")
+    assert script(newer, "tasks") == ""
+    steps_only = script(evolve(newer, version=LATEST - 1), "tasks")
+    assert "ALTER TABLE" in steps_only
+    assert "FUNCTION" not in steps_only
+
+
+def test_comments_and_the_look_of_functions_make_no_difference():
+    assert plain("A  -- so\n  B;") == plain("A B;")
+
+
+def test_a_released_step_is_never_changed():
+    """It was run where it was released: a change of it belongs into a step of its own."""
+    kept = dict(
+        line.split() for line in STEPS.read_text("utf-8").splitlines() if not line.startswith("#")
+    )
+    found = {f"{n:04}": sha256(text.encode()).hexdigest() for n, text in enumerate(steps(), 1)}
+    assert {number: found[number] for number in kept} == kept
+    released = "(not released)" not in CHANGELOG.read_text("utf-8")
+    assert not released or kept == found, f"write the digests of the new steps into {STEPS}"

@@ -18,7 +18,9 @@ SELECT
     );
 
 -- name: version
-SELECT version FROM stem.version;
+-- and what whoever made the functions has left there
+SELECT version, coalesce(obj_description('stem.version'::regclass, 'pg_class'), '')
+FROM stem.version;
 
 -- name: namespace
 SELECT ns, channel FROM stem.namespace WHERE name = %s;
