@@ -89,7 +89,7 @@ def test_every_bad_parameter_is_named_at_once_with_a_guess(site: Site) -> None:
     with pytest.raises(ConfigError) as caught:
         open_broker(site.host(), "fake://u:hunter2@h/?sise=3&size=x")
     message = str(caught.value)
-    assert message.startswith("broker URL (fake://u:***@h/?sise=3&size=x)")
+    assert message.startswith("broker URL (fake://u:***@h/?sise=***&size=x)")
     assert "unknown parameter 'sise' (did you mean 'size'?)" in message
     assert "size='x': expected an integer" in message
     assert "size, patience" in message

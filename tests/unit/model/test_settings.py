@@ -317,7 +317,7 @@ def test_tls_settings_are_read() -> None:
 @pytest.mark.parametrize("variable", ["STEM_BROKER_URL", "STEM_RESULT_BACKEND_URL"])
 def test_tls_settings_for_a_plaintext_url_are_refused(url: str, variable: str) -> None:
     told = refusal(**{variable: url, "STEM_TLS_CA_CERT": "/ca"})
-    assert told.startswith(f"{variable} ({url}): STEM_TLS_* is set")
+    assert told.startswith(f"{variable} ({StemURL.parse(url)}): STEM_TLS_* is set")
     config(**{variable: url})
 
 

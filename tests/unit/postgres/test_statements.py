@@ -70,8 +70,8 @@ def test_there_is_nothing_to_do_at_the_latest_version():
     [(None, "stem migrate up"), (LATEST - 1, "stem migrate up"), (LATEST + 1, "Upgrade stem-")],
 )
 def test_tables_of_another_version_are_refused_with_the_way_out(version: int | None, says: str):
+    found = None if version is None else evolve(OURS, version=version)
     with pytest.raises(StoreMisconfigured, match=says):
-        found = None if version is None else evolve(OURS, version=version)
         check_schema(found, WHERE, "stem")
 
 

@@ -67,8 +67,9 @@ def _source_at(url: StemURL, strict: bool) -> Source:
             f"STEM_SIGNER_URL ({url}): these keys are kept by another plugin",
             way_out="It has its own tools, or name a key file: --file.",
         )
+    shown = url.redacted(SigningOptions)
     options = options_from_query(
-        SigningOptions, url.query, source="STEM_SIGNER_URL", redacted_url=url.redacted(SigningOptions)
+        SigningOptions, url.query, source="STEM_SIGNER_URL", redacted_url=shown
     )
     context = PluginContext(role="signer", report=warn, environment=dict(os.environ), strict=strict)
     return source_of(url, options, context)
