@@ -210,6 +210,24 @@ def test_the_result_of_a_task_whose_message_is_gone_is_kept_as_an_orphan(
     assert [status for _, status in scene.done] == [SettleStatus.GONE] * 2
 
 
+def test_of_a_task_whose_message_is_gone_nobody_is_told_that_it_will_be_retried():
+    scene = Scene()
+
+    async def main():
+        (run,) = await scene.leased(1)
+        lose_everything(scene.broker)
+        run.settlement = Settlement(
+            receipt=run.delivery.receipt,
+            outcome=RetryLater(1_000),
+            record=Record(id=run.id, state=State.SCHEDULED, fence=1),
+        )
+        await scene.settle([run])
+        return run.is_orphan, await scene.backend.load([run.id])
+
+    assert asyncio.run(main()) == (False, [None])
+    assert scene.done == [("id-0", SettleStatus.GONE)]
+
+
 class EmptiedInBetween(FaultyBroker):
     """Loses what it holds once it has said that it is held."""
 

@@ -275,7 +275,9 @@ class Settler:
     def _is_over_and_gone(self, run: Run) -> bool:
         """The store does not know its message: forgotten since it ended, deleted, or lost with
         all that was there. Its record is offered first, and the store asked once more."""
-        if not run.is_gone and _record_of(run) is not None and self._store.backend is not None:
+        record = None if run.is_gone else _record_of(run)
+        # A retry has nothing to be told of: it will never run.
+        if record is not None and record.state.is_terminal and self._store.backend is not None:
             run.is_gone = True
             return False
         if run.fate is None:  # there was nothing to offer
