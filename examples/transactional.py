@@ -4,7 +4,8 @@
     python examples/transactional.py postgresql://localhost/shop --trials 200
 
 Each trial starts a seller, who writes orders and enqueues a task for each in the same transaction,
-and kills it at a random moment. At the end every order has its task, and every task its order.
+and kills it at a random moment. At the end every order has its task, and every task its order. A
+seller who ends in another way than by the kill is an error: nothing would have been tried.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -31,7 +33,7 @@ async def sell(url: str) -> None:
     async with stem, await psycopg.AsyncConnection.connect(_plain(url)) as connection:
         for n in range(1_000_000):
             order = str(uuid.uuid4())
-            await connection.execute("INSERT INTO example_orders VALUES (%s)", (order,))
+            await connection.execute("INSERT INTO example_orders (id) VALUES (%s)", (order,))
             await stem.enqueue(TASK, {"order": order}, task_id=order, connection=connection)
             await connection.commit()
             if n == 0:
@@ -39,13 +41,19 @@ async def sell(url: str) -> None:
 
 
 def kill_a_seller(url: str, after_s: float) -> None:
-    """Let a seller sell for *after_s* beyond its first order, and kill it."""
+    """Let a seller sell for *after_s* beyond its first order, and kill it.
+
+    Raises:
+        SystemExit: it has ended by itself, and said why on stderr.
+    """
     command = [sys.executable, __file__, url, "--sell"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as seller:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as seller:
         assert seller.stdout is not None
-        seller.stdout.readline()
+        word = seller.stdout.readline()
         time.sleep(after_s)
         seller.kill()
+    if word.strip() != b"selling" or seller.returncode != -signal.SIGKILL:
+        raise SystemExit(f"a seller ended by itself, with exit code {seller.returncode}")
 
 
 async def orders_without_tasks(url: str, orders: list[str]) -> list[str]:
@@ -54,13 +62,20 @@ async def orders_without_tasks(url: str, orders: list[str]) -> list[str]:
         return [order for order in orders if await stem.status(order) is None]
 
 
-def compare(url: str) -> tuple[int, int, int]:
-    """Return how many orders there are, how many lack a task, and how many tasks an order."""
+def compare(url: str) -> dict[str, int]:
+    """Return how many orders there are, were undone, lack a task, and how many tasks an order."""
     with psycopg.connect(_plain(url)) as connection:
         orders = [id for (id,) in connection.execute("SELECT id FROM example_orders")]
+        # A number that was drawn stays drawn, also where a kill has undone the order.
+        (drawn,) = connection.execute("SELECT last_value FROM example_orders_n_seq").fetchone()
         tasks = connection.execute("SELECT id FROM stem.tasks WHERE namespace = %s", (NAMESPACE,))
         surplus = {id for (id,) in tasks} - set(orders)
-    return len(orders), len(asyncio.run(orders_without_tasks(url, orders))), len(surplus)
+    return {
+        "orders": len(orders),
+        "undone by a kill": drawn - len(orders),
+        "without a task": len(asyncio.run(orders_without_tasks(url, orders))),
+        "tasks without an order": len(surplus),
+    }
 
 
 def _plain(url: str) -> str:
@@ -72,18 +87,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url")
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--seed", help="for the same moments again")
     parser.add_argument("--sell", action="store_true", help="be a seller, to be killed")
     given = parser.parse_args()
     if given.sell:
         asyncio.run(sell(given.url))
     with psycopg.connect(_plain(given.url)) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS example_orders (id text PRIMARY KEY)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS example_orders "
+            "(id text PRIMARY KEY, n bigint GENERATED ALWAYS AS IDENTITY)"
+        )
+    dice = random.Random(given.seed)
     for _ in range(given.trials):
-        kill_a_seller(given.url, random.uniform(0, 0.1))
-    orders, lost, surplus = compare(given.url)
-    print(f"{given.trials} sellers killed: {orders} orders, {lost} without a task, ", end="")
-    print(f"{surplus} tasks without an order")
-    return 1 if lost or surplus else 0
+        kill_a_seller(given.url, dice.uniform(0, 0.1))
+    found = compare(given.url)
+    told = ", ".join(f"{count} {what}" for what, count in found.items())
+    print(f"{given.trials} sellers killed: {told}")
+    return int(bool(found["without a task"] or found["tasks without an order"]))
 
 
 if __name__ == "__main__":

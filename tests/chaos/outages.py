@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from attrs import frozen
@@ -24,14 +24,17 @@ class Outage:
     Attributes:
         fault: in words.
         kind: of the arena in which it can be done.
-        do: makes it happen, and returns after that many seconds, when it is over.
+        do: makes it happen, and returns after that many seconds, when it is over; what it has
+            counted, by name.
         seconds: how long it lasts where figures are made, and elsewhere.
+        hits: what must have been counted at least once, or nothing was tried.
     """
 
     fault: str
     kind: type[Arena]
-    do: Callable[[Arena, float], None]
+    do: Callable[[Arena, float], Mapping[str, int] | None]
     seconds: tuple[float, float]
+    hits: tuple[str, ...] = ()
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import re
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,11 +20,12 @@ import pytest
 from chaos.outages import away
 from chaos.plan import ENDLESS, Plan
 from chaos.postgres_arena import PostgresArena
+from chaos.postgres_outages import KINDS, found, running_tasks
 from chaos.report import Row
 from chaos.test_killed_producers import TOGETHER, kill_in_the_middle_of, too_many
 from chaos.witness import Fuse
 
-from stem_core.testing.faults.checker import complaints, resumptions_ms, too_late
+from stem_core.testing.faults.checker import Findings, complaints, resumptions_ms, too_late
 from stem_core.testing.faults.history import What
 from stem_postgres import PostgresBroker
 
@@ -68,6 +71,87 @@ def test_a_kill_inside_a_publish_leaves_the_whole_call_or_nothing(arena_of, scal
             bound=f"unconfirmed calls in the store ≤ {scale.trials}, each whole: "
             f"{(stored - found.accepted) // TOGETHER}",
             complaints=tuple(complaints(found) + too_many(stored, found, scale.trials, TOGETHER)),
+        )
+    )
+
+
+# ── connections ──────────────────────────────────────────────────────────────
+
+MOST, USUAL = 6, 4
+"""Of one worker process, as the documentation says: as many as it may have, and as it has."""
+
+
+def test_a_worker_process_holds_few_connections(arena_of):
+    with arena_of("connections", PostgresArena) as arena:
+        arena.ready_worker(concurrency=100)
+        arena.wait_until(lambda: found(arena, KINDS["listen"]), "listener")
+        idle = max(held(arena) for _ in range(20))
+        with running_tasks(arena):
+            ids = set(arena.enqueue([{"pause_ms": 20}] * 1_000))
+            busy = [
+                *held_until(arena, lambda: found(arena, KINDS["beat"]), "beat"),
+                *held_until(arena, lambda: ids <= arena.ledger.ended(), "end of most"),
+            ]
+        arena.wait_for_ends()
+    assert max(idle, *busy) <= MOST
+    assert min(busy) <= USUAL
+
+
+def held_until(arena: PostgresArena, is_so: Callable[[], object], what: str) -> list[int]:
+    """Count the connections of Stem again and again, until *is_so*."""
+    counts: list[int] = []
+
+    def look() -> object:
+        counts.append(held(arena))
+        return is_so()
+
+    arena.wait_until(look, what)
+    return counts
+
+
+def held(arena: PostgresArena) -> int:
+    """Count the connections of the worker, and not of who enqueued."""
+    mine = (
+        "SELECT pid FROM pg_stat_activity "
+        "WHERE application_name LIKE 'stem%' AND query NOT LIKE '%.publish%'"
+    )
+    return len(arena.do(mine))
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "transactional.py"
+
+
+def test_an_order_and_its_task_are_both_there_however_their_seller_is_killed(
+    arena_of, scale, prove
+):
+    trials = 10 * scale.trials if scale.is_long else scale.trials
+    with arena_of("B5", PostgresArena) as arena:
+        done = subprocess.run(
+            [
+                *(sys.executable, str(EXAMPLE), arena.server.url),
+                *("--trials", str(trials), "--seed", str(scale.seed)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert re.match(r"\d+ sellers killed: ", done.stdout), "nothing was tried"
+    killed, orders, undone, lacking, surplus = map(int, re.findall(r"\d+", done.stdout))
+    told = [f"{killed} of {trials} killed"] * (killed != trials)
+    told += [f"{lacking} orders without a task"] * bool(lacking)
+    told += [f"{surplus} tasks without an order"] * bool(surplus)
+    told += [f"{orders} orders of {killed} sellers"] * (orders < killed)
+    told += ["no kill has hit an open transaction"] * (scale.is_long and not undone)
+    prove(
+        Row(
+            id="B5-postgres",
+            fault="SIGKILL of a seller up to 100 ms into a loop of an order and its task in "
+            "one transaction",
+            broker=arena.broker,
+            trials=killed,
+            found=Findings(accepted=orders, lost=("an order without its task",) * lacking),
+            bound=f"tasks without an order 0; {undone} orders were undone by a kill",
+            complaints=tuple(told),
         )
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import pytest
 from chaos.arena import RESUME_MS, Arena
 from chaos.failover_arena import FAILOVERS
@@ -23,8 +26,9 @@ def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, pro
     with arena_of(id, outage.kind) as arena:
         workers = arena.ready_workers(WORKERS)
         feeder = arena.producer(Plan(ENDLESS, pace=100, pauses_ms=(0, 20, 100)))
+        hits: Counter[str] = Counter()
         for _ in range(scale.rounds):
-            an_outage(arena, outage, seconds, {worker.pid for worker in workers})
+            hits.update(an_outage(arena, outage, seconds, {worker.pid for worker in workers}))
         feeder.kill()
         arena.wait_for_ends()
         codes = arena.drain(workers)
@@ -34,6 +38,8 @@ def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, pro
     told = complaints(found, unconfirmed=1) + too_late(times, RESUME_MS * scale.slack, "resumption")
     told += [f"{len(unsent)} enqueues failed: {unsent[0]}"] if unsent else []
     told += [f"exit codes {codes}"] if any(codes) else []
+    told += [f"no {kind} was hit" for kind in outage.hits if not hits[kind]]
+    counted = "; hit: " + ", ".join(f"{hits[kind]} {kind}" for kind in outage.hits)
     prove(
         Row(
             id=id,
@@ -44,16 +50,20 @@ def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, pro
             times_ms=times,
             timed="its return to the next fetch of each worker",
             bound=f"started twice ≤ IN_FLIGHT in flight; fetching again ≤ {RESUME_MS:,} ms; "
-            "no enqueue fails",
+            f"no enqueue fails{counted if outage.hits else ''}",
             complaints=tuple(told),
         )
     )
 
 
-def an_outage(arena: Arena, outage: Outage, seconds: float, workers: set[int]) -> None:
-    """Let the store be away for *seconds* in the middle of work; wait until all work again."""
+def an_outage(arena: Arena, outage: Outage, seconds: float, workers: set[int]) -> Mapping[str, int]:
+    """Let the store be away for *seconds* in the middle of work; wait until all work again.
+
+    Returns what the outage has counted.
+    """
     before = len(arena.accepted())
     arena.wait_until(lambda: len(arena.accepted()) > before + 20, "work under way")
     arena.moment(0.3)
-    outage.do(arena, seconds)
+    counted = outage.do(arena, seconds)
     arena.wait_for_takers(workers)
+    return counted or {}

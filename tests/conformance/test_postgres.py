@@ -159,7 +159,7 @@ def cutting(url: str) -> Callable[[], Awaitable[None]]:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'stem'"
+                "WHERE application_name LIKE 'stem%'"
             )
 
     return cut

@@ -147,7 +147,7 @@ async def waits(broker: PostgresBroker, url: str) -> asyncio.Task[Any]:
     waiting = asyncio.create_task(
         broker.fetch(["default"], limit=1, wait_ms=30_000, worker="w"), name="waiting"
     )
-    listening = "pg_stat_activity WHERE query LIKE 'LISTEN%' AND application_name = 'stem'"
+    listening = "pg_stat_activity WHERE application_name = 'stem listen'"
     while not await asyncio.to_thread(count, url, listening):
         await asyncio.sleep(0.02)
     for _ in range(10):  # it looks once more, 0.1 s after it fell asleep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Coroutine, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from services.postgres import PostgresServer
 from services.server import Server
 
 from stem_core import RetryPolicy, Stem, TaskContext, Worker
@@ -152,6 +154,12 @@ def test_without_a_transactional_broker_it_is_refused():
 
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "transactional.py"
+SELLERS = 8
+
+
+def sellers_killed(url: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLE), url, "--trials", str(SELLERS), "--seed", "1"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_however_a_seller_is_killed_each_order_has_its_task_and_each_task_its_order(
@@ -160,11 +168,17 @@ def test_however_a_seller_is_killed_each_order_has_its_task_and_each_task_its_or
     asyncio.run(
         migrate(location_of(StemURL.parse(postgres_server.url), PostgresOptions(), TlsConfig()))
     )
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLE), postgres_server.url, "--trials", "8"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "0 without a task, 0 tasks without an order" in done.stdout, done.stderr
-    assert done.returncode == 0
+    done = sellers_killed(postgres_server.url)
+    assert done.returncode == 0, done.stderr
+    killed, orders, undone, lacking, surplus = map(int, re.findall(r"\d+", done.stdout))
+    assert (killed, lacking, surplus) == (SELLERS, 0, 0)
+    assert orders >= SELLERS  # each of them has sold
+    assert undone > 0  # some were hit between an order and its commit
+
+
+def test_a_seller_that_ends_by_itself_is_no_trial_of_a_kill():
+    with PostgresServer() as server:  # without the tables of Stem
+        done = sellers_killed(server.url)
+    assert "there are no tables in the schema stem" in done.stderr
+    assert "a seller ended by itself" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")

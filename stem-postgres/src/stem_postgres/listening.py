@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import psycopg
 from psycopg.pq import ConnStatus
@@ -13,6 +14,8 @@ from stem_postgres.location import Location
 from stem_postgres.wire import WAYS_TO_FAIL, Deadline, Wire
 
 __all__ = ["Listener"]
+
+_NAME: Final = "stem listen"
 
 
 class Listener:
@@ -43,7 +46,8 @@ class Listener:
         """
         # What comes in beside the reply to another statement goes this way.
         self._wire.add_notify_handler(lambda told: self._told(told.payload))
-        await self._ask(f'LISTEN "{channel}"')
+        # In one go; by its name people tell it from a connection that is merely idle.
+        await self._ask(f"LISTEN \"{channel}\"; SET application_name = '{_NAME}'")
 
     async def check(self) -> None:
         """See whether the connection lives: one that nobody has closed may be lost all the same.
