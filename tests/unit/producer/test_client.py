@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from unit.producer.shop import Colour, Order, charge, describe, tasks
@@ -29,6 +29,7 @@ from stem_core.model.codec import encode_value
 from stem_core.model.errors import (
     CapabilityMissing,
     ConfigError,
+    Fault,
     IdConflict,
     InvalidArguments,
     InvalidName,
@@ -40,6 +41,7 @@ from stem_core.model.errors import (
     PublishRefused,
     ResultExpired,
     ResultTimeout,
+    StoreError,
     TaskCancelled,
     TaskFailed,
     UnknownScheme,
@@ -245,7 +247,7 @@ def test_an_id_that_the_caller_chose_runs_its_task_once_however_often_it_is_aske
         clock.advance("1s")
         live = await charge.using(task_id="order-1", headers={"traceparent": "x"}).enqueue("ada")
         assert (first.created, live.created, live.id) == (True, False, "order-1")
-        await settle(stem, await take(stem, "billing"), State.SUCCEEDED, value=b'"paid"')
+        await settle(stem, await take(stem, "billing"), State.SUCCEEDED, value=encode_value("paid"))
         clock.advance("1s")
         ended = await charge.using(task_id="order-1").enqueue("ada")
         assert not ended.created
@@ -274,7 +276,7 @@ def test_the_id_of_a_task_that_has_ended_is_not_another_tasks() -> None:
     async def main() -> None:
         stem = shop_stem()
         await charge.using(task_id="order-1").enqueue("ada")
-        await settle(stem, await take(stem, "billing"), State.SUCCEEDED, value=b'"paid"')
+        await settle(stem, await take(stem, "billing"), State.SUCCEEDED, value=encode_value("paid"))
         with pytest.raises(IdConflict, match="order-1"):
             await stem.enqueue("billing.refund", {"customer": "ada"}, task_id="order-1")
 
@@ -425,7 +427,7 @@ def test_a_waiting_caller_is_woken_by_the_result() -> None:
         job = await charge.enqueue("ada")
         waiting = asyncio.create_task(job.result(timeout=30))
         delivery = await take(stem, "billing")
-        await settle(stem, delivery, State.SUCCEEDED, value=b'"paid"')
+        await settle(stem, delivery, State.SUCCEEDED, value=encode_value("paid"))
         assert await waiting == "paid"
 
     asyncio.run(main())
@@ -523,6 +525,50 @@ def test_no_result_in_time_leaves_the_task_as_it_is() -> None:
         status = await job.status()
         assert status is not None
         assert status.state is State.QUEUED
+
+    asyncio.run(main())
+
+
+class Untold(InMemoryResultBackend):
+    """A backend that tells nobody of an end: its `wait` fails each time."""
+
+    fault = Fault.BACKOFF
+
+    async def wait(self, id: str, *, timeout_ms: int) -> Record | None:
+        raise StoreError("nobody can be told", fault=self.fault)
+
+    def sibling(self) -> Self:
+        other = super().sibling()
+        other.fault = self.fault
+        return other
+
+
+def test_who_cannot_be_told_of_a_result_looks_for_it() -> None:
+    async def main() -> None:
+        name = fresh_name()
+        stem = Stem(InMemoryBroker(name), backend=Untold(name))
+        stem.include(tasks)
+        job = await charge.enqueue("ada")
+        waiting = asyncio.create_task(job.result(timeout=30))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await settle(stem, await take(stem, "billing"), State.SUCCEEDED, value=encode_value("paid"))
+        async with asyncio.timeout(10):
+            assert await waiting == "paid"
+
+    asyncio.run(main())
+
+
+def test_a_backend_that_refuses_for_good_is_not_asked_again() -> None:
+    async def main() -> None:
+        name = fresh_name()
+        backend = Untold(name)
+        backend.fault = Fault.FATAL_CONFIG
+        stem = Stem(InMemoryBroker(name), backend=backend)
+        stem.include(tasks)
+        job = await charge.enqueue("ada")
+        with pytest.raises(StoreError, match="nobody can be told"):
+            await job.result(timeout=30)
 
     asyncio.run(main())
 

@@ -69,12 +69,14 @@ class Job(Generic[R_co]):
     async def result(self, *, timeout: Duration | None = None) -> R_co:
         """Return what the task returned, as the type that it declares.
 
-        Waits up to *timeout*, without one as long as the task is alive.
+        Waits up to *timeout*, without one as long as the task is alive. A store that goes away
+        meanwhile is waited for until *timeout*, without one for STEM_PUBLISH_DEADLINE.
 
         Raises:
             TaskFailed: it ended without a value: failed, dead, discarded or expired.
             TaskCancelled: somebody cancelled it.
-            ResultTimeout: not yet; the task goes on.
+            ResultTimeout: not yet; the task goes on. Or the store is away: the error says so.
+            StoreUnavailable: it is away, and was so at the first call or there is no *timeout*.
             ResultExpired: nobody knows it, or nobody keeps its result.
             NoResultBackend: there is none to ask.
         """

@@ -195,6 +195,10 @@ class Lane:
         """Return the deadline of what begins now."""
         return self._patience.until()
 
+    async def pause(self, failures: int) -> None:
+        """Wait as `Patience` does after so many failures in a row."""
+        await self._patience.pause(failures)
+
     async def aclose(self) -> None:
         """Finish what is out, then free the connections. Idempotent."""
         if self._flusher is not None:

@@ -120,10 +120,14 @@ class Patience:
                 if error.fault not in passing:
                     raise
                 seen.append(error)
-            # Full jitter: producers that lost one broker together do not return together.
-            longest_ms = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS << min(len(seen), 10))
-            await self.clock.sleep(1 + int(self.dice.roll() * longest_ms))
+            await self.pause(len(seen))
             asked = ask()
+
+    async def pause(self, failures: int) -> None:
+        """Wait before asking again a store that has failed so many times in a row."""
+        # Full jitter: producers that lost one broker together do not return together.
+        longest_ms = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS << min(failures, 10))
+        await self.clock.sleep(1 + int(self.dice.roll() * longest_ms))
 
 
 async def going_on(call: Asked[T], waits_for: Any) -> T:

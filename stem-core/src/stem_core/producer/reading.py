@@ -20,12 +20,15 @@ from stem_core.model.errors import (
     NoResultBackend,
     ResultExpired,
     ResultTimeout,
+    StoreError,
+    StoreUnavailable,
     TaskCancelled,
     TaskFailed,
 )
 from stem_core.model.outcome import Record, State, TaskStatus, when
 from stem_core.model.value import replace
 from stem_core.producer.lane import Lane
+from stem_core.producer.patience import PASSING
 
 __all__ = [
     "cancel",
@@ -39,6 +42,8 @@ __all__ = [
 
 _FIRST_LOOK_MS: Final = 1_000
 _LONGEST_LOOK_MS: Final = 30_000
+_LAST_LOOK_S: Final = 2.0
+"""How long a store may take to say, when the caller's time is over, what there is by then."""
 
 _STATES: Final = {
     Place.READY: State.QUEUED,
@@ -152,51 +157,96 @@ async def wait_for(lane: Lane, id: str, timeout: Duration | None) -> Record:
     """Return the terminal record of *id*; without *timeout* wait as long as it is alive.
 
     The timeout is the caller's own patience, so it runs by the machine's time even
-    where a test has stopped the clock.
+    where a test has stopped the clock. An outage of the store counts toward it alone; without
+    one, an outage is waited for as long as any other call waits for it.
 
     Raises:
-        ResultTimeout, ResultExpired, NoResultBackend.
+        ResultTimeout: also where the store has not answered at the end.
+        StoreError: there is no *timeout*, and the store is away; or a fault that does not pass.
+        ResultExpired, NoResultBackend.
     """
     if lane.backend is None:
         raise no_backend()
     patience_ms = None if timeout is None else to_ms(timeout, field="timeout")
+    until = None if patience_ms is None else _now() + patience_ms / 1000
     try:
-        async with asyncio.timeout(None if patience_ms is None else patience_ms / 1000):
-            return await _keep_waiting(lane, lane.backend, id)
+        async with asyncio.timeout_at(until):
+            return await _keep_waiting(lane, lane.backend, id, until)
     except TimeoutError:
-        record = await _record(lane, id)
-        if record is not None and record.state.is_terminal:
-            return record
+        return await _at_last(lane, id, format_ms(patience_ms or 0))
+
+
+async def _at_last(lane: Lane, id: str, patience: str) -> Record:
+    """Look once more after a wait of *patience*: what had ended by then counts."""
+    try:
+        record = await _record(lane, id, _now() + _LAST_LOOK_S)
+    except StoreUnavailable as error:
+        fault = error.__cause__
+        why = f": {fault.message}" if isinstance(fault, StoreError) else ""
         raise ResultTimeout(
-            f"no result of {id} within {format_ms(patience_ms or 0)}; the task goes on",
-            way_out="Ask again with the same id, or wait longer.",
-        ) from None
+            f"no result of {id} within {patience}: the result backend does not answer{why}",
+            way_out="Ask again with the same id when it is back.",
+        ) from error
+    if record is not None and record.state.is_terminal:
+        return record
+    raise ResultTimeout(
+        f"no result of {id} within {patience}; the task goes on",
+        way_out="Ask again with the same id, or wait longer.",
+    ) from None
 
 
-async def _keep_waiting(lane: Lane, backend: ResultBackend, id: str) -> Record:
-    """Wait while the broker knows *id*: a task can end without leaving a record."""
-    look_ms = _FIRST_LOOK_MS
+async def _keep_waiting(lane: Lane, backend: ResultBackend, id: str, until: float | None) -> Record:
+    """Wait while the broker knows *id*: a task can end without leaving a record.
+
+    A store that is away is looked at until a little after *until*, which the caller watches.
+    """
+    late = None if until is None else until + _LAST_LOOK_S
+    look_ms, failures = _FIRST_LOOK_MS, 0
     while True:
-        record = await _record(lane, id)
-        if record is not None and record.state.is_terminal:
-            return record
-        located = (await lane.lookup([id]))[0]
-        if located is None or located.place is Place.DEAD:
-            # It may have ended between the two questions.
-            record = await _record(lane, id)
-            if record is not None and record.state.is_terminal:
-                return record
-            if located is not None:
-                return _died(located)
-            raise ResultExpired(
-                f"nobody knows a result of {id}",
-                way_out="It was never enqueued here, its retention is over, "
-                "or it was enqueued with ignore_result.",
-            )
-        record = await backend.wait(id, timeout_ms=look_ms)
+        record = await _ended(lane, id, late)
         if record is not None:
             return record
-        look_ms = min(2 * look_ms, _LONGEST_LOOK_MS)
+        try:
+            record = await backend.wait(id, timeout_ms=look_ms)
+        except StoreError as error:
+            if error.fault not in PASSING:
+                raise
+            # Whoever cannot be told looks: that is patient, and names what does not pass.
+            failures += 1
+            await lane.pause(failures)
+            continue
+        if record is not None:
+            return record
+        look_ms, failures = min(2 * look_ms, _LONGEST_LOOK_MS), 0
+
+
+async def _ended(lane: Lane, id: str, until: float | None) -> Record | None:
+    """Return the terminal record of *id*, or None while the broker knows it.
+
+    Raises:
+        ResultExpired: nobody knows it.
+    """
+    record = await _record(lane, id, until)
+    if record is not None and record.state.is_terminal:
+        return record
+    located = (await lane.lookup([id], until))[0]
+    if located is not None and located.place is not Place.DEAD:
+        return None
+    # It may have ended between the two questions.
+    record = await _record(lane, id, until)
+    if record is not None and record.state.is_terminal:
+        return record
+    if located is not None:
+        return _died(located)
+    raise ResultExpired(
+        f"nobody knows a result of {id}",
+        way_out="It was never enqueued here, its retention is over, "
+        "or it was enqueued with ignore_result.",
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _died(located: Located) -> Record:
