@@ -12,6 +12,8 @@ from integration.on_postgres import ack, do, message, one_task, patiently, run, 
 from services.postgres import PostgresServer
 from services.standby import Member, url_of_both
 
+from stem_core import Stem, TaskOptions
+from stem_core.model.codec import encode_value
 from stem_core.plugin import (
     PublishStatus,
     Record,
@@ -177,6 +179,29 @@ def test_who_waits_is_told_at_the_new_primary(pair: Pair):
     run(work())
 
 
+def test_a_result_that_was_waited_for_before_a_failover_comes_after_it(pair: Pair):
+    pair.confirm_together()
+
+    async def work() -> None:
+        stem = Stem(pair.url + TOLD)
+        async with stem:
+            id = await stem.enqueue("t", options=TaskOptions(queue="q"))
+            waiting = asyncio.create_task(stem.result(id, timeout=50))
+            await asyncio.to_thread(listeners, pair.primary, 1)
+            await asyncio.to_thread(pair.primary.kill)
+            await asyncio.to_thread(pair.promote)
+            broker = await PostgresBroker.connect(pair.url)
+            (taken,) = await take(broker)
+            record = Record(
+                id=id, state=State.SUCCEEDED, fence=taken.receipt.fence, value=encode_value(42)
+            )
+            await settle(broker, taken.receipt, record)
+            assert await waiting == 42
+            await broker.aclose()
+
+    run(work())
+
+
 async def settle(broker: PostgresBroker, receipt: Any, record: Record) -> None:
     (reply,) = await broker.settle([Settlement(receipt=receipt, record=record)])
     assert reply.status in (SettleStatus.DONE, SettleStatus.ALREADY)
@@ -184,10 +209,7 @@ async def settle(broker: PostgresBroker, receipt: Any, record: Record) -> None:
 
 def listeners(server: PostgresServer, count: int) -> None:
     """Return when so many connections of Stem listen there."""
-    question = (
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE application_name = 'stem' AND query LIKE 'LISTEN%'"
-    )
+    question = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stem listen'"
     while do(server.url, question) != [(count,)]:
         pass  # each question takes a moment of its own
 
@@ -207,6 +229,34 @@ def test_a_primary_that_lost_its_synchronous_standby_confirms_nothing(pair: Pair
         await broker.aclose()
 
     run(work())
+
+
+def test_a_server_that_can_confirm_nothing_is_not_healthy():
+    async def work(server: PostgresServer) -> None:
+        broker = await PostgresBroker.connect(server.url + "?timeout=1s")
+        assert (await broker.admin.health()).ok
+        await asyncio.to_thread(ask_for_a_standby, server, "nobody")
+        async with asyncio.timeout(3):
+            health = await broker.admin.health()
+        assert (health.ok, "did not answer in time" in health.detail) == (False, True)
+        await asyncio.to_thread(ask_for_a_standby, server, "")
+        assert (await broker.admin.health()).ok
+        await broker.aclose()
+
+    with PostgresServer(durable=True) as server:
+        with_tables(server.url)
+        run(work(server))
+
+
+def ask_for_a_standby(server: PostgresServer, name: str) -> None:
+    """Let *server* confirm no commit from now on that the standby *name* does not have."""
+    do(
+        server.url,
+        f"ALTER SYSTEM SET synchronous_standby_names = '{name}'",
+        "SELECT pg_reload_conf()",
+    )
+    while do(server.url, "SHOW synchronous_standby_names") != [(name,)]:
+        pass  # each question takes a moment of its own
 
 
 def test_a_primary_that_is_silent_is_passed_over(pair: Pair):

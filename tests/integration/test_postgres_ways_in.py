@@ -195,6 +195,9 @@ def test_a_producer_needs_fewer_rights_and_a_reader_fewer_still(server: Postgres
         assert stats.ready + stats.delayed == 2
         with pytest.raises(StoreMisconfigured):
             await reader.publish([message("c")])
+        checks = [await each.admin.health() for each in (owner, web, reader)]
+        assert [each.ok for each in checks] == [True, True, False]
+        assert "does not allow this user" in checks[-1].detail
         for each in (owner, web, reader):
             await each.aclose()
 
@@ -206,6 +209,7 @@ def test_a_producer_needs_fewer_rights_and_a_reader_fewer_still(server: Postgres
         "GRANT SELECT ON ALL TABLES IN SCHEMA stem TO web, reader",
         "GRANT INSERT, UPDATE, DELETE ON stem.message, stem.unique_key, stem.dead, stem.ended, "
         "stem.sleeper, stem.waiter TO web",
+        "GRANT INSERT, UPDATE ON stem.namespace TO web",
         "GRANT USAGE ON ALL SEQUENCES IN SCHEMA stem TO web",
     )
     run(work())
@@ -335,7 +339,7 @@ def test_behind_a_pooler_nothing_is_kept_in_a_session(server: PostgresServer):
         rows = await asyncio.to_thread(
             do,
             server.url,
-            "SELECT query, state FROM pg_stat_activity WHERE application_name = 'stem'",
+            "SELECT query, state FROM pg_stat_activity WHERE application_name LIKE 'stem%'",
         )
         assert all("LISTEN" not in query and state == "idle" for query, state in rows)
         await broker.aclose()
