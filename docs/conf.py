@@ -75,6 +75,7 @@ stem_navigation = {
         "brokers/sqlite",
         "brokers/redis",
         "brokers/postgres",
+        "brokers/postgres-sql",
         "reference/errors",
         "reference/hooks",
         "reference/wire-format",
