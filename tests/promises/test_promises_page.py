@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from promises.filling import filled
 from promises.page import BEGIN, END, rendered, written
 from promises.stores import SIGNERS, STORES
 
@@ -125,6 +126,44 @@ def test_what_was_left_out_is_told_with_its_reason() -> None:
     assert "- **good**, chaos, not claimed, multiprocess: A-2" in lines
     assert "- **bad**, delay, not run, it needs time: A-10" in lines
     assert "- **bad**, core, not wholly run, it needs room: A-2" in lines
+
+
+def trial(test: str, id: str, verdict: str = "kept", level: str = "core") -> dict[str, Any]:
+    return {"test": test, "ids": [id], "verdict": verdict, "level": level}
+
+
+def told_with(*trials: dict[str, Any]) -> list[str]:
+    """The page of a store whose A-2 was tried in part and A-10 not at all, and *trials*."""
+    by_url = certificate(
+        core=("kept", [promise("A-2", "kept", 1, not_run="it needs room")]),
+        delay=("not run", [promise("A-10", "not run", why="it needs time", not_run="time")]),
+    )
+    whole = filled({**by_url, "certified": True}, trials)
+    return rendered({"good": whole}, WORDS, {}, {}, {}).splitlines()
+
+
+def test_what_a_url_cannot_try_is_tried_by_tests_of_our_own() -> None:
+    lines = told_with(
+        trial("test_room[a]", "A-2"),
+        trial("test_room[b]", "A-2"),
+        trial("test_time", "A-10", level="delay"),
+        trial("test_more", "A-1"),
+    )
+    assert "| A-2 | This \\| that. | kept, 2 |" in lines
+    assert "| A-10 | Last. | kept, 1 |" in lines
+    assert "| A-1 | First. | not run |" in lines  # nothing was missing there
+    assert not any(line.startswith("- **good**") for line in lines)
+
+
+def test_what_one_of_them_finds_broken_is_broken() -> None:
+    lines = told_with(trial("test_room[a]", "A-2"), trial("test_room[b]", "A-2", "broken"))
+    assert "| A-2 | This \\| that. | broken, 2 |" in lines
+    assert "| core | broken: A-2 |" in lines
+
+
+def test_what_they_could_not_try_either_stays_not_run() -> None:
+    lines = told_with(trial("test_room", "A-2", "not run"))
+    assert "| A-2 | This \\| that. | kept, 1; 1 not run |" in lines
 
 
 def test_only_the_generated_part_is_replaced() -> None:

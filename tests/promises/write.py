@@ -18,12 +18,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from promises.filling import filled
 from promises.page import rendered, written
 from promises.stores import SIGNERS, STORES, Store
 
 from stem_core.discovery.host import PluginHost
 from stem_core.testing.contract.promise import sentences
 
+ROOT = Path(__file__).parents[2]
+CONFORMANCE = ROOT / "tests" / "conformance"
 _VERDICTS = (0, 1)
 """How `stem certify` ends when it has come to one."""
 
@@ -50,7 +53,20 @@ def is_built(store: Store) -> bool:
 def of_store(store: Store, seed: int) -> dict[str, Any]:
     """Return the certificate of *store*, in a folder and on a server of its own."""
     with store.running() as url, TemporaryDirectory() as folder:
-        return certified(store.name, folder, url, "--seed", str(seed))
+        certificate = certified(store.name, folder, url, "--seed", str(seed))
+        return filled(certificate, proven(store, Path(folder) / "report"))
+
+
+def proven(store: Store, report: Path) -> list[dict[str, Any]]:
+    """Run the tests of our own that try more of *store*; return what they report."""
+    tests = [str(CONFORMANCE / proof) for proof in store.proofs]
+    plugin = ("-p", "stem_core.testing.conformance.report", f"--stem-report={report}")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *plugin, *tests]
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if run.returncode not in _VERDICTS:
+        raise SystemExit(f"{store.name}: no proof; the page stays as it is\n{run.stdout}")
+    lines = [json.loads(line) for line in report.read_text("utf-8").splitlines()]
+    return [line for line in lines if line["kind"] == "trial"]
 
 
 def of_signer(algorithm: str, seed: int) -> dict[str, Any]:
