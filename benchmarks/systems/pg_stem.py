@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import statistics
+import sys
 import time
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from types import ModuleType
+from uuid import uuid4
 
 import psycopg
 import redis_tally as tally
@@ -24,7 +31,7 @@ CONCURRENCY = 1_000
 FEW, TAKEN, LOOKS = 10_000, 50, 40
 """What waits at first, how many one claim takes, and how often."""
 
-CROWD = 64
+CROWD, LISTENERS = 64, 1
 BATCH = 500
 stem = Stem(broker=tally.URL, backend=tally.URL)
 
@@ -123,35 +130,86 @@ async def _claim_ms(broker: PostgresBroker) -> float:
 
 
 async def crowd(system: ModuleType, count: int) -> Figures:
-    """Let many enqueue at once, one message a call: while nobody waits, and while all is told."""
+    """Let many enqueue at once, one message a call, while workers wait for that very queue.
+
+    With notifications on and off, on Stem's connections and in transactions of the caller's. The
+    workers are real: each listens, takes what it is woken for, ends it and waits again.
+    """
+    rates = defaultdict[str, list[float]](list)
+    told = 0
+    for turn, name in enumerate(("told", "untold", "untold", "told")):
+        notify = "on" if name == "told" else "off"
+        url, namespace = f"{tally.URL}?notify={notify}", f"crowd-{turn}"
+        brokers = [await PostgresBroker.connect(url, namespace=namespace) for _ in range(CROWD)]
+        async with _listeners(url, brokers[0]) as heard:
+            rates[f"crowd_{name}_per_s"].append(await _crowd_per_s(brokers, count // 2, _alone))
+            in_one = await _crowd_per_s(brokers, count // 2, _in_transactions)
+            rates[f"crowd_in_{name}_per_s"].append(in_one)
+        told += len(heard)
+        for broker in brokers:
+            await broker.aclose()
     figures = Figures()
-    brokers = [await PostgresBroker.connect(tally.URL, namespace="crowd") for _ in range(CROWD)]
-    figures.values["crowd_per_s"] = await _crowd_per_s(brokers, count, "a")
-    sleeper = asyncio.create_task(_keep_waiting(brokers[0].store.ns))
-    figures.values["crowd_told_per_s"] = await _crowd_per_s(brokers, count, "b")
-    sleeper.cancel()
-    for broker in brokers:
-        await broker.aclose()
+    figures.values = {name: statistics.mean(each) for name, each in rates.items()}
+    figures.values["crowd_heard"] = told
     return figures
 
 
-async def _crowd_per_s(brokers: list[PostgresBroker], count: int, mark: str) -> float:
-    async def enqueue(broker: PostgresBroker, who: int) -> None:
-        for n in range(count // CROWD):
-            await broker.publish([Message(id=f"{mark}-{who}-{n}", queue="q", task="t", body=b"1")])
+Enqueue = Callable[[PostgresBroker, Iterator[Message]], Awaitable[None]]
+
+
+async def _crowd_per_s(brokers: list[PostgresBroker], count: int, enqueue: Enqueue) -> float:
+    def some() -> Iterator[Message]:
+        for _ in range(count // CROWD):
+            yield Message(id=str(uuid4()), queue="q", task="t", body=b"1")
 
     started = time.perf_counter()
-    await asyncio.gather(*[enqueue(broker, who) for who, broker in enumerate(brokers)])
+    await asyncio.gather(*[enqueue(broker, some()) for broker in brokers])
     return count // CROWD * CROWD / (time.perf_counter() - started)
 
 
-async def _keep_waiting(ns: int) -> None:
-    """Leave the note of a waiting worker anew, a hundred times a second."""
-    note = "INSERT INTO stem.sleeper VALUES (%s, %s, 'q') ON CONFLICT DO NOTHING"
-    async with await psycopg.AsyncConnection.connect(tally.URL, autocommit=True) as somebody:
-        while True:
-            await somebody.execute(note, (ns, 1 << 62))
-            await asyncio.sleep(0.01)
+async def _alone(broker: PostgresBroker, messages: Iterator[Message]) -> None:
+    for message in messages:
+        await broker.publish([message])
+
+
+async def _in_transactions(broker: PostgresBroker, messages: Iterator[Message]) -> None:
+    async with await psycopg.AsyncConnection.connect(tally.URL) as connection:
+        for message in messages:
+            await broker.publish_in(connection, [message])
+            await connection.commit()
+
+
+@asynccontextmanager
+async def _listeners(url: str, broker: PostgresBroker) -> AsyncIterator[list[str]]:
+    """Let workers in processes of their own wait; give what is told meanwhile."""
+    store = broker.store
+    heard: list[str] = []
+    command = [sys.executable, __file__, url, store.namespace]
+    workers = [await create_subprocess_exec(*command, stdout=PIPE) for _ in range(LISTENERS)]
+    for worker in workers:
+        assert worker.stdout is not None
+        await worker.stdout.readline()
+    async with await psycopg.AsyncConnection.connect(tally.URL, autocommit=True) as ear:
+        ear.add_notify_handler(lambda told: heard.append(told.payload))
+        await ear.execute(f'LISTEN "{store.channel}"'.encode())
+        try:
+            yield heard
+            await ear.execute("SELECT 1")
+        finally:
+            for worker in workers:
+                worker.kill()
+                await worker.wait()
+
+
+async def _wait_for_work(url: str, namespace: str) -> None:
+    broker = await PostgresBroker.connect(url, namespace=namespace)
+    print("ready", flush=True)
+    while True:
+        taken = await broker.fetch(["q"], limit=TAKEN, wait_ms=1_000, worker=f"w{os.getpid()}")
+        await broker.settle([Settlement(receipt=each.receipt) for each in taken])
 
 
 PHASES = {"claim": claim, "crowd": crowd}
+
+if __name__ == "__main__":
+    asyncio.run(_wait_for_work(*sys.argv[1:]))

@@ -34,8 +34,24 @@ EVERYTHING = frozenset({
     "transactional", "atomic_results", "broadcast", "limits",
 })  # fmt: skip
 
-KEPT = ("message", "dead", "ended", "unique_key", "record", "progress", "waiter")
-"""Tables of what must go when its time is over."""
+KEPT = (
+    "message",
+    "dead",
+    "ended",
+    "unique_key",
+    "loose_key",
+    "untold",
+    "record",
+    "progress",
+    "waiter",
+    "lock",
+    "start",
+    "holder",
+    "heartbeat",
+    "control",
+)
+"""Tables of what must go when its time is over. Others stay: the version, namespaces, paused queues
+and schedules until somebody says otherwise, sleepers a few seconds longer than they sleep."""
 
 
 class ServerStage(Stage):

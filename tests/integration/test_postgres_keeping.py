@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -20,15 +21,19 @@ from stem_core.plugin import (
     EnqueueError,
     ExtendStatus,
     Extension,
+    PluginContext,
     Reason,
     Record,
     Settlement,
     SettleStatus,
     State,
+    StemURL,
     encode_record,
 )
-from stem_postgres import PostgresBroker
+from stem_core.testing import FakeClock
+from stem_postgres import PostgresBroker, PostgresResultBackend
 from stem_postgres.arrays import Booleans, Bytes, Int2s, Int4s, Int8s, Texts, register
+from stem_postgres.options import PostgresOptions
 
 MANY = 2_500
 PIECE = 1_000
@@ -204,6 +209,45 @@ def test_what_is_over_goes_in_small_pieces_and_a_locked_row_stays(
         await broker.aclose()
 
     run(work())
+
+
+def test_a_lock_that_nobody_holds_goes_after_a_minute_and_its_fences_grow_on(
+    server: PostgresServer,
+):
+    async def work() -> None:
+        clock = FakeClock()
+        context = PluginContext(namespace="locks", clock=clock)
+        backend = await PostgresResultBackend.open(
+            StemURL.parse(server.url), PostgresOptions(), context
+        )
+        assert backend.locks is not None
+        fences = [
+            await backend.locks.acquire(name, owner="me", ttl_ms=ttl_ms)
+            for name, ttl_ms in (("lapses", 1_000), ("released", 500_000), ("held", 500_000))
+        ]
+        assert await backend.locks.release("released", owner="me")
+        clock.advance(timedelta(milliseconds=60_000))
+        await backend.call("calls.sweep", PIECE)
+        assert await names() == ["held", "lapses"]
+        clock.advance(timedelta(milliseconds=999))
+        await backend.call("calls.sweep", PIECE)
+        assert await names() == ["held", "lapses"]
+        clock.advance(timedelta(milliseconds=1))
+        await backend.call("calls.sweep", PIECE)
+        assert await names() == ["held"]
+        for name in ("lapses", "released"):
+            again = await backend.locks.acquire(name, owner="you", ttl_ms=1_000)
+            assert again is not None
+            assert all(fence is not None and again > fence for fence in fences)
+        await backend.aclose()
+
+    async def names() -> list[str]:
+        return [name for (name,) in await asyncio.to_thread(do, server.url, LOCKS)]
+
+    run(work())
+
+
+LOCKS = "SELECT name FROM stem.lock ORDER BY name"
 
 
 def test_a_worker_that_always_finds_work_clears_away_what_is_over(server: PostgresServer):

@@ -219,6 +219,7 @@ def test_a_settlement_that_waited_for_another_lease_of_its_message_is_stale(
 
     async def work() -> None:
         broker = await broker_of()
+        do(server.url, PATIENT)
         await broker.publish([message("a"), message("b")])
         taken = await take(broker, 2)
         async with await psycopg.AsyncConnection.connect(server.url) as rival:
@@ -239,6 +240,15 @@ def test_a_settlement_that_waited_for_another_lease_of_its_message_is_stale(
         await broker.aclose()
 
     run(work())
+
+
+PATIENT = """
+    DO $$ BEGIN EXECUTE (
+        SELECT format('ALTER FUNCTION %s SET lock_timeout = %L', oid::regprocedure, '10s')
+        FROM pg_proc WHERE proname = 'acknowledge'
+    ); END $$
+"""
+"""With so long a wait for a lock it is no matter of the clock who comes first."""
 
 
 async def waits_for_a_lock(server: PostgresServer) -> None:

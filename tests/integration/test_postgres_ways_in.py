@@ -188,11 +188,14 @@ def test_a_producer_needs_fewer_rights_and_a_reader_fewer_still(server: Postgres
         assert [each.status for each in replies] == [
             PublishStatus.CREATED, PublishStatus.CREATED, PublishStatus.DUPLICATE,
         ]  # fmt: skip
+        async with await psycopg.AsyncConnection.connect(server.url_of("web")) as request:
+            (reply,) = await web.publish_in(request, [message("d", delay_ms=5)])
+            assert reply.status is PublishStatus.CREATED
         with pytest.raises(StoreMisconfigured):
             await take(web)
         reader = await PostgresBroker.connect(server.url_of("reader"))
         (stats,) = await reader.admin.stats()
-        assert stats.ready + stats.delayed == 2
+        assert stats.ready + stats.delayed == 3
         with pytest.raises(StoreMisconfigured):
             await reader.publish([message("c")])
         checks = [await each.admin.health() for each in (owner, web, reader)]
@@ -208,7 +211,7 @@ def test_a_producer_needs_fewer_rights_and_a_reader_fewer_still(server: Postgres
         "GRANT USAGE ON SCHEMA stem TO web, reader",
         "GRANT SELECT ON ALL TABLES IN SCHEMA stem TO web, reader",
         "GRANT INSERT, UPDATE, DELETE ON stem.message, stem.unique_key, stem.dead, stem.ended, "
-        "stem.sleeper, stem.waiter TO web",
+        "stem.sleeper, stem.waiter, stem.untold TO web",
         "GRANT INSERT, UPDATE ON stem.namespace TO web",
         "GRANT USAGE ON ALL SEQUENCES IN SCHEMA stem TO web",
     )

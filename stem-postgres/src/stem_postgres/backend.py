@@ -59,7 +59,7 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
     def capabilities(self) -> BackendCapabilities:
         """What this backend can do, and how durable its server is."""
         found = replace(BACKEND_CAPABILITIES, durability=self.store.facts.durability)
-        if self.store.location.options.pooler:
+        if not self.store.listens:
             found = replace(found, push=Support.EMULATED)
         return found
 
@@ -77,7 +77,8 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
         return [kept for row in rows for kept in await self._offer([row])]
 
     async def _offer(self, rows: Sequence[tuple[Any, ...]]) -> list[bool]:
-        ((refused,),) = await self.call("calls.offer", *columns(rows, (Texts, *RECORD_COLUMNS)))
+        kept = columns(rows, (Texts, *RECORD_COLUMNS))
+        ((refused,),) = await self.call("calls.offer", *kept, self.store.told)
         return [row[0] not in refused for row in rows]
 
     async def reopen(self, replayed: Sequence[tuple[str, int]]) -> Sequence[bool]:
@@ -118,7 +119,7 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
         pause_ms = _FIRST_LOOK_MS
         try:
             while not self.is_closed:
-                if not options.pooler:
+                if self.store.listens:
                     await self._wakes.follow(server)
                     await self._note(id)
                 record = await self._ended(id)

@@ -81,9 +81,6 @@ _BUSY_MS: Final = 4_000
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
 
-_TOLD: Final = False
-"""Wakes of these calls are told only to whoever waits: they commit at once."""
-
 
 class PostgresBroker(PostgresHandle, TransactionalBroker):
     """A broker for many machines: every step is one statement, fenced and by the server's clock.
@@ -113,13 +110,15 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             return batch.replies([])
         is_in_line = self._in_order.locked()  # behind a call that is out, as the last of many
         if len(batch.sent) == 1 and not is_in_line:
-            ((reply,),) = await self.call("calls.publish_one", *batch.alone, is_alone=True)
+            ((reply,),) = await self.call(
+                "calls.publish_one", *batch.alone, self.store.told, is_alone=True
+            )
             return batch.replies([(1, int(reply[0]), reply[1:])])
         # Packed before the call that is out has ended, and sent after it: a second connection
         # might overtake the first.
         args = batch.arguments
         async with self._in_order:
-            return batch.replies(await self.call("calls.publish", _TOLD, *args))
+            return batch.replies(await self.call("calls.publish", self.store.told, *args))
 
     def _publishing(self, messages: Sequence[Message]) -> publishing.Batch:
         batch = publishing.Batch(messages, self.store.clock.wall_ms())
@@ -158,7 +157,7 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             if left_ms <= 0 or self.is_closed:
                 return ()
             wakes_ms = asked_ms + min(left_ms, pause_ms, taken.look_again_ms)
-            if not options.pooler:
+            if self.store.listens:
                 within_ms = await self.wakes.follow(self.enter())
                 wakes_ms = min(wakes_ms, clock.monotonic_ms() + within_ms)
             was_woken = await nap.sleep(clock, wakes_ms)
@@ -182,7 +181,9 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
 
     async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:
         if deliveries:
-            await self.call("calls.settle", _TOLD, *settling.hand_back_arguments(deliveries))
+            await self.call(
+                "calls.settle", self.store.told, *settling.hand_back_arguments(deliveries)
+            )
 
     async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
         self.enter()
@@ -202,7 +203,7 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             return []
         batch = settling.Batch(settlements, self.store.clock.wall_ms())
         try:
-            return batch.replies(await self.call("calls.settle", _TOLD, *batch.arguments))
+            return batch.replies(await self.call("calls.settle", self.store.told, *batch.arguments))
         except StoreFull as error:
             return await self._settle_what_fits(settlements, error)
 

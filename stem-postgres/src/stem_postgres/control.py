@@ -78,7 +78,7 @@ class PostgresControl(ControlChannel):
 
     @property
     def _only_looks(self) -> bool:
-        return self._broker.store.location.options.pooler
+        return not self._broker.store.listens
 
     async def _follow(self) -> int:
         """Be told of new rows from now on; return when to see to that again, in milliseconds."""

@@ -60,6 +60,16 @@ class Store:
         """Return what statements take for now: nothing, for the server knows best."""
         return None if self.clock is SYSTEM_CLOCK else self.clock.wall_ms()
 
+    @property
+    def told(self) -> bool | None:
+        """What statements that commit at once take for whom they tell: who waits, or nobody."""
+        return False if self.location.options.notify else None
+
+    @property
+    def listens(self) -> bool:
+        """Whether whoever waits is told."""
+        return self.location.options.notify and not self.location.options.pooler
+
     def sql(self, name: str) -> bytes:
         """Return the statement *name*."""
         return statements(self.location.schema)[name]

@@ -32,6 +32,8 @@ class PostgresOptions:
         max_connections: at most so many for calls, in one handle; more calls wait. Whoever
             waits for work or results takes one more.
         poll: how often a waiting worker looks by itself, beside being told.
+        notify: whoever waits is told what this handle does. ``off``: nobody is, and whoever waits
+            here only polls.
         pooler: a transaction pooler such as PgBouncer is in between: nothing is kept in a
             session, so waiting workers are not told and only poll.
         passfile: a file of passwords, as libpq knows it.
@@ -48,6 +50,7 @@ class PostgresOptions:
     timeout: Milliseconds = _PATIENCE
     max_connections: int = 4
     poll: Milliseconds = _A_SECOND
+    notify: bool = True
     pooler: bool = False
     passfile: str = ""
     password: Secret[str] | None = field(default=None, repr=False)

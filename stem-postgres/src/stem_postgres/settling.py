@@ -42,6 +42,7 @@ _STATUSES: Final = {
     1: SettleStatus.ALREADY,
     2: SettleStatus.STALE,
     3: SettleStatus.GONE,
+    4: SettleStatus.BUSY,
     5: SettleStatus.INVALID,
 }
 _DONE: Final = Settled(SettleStatus.DONE)

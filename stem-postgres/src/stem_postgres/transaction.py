@@ -23,7 +23,7 @@ __all__ = ["Call", "accepts"]
 
 _WHAT: Final = "a connection of psycopg 3, or a session or connection of SQLAlchemy over psycopg 3"
 _TELLS_ALWAYS: Final = True
-"""The commit comes later, when somebody may wait who does not wait now."""
+"""The commit comes later, when somebody may wait who does not wait now, and it tells."""
 
 _ELSEWHERE: Final = ("STM01", "3F000", "42P01", "42883")
 """What a database says that is not the one of the store: see `ns_here`, and where that is not."""
@@ -107,7 +107,8 @@ class Call:
     @property
     def _statement(self) -> tuple[bytes, tuple[Any, ...]]:
         store = self.store
-        parameters = (store.ns, store.channel, store.instant(), _TELLS_ALWAYS, *self.arguments)
+        told = None if store.told is None else _TELLS_ALWAYS
+        parameters = (store.ns, store.channel, store.instant(), told, *self.arguments)
         return _only_here(store.sql(self.name), store.location.schema), parameters
 
     def _translated(self, error: Exception) -> Exception:

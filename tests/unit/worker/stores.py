@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from stem_core.contracts.messages import Settled, SettleStatus
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.model.errors import StoreError, StoreUnavailable
 
@@ -23,6 +24,7 @@ class FaultyBroker(InMemoryBroker):
     Attributes:
         before, after: by verb, how often it fails without doing anything, and how often
             it does its work and then loses the reply.
+        locked: ids whose settlements are busy, each as often as it is in here.
         calls: every call, by verb and size.
     """
 
@@ -30,11 +32,21 @@ class FaultyBroker(InMemoryBroker):
         super().__init__(*args, **more)
         self.before: dict[str, int] = {}
         self.after: dict[str, int] = {}
+        self.locked: list[str] = []
         self.calls: list[tuple[str, int]] = []
         self.error: Callable[[], StoreError] = lambda: StoreUnavailable("cut")
 
     async def settle(self, settlements):
-        return await self._faulty("settle", super().settle, settlements)
+        return await self._faulty("settle", self._settle, settlements)
+
+    async def _settle(self, settlements):
+        busy = [each.receipt.id in self.locked for each in settlements]
+        for each in settlements:
+            if each.receipt.id in self.locked:
+                self.locked.remove(each.receipt.id)
+        free = [each for each, is_busy in zip(settlements, busy, strict=True) if not is_busy]
+        replies = iter(await super().settle(free))
+        return [Settled(SettleStatus.BUSY) if is_busy else next(replies) for is_busy in busy]
 
     async def extend(self, extensions):
         return await self._faulty("extend", super().extend, extensions)

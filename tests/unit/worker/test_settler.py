@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -478,3 +479,61 @@ def test_what_is_settled_otherwise_holds_up_nobody():
 
     asyncio.run(main())
     assert sorted(scene.done) == [("id-0", SettleStatus.DONE), ("id-1", SettleStatus.DONE)]
+
+
+def test_what_is_locked_is_settled_after_a_while_apart_and_holds_up_nobody():
+    scene = Scene()
+    scene.broker.locked = ["id-1"] * 3
+    assert [id for id, _ in settle(scene, 4)] == ["id-0", "id-2", "id-3", "id-1"]
+    assert {status for _, status in scene.done} == {SettleStatus.DONE}
+    assert scene.broker.calls == [("settle", 4), *[("settle", 1)] * 3]
+
+
+def test_what_is_locked_waits_longer_each_time_until_all_are_free():
+    clock = FakeClock()
+    scene = Scene()
+    scene.settler = Settler(
+        scene.store,
+        Backoff(clock, LoadedDice([0.0])),
+        Books(),
+        lambda runs, status: scene.done.extend((run.id, status) for run in runs),
+    )
+
+    async def main():
+        scene.broker.locked = ["id-0"] * 2
+        runs = await scene.leased(2)
+        settling = asyncio.create_task(scene.settler.run())
+        for run in runs:
+            scene.settler.add(run)
+        for passed_ms, calls in ((0, 1), (24, 1), (1, 2), (49, 2), (1, 3)):
+            clock.advance(timedelta(milliseconds=passed_ms))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(scene.broker.calls) == calls
+        settling.cancel()
+        await asyncio.wait([settling])
+
+    asyncio.run(main())
+    assert [id for id, _ in scene.done] == ["id-1", "id-0"]
+
+
+def test_a_settler_that_is_stopped_keeps_what_was_locked_for_its_next_run():
+    scene = Scene()
+    scene.broker.locked = ["id-0"]
+
+    async def main():
+        runs = await scene.leased(1)
+        settling = asyncio.create_task(scene.settler.run())
+        scene.settler.add(runs[0])
+        while scene.broker.locked:
+            await asyncio.sleep(0)
+        settling.cancel()
+        await asyncio.wait([settling])
+        settling = asyncio.create_task(scene.settler.run())
+        async with asyncio.timeout(10):
+            while not scene.done:
+                await asyncio.sleep(0.001)
+        settling.cancel()
+
+    asyncio.run(main())
+    assert scene.done == [("id-0", SettleStatus.DONE)]

@@ -285,6 +285,7 @@ class SettleStatus(Enum):
     GONE = "gone"  # the id is unknown here
     FULL = "full"  # no room for what it adds; nothing was changed
     INVALID = "invalid"  # something in it cannot be kept; nothing was changed
+    BUSY = "busy"  # somebody has locked what it changes; nothing was changed: settle it again
 
 
 class Settled(Value, frozen=True, gc=False):

@@ -26,6 +26,10 @@ class Backoff:
         self._dice = dice
         self.failures = 0
 
+    def another(self) -> Backoff:
+        """Return one that begins anew, with the same clock and dice."""
+        return Backoff(self._clock, self._dice)
+
     def reset(self) -> None:
         """It works again."""
         self.failures = 0

@@ -2,7 +2,8 @@
 
 While a call is on its way the next settlements gather. A call without a reply is sent
 again as it was: what it did before answers `already`. A task whose message is gone has ended
-all the same, and its record is offered to the backend. Rule of this module: it decides
+all the same, and its record is offered to the backend. What somebody has locked is put aside for
+a while, and then sent apart from all others. Rule of this module: it decides
 nothing about a task; it gives up only what the store says is lost.
 """
 
@@ -43,6 +44,7 @@ _log = logging.getLogger("stem.worker")
 
 _MOST: Final = 500
 _DONE: Final = SettleStatus.DONE
+_BUSY: Final = SettleStatus.BUSY
 
 
 class Store(Protocol):
@@ -82,6 +84,10 @@ class Settler:
         self._done = done
         self._failed = failed
         self._waiting: deque[Run] = deque()
+        self._busy: deque[Run] = deque()
+        """Locked by somebody when they were sent, and to be sent again now."""
+        self._patience = backoff.another()
+        self._aside: set[asyncio.Task[None]] = set()
         self._bell = asyncio.Event()
 
     def add(self, run: Run) -> None:
@@ -94,18 +100,18 @@ class Settler:
         while True:
             await self._bell.wait()
             self._bell.clear()
-            while self._waiting:
-                batch = self._next_batch()
+            while self._busy or self._waiting:
+                line = self._busy or self._waiting
+                batch = self._next_batch(line)
                 try:
                     await self._settle(batch)
                 except BaseException:
-                    self._waiting.extendleft(reversed(batch))
+                    line.extendleft(reversed(batch))
                     self._bell.set()
                     raise
 
-    def _next_batch(self) -> list[Run]:
+    def _next_batch(self, waiting: deque[Run]) -> list[Run]:
         """Take as many as fit one call; one that is too large for any goes alone."""
-        waiting = self._waiting
         batch = [waiting.popleft()]
         left = self._most_bytes - _size(batch[0])
         while waiting and len(batch) < self._most:
@@ -127,12 +133,30 @@ class Settler:
         again = [
             run
             for run, reply in pairs
-            if reply.status is not _DONE and not self._is_over(run, reply)
+            if reply.status not in (_DONE, _BUSY) and not self._is_over(run, reply)
         ]
+        busy = [run for run, reply in pairs if reply.status is _BUSY]
         batch.clear()
         self._waiting.extend(again)
+        self._put_aside(busy)
         if any(reply.status is SettleStatus.FULL for _, reply in pairs):
             await self._backoff.wait()  # for room; all else is settled otherwise, at once
+
+    def _put_aside(self, busy: list[Run]) -> None:
+        """Settle *busy* again after a while, during which nobody waits for them."""
+        if busy:
+            task = asyncio.create_task(self._bring_back(busy), name="stem-settle-again")
+            self._aside.add(task)
+            task.add_done_callback(self._aside.discard)
+        elif not self._aside and not self._busy:
+            self._patience.reset()
+
+    async def _bring_back(self, busy: list[Run]) -> None:
+        try:
+            await self._patience.wait()
+        finally:
+            self._busy.extend(busy)
+            self._bell.set()
 
     async def _answers(self, batch: list[Run]) -> Sequence[Settled] | None:
         """Send *batch* until there is a reply; None when it was settled one by one."""

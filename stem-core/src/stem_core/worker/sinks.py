@@ -176,6 +176,8 @@ class Outlet:
         [reply] = await broker.settle_in(connection, [settlement])
         if reply.status in (SettleStatus.FULL, SettleStatus.INVALID):
             raise StoreError(f"{settlement.receipt.id}: {reply.detail}", fault=Fault.DATA)
+        if reply.status is SettleStatus.BUSY:
+            raise StoreError(f"{settlement.receipt.id} is locked", fault=Fault.BACKOFF)
         if reply.status is not SettleStatus.DONE:
             raise LeaseLost(
                 f"{settlement.receipt.id} belongs to another worker by now",

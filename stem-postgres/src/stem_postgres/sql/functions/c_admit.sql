@@ -19,7 +19,27 @@ BEGIN
 END
 $$;
 
--- Take a unique key; NULL when it is taken, else who holds it.
+-- Who holds a unique key, other than p_id for as long as that lives. One that is held until its
+-- message lets go is free when that is gone: who ended it may have found the key locked.
+CREATE OR REPLACE FUNCTION stem.holder_of(
+    p_ns integer, p_now bigint, p_key text, p_id text
+) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (
+        SELECT u.id FROM stem.unique_key u
+        WHERE u.ns = p_ns AND u.key = p_key AND CASE
+            WHEN u.keep_ms IS NULL THEN u.id <> p_id AND EXISTS (
+                SELECT FROM stem.message m
+                WHERE m.ns = p_ns AND m.id = u.id AND m.unique_key = p_key
+            )
+            ELSE u.keep_ms > p_now
+        END
+    );
+END
+$$;
+
+-- Take a unique key; NULL when it is taken, else who holds it. Who finds a holder locks nothing:
+-- the caller may keep its transaction open for long, and the holder must be able to end.
 CREATE OR REPLACE FUNCTION stem.claim(
     p_ns integer, p_now bigint, p_key text, p_id text, p_keep bigint
 ) RETURNS text LANGUAGE plpgsql AS $$
@@ -28,17 +48,24 @@ DECLARE
 BEGIN
     LOOP
         INSERT INTO stem.unique_key AS u (ns, keep_ms, key, id) VALUES (p_ns, p_keep, p_key, p_id)
-        ON CONFLICT (ns, key) DO UPDATE SET keep_ms = excluded.keep_ms, id = excluded.id
-        WHERE u.keep_ms <= p_now;
+        ON CONFLICT (ns, key) DO NOTHING;
         IF FOUND THEN
             RETURN NULL;
         END IF;
-        SELECT u.id INTO v_holder FROM stem.unique_key u
-        WHERE u.ns = p_ns AND u.key = p_key AND (u.keep_ms IS NULL OR u.keep_ms > p_now);
-        IF FOUND THEN
+        v_holder := stem.holder_of(p_ns, p_now, p_key, p_id);
+        IF v_holder IS NOT NULL THEN
             RETURN v_holder;
         END IF;
-    END LOOP;  -- it was freed in between
+        -- It is left over, and of many who see that one takes it: so a second look behind a lock.
+        PERFORM FROM stem.unique_key u WHERE u.ns = p_ns AND u.key = p_key FOR UPDATE;
+        CONTINUE WHEN NOT FOUND;  -- it was freed in between
+        v_holder := stem.holder_of(p_ns, p_now, p_key, p_id);
+        IF v_holder IS NULL THEN
+            UPDATE stem.unique_key u SET keep_ms = p_keep, id = p_id
+            WHERE u.ns = p_ns AND u.key = p_key;
+        END IF;
+        RETURN v_holder;
+    END LOOP;
 END
 $$;
 

@@ -22,12 +22,24 @@ BEGIN
 END
 $$;
 
--- Free the unique key that a message holds until it ends.
-CREATE OR REPLACE FUNCTION stem.let_go(p_ns integer, p_key text, p_id text) RETURNS void
+-- Free the unique keys that messages hold until they end; each key beside its id. One that somebody
+-- has locked is not waited for: it is free without its message, and noted for a sweep.
+CREATE OR REPLACE FUNCTION stem.let_go(p_ns integer, p_key text[], p_id text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM stem.unique_key u
-    WHERE u.ns = p_ns AND u.key = p_key AND u.id = p_id AND u.keep_ms IS NULL;
+    DELETE FROM stem.unique_key u WHERE u.ctid = ANY (ARRAY(
+        SELECT k.ctid FROM unnest(p_key, p_id) AS i (key, id) CROSS JOIN LATERAL (
+            SELECT u.ctid FROM stem.unique_key u
+            WHERE u.ns = p_ns AND u.key = i.key AND u.id = i.id AND u.keep_ms IS NULL
+            FOR UPDATE SKIP LOCKED
+        ) AS k
+    ));
+    INSERT INTO stem.loose_key (ns, key)
+    SELECT p_ns, u.key FROM unnest(p_key, p_id) AS i (key, id) CROSS JOIN LATERAL (
+        SELECT u.key FROM stem.unique_key u
+        WHERE u.ns = p_ns AND u.key = i.key AND u.id = i.id AND u.keep_ms IS NULL
+    ) AS u
+    ON CONFLICT (ns, key) DO NOTHING;
 END
 $$;
 
@@ -57,7 +69,9 @@ BEGIN
         );
     END IF;
     IF p_message.unique_key IS NOT NULL THEN
-        PERFORM stem.let_go(p_message.ns, p_message.unique_key, p_message.id);
+        PERFORM stem.let_go(
+            p_message.ns, ARRAY[p_message.unique_key], ARRAY[p_message.id]
+        );
     END IF;
 END
 $$;

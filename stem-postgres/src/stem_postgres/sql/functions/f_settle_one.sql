@@ -5,7 +5,8 @@
 -- p_after  milliseconds: to wait, or with b to keep it
 -- p_record whether there is one: the r_ that follow
 -- f_       its follow-ups, as for publish
--- status   0 done, 1 already, 2 stale, 3 gone, 5 invalid; detail names the follow-up
+-- status   0 done, 1 already, 2 stale, 3 gone, 4 somebody has locked it, 5 invalid; detail names
+--          the follow-up
 CREATE OR REPLACE FUNCTION stem.settle_one(
     p_ns integer, p_now bigint, p_always boolean, p_id text, p_fence bigint, p_kind text,
     p_after bigint, p_reason text, p_error bytea, p_attempt integer,
@@ -24,10 +25,20 @@ DECLARE
     v_known bigint;
 BEGIN
     detail := '';
-    SELECT m.* INTO v_message FROM stem.message m
-    WHERE m.ns = p_ns AND m.id = p_id AND m.fence = p_fence AND coalesce(m.settled, 0) < m.fence FOR UPDATE;
-    IF NOT FOUND THEN
-        status := stem.refusal(p_ns, p_now, p_id, p_fence);
+    IF p_always THEN  -- the caller's own transaction keeps nobody else waiting
+        SELECT m.* INTO v_message FROM stem.message m
+        WHERE m.ns = p_ns AND m.id = p_id AND m.fence = p_fence
+            AND coalesce(m.settled, 0) < m.fence FOR UPDATE;
+    ELSE
+        SELECT m.* INTO v_message FROM stem.message m
+        WHERE m.ns = p_ns AND m.id = p_id AND m.fence = p_fence
+            AND coalesce(m.settled, 0) < m.fence FOR UPDATE SKIP LOCKED;
+    END IF;
+    IF v_message.id IS NULL THEN
+        status := CASE WHEN EXISTS (
+            SELECT FROM stem.message m WHERE m.ns = p_ns AND m.id = p_id AND m.fence = p_fence
+                AND coalesce(m.settled, 0) < m.fence
+        ) THEN 4 ELSE stem.refusal(p_ns, p_now, p_id, p_fence) END;
         RETURN;
     END IF;
     status := 5;
@@ -95,7 +106,9 @@ BEGIN
     DELETE FROM stem.dead d WHERE d.ns = p_message.ns AND d.id = p_message.id;
     INSERT INTO stem.dead SELECT v_dead.*, p_reason, p_now, p_now + p_keep;
     IF p_message.unique_key IS NOT NULL THEN
-        PERFORM stem.let_go(p_message.ns, p_message.unique_key, p_message.id);
+        PERFORM stem.let_go(
+            p_message.ns, ARRAY[p_message.unique_key], ARRAY[p_message.id]
+        );
     END IF;
 END
 $$;

@@ -81,12 +81,10 @@ BEGIN
         EXIT WHEN cardinality(v_rows) >= p_limit;
     END LOOP;
 
+    IF v_frees THEN
+        v_rows := stem.set_free(p_ns, v_rows);
+    END IF;
     IF v_rows <> '{}' THEN
-        IF v_frees THEN
-            DELETE FROM stem.unique_key u USING stem.message m
-            WHERE m.ctid = ANY (v_rows) AND m.unique_kind = 2
-                AND u.ns = p_ns AND u.key = m.unique_key AND u.id = m.id AND u.keep_ms IS NULL;
-        END IF;
         v_now := stem.now_ms(p_now);  -- a lease runs from now, however long a lock was waited for
         RETURN QUERY
             UPDATE stem.message m
@@ -140,5 +138,31 @@ BEGIN
     UPDATE stem.message m SET
         place = 0, ready_ms = m.until_ms, until_ms = NULL, held_ms = NULL, lapses = m.lapses + 1
     WHERE m.ctid = ANY (p_rows);
+END
+$$;
+
+-- Free the unique keys that these rows hold until their first lease, and return the rows without
+-- those whose key somebody has locked: they wait until he lets go, and no other does.
+CREATE OR REPLACE FUNCTION stem.set_free(p_ns integer, p_rows tid[]) RETURNS tid[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_held tid[] := ARRAY(
+        SELECT u.ctid FROM stem.message m CROSS JOIN LATERAL (
+            SELECT u.ctid FROM stem.unique_key u
+            WHERE u.ns = p_ns AND u.key = m.unique_key AND u.id = m.id AND u.keep_ms IS NULL
+            FOR UPDATE SKIP LOCKED
+        ) AS u
+        WHERE m.ctid = ANY (p_rows) AND m.unique_kind = 2
+    );
+BEGIN
+    DELETE FROM stem.unique_key u WHERE u.ctid = ANY (v_held);
+    RETURN ARRAY(
+        SELECT m.ctid FROM stem.message m WHERE m.ctid = ANY (p_rows) AND NOT (
+            m.unique_kind = 2 AND EXISTS (
+                SELECT FROM stem.unique_key u
+                WHERE u.ns = p_ns AND u.key = m.unique_key AND u.id = m.id AND u.keep_ms IS NULL
+            )
+        )
+    );
 END
 $$;

@@ -5,6 +5,10 @@
 -- returns  a row for each that is not done: its place in the call (from 1), status and detail
 --
 -- Most settlements acknowledge and nothing else: those are one statement for all of them.
+--
+-- What somebody has locked, a person or a transaction that stays open, is left for another time and
+-- stops no other. To skip it costs each row a lock of its own; so at first all rows are taken as if
+-- they were free, and only whoever has waited for one begins anew and skips.
 CREATE OR REPLACE FUNCTION stem.settle(
     p_ns integer, p_now bigint, p_always boolean, p_id text[], p_fence bigint[], p_kind text[],
     p_after bigint[], p_reason text[], p_error bytea[], p_attempt integer[],
@@ -21,6 +25,7 @@ DECLARE
     v_now bigint := stem.now_ms(p_now);
     v_done integer[] := '{}';
     v_looks boolean;
+    v_waits integer := 0;
 BEGIN
     IF (SELECT count(DISTINCT i.id) FROM unnest(p_id) AS i (id)) = cardinality(p_id) THEN
         -- Hardly ever is there a record before: only if there was one they are looked for.
@@ -36,36 +41,50 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    IF p_always IS NOT TRUE THEN  -- a transaction of ours, of this one statement
+        PERFORM set_config('lock_timeout', '50ms', true);
+    END IF;
     FOR n IN
         SELECT g.n FROM generate_series(1, cardinality(p_id)) AS g (n)
         WHERE g.n <> ALL (v_done) ORDER BY g.n
     LOOP
-        SELECT s.status, s.detail INTO status, detail
-        FROM (
-            SELECT
-                array_agg(f.id ORDER BY f.m) AS id, array_agg(f.queue ORDER BY f.m) AS queue,
-                array_agg(f.task ORDER BY f.m) AS task, array_agg(f.rank ORDER BY f.m) AS rank,
-                array_agg(f.lease ORDER BY f.m) AS lease,
-                array_agg(f.dedupe ORDER BY f.m) AS dedupe,
-                array_agg(f.digest ORDER BY f.m) AS digest,
-                array_agg(f.wait ORDER BY f.m) AS wait, array_agg(f.at ORDER BY f.m) AS at,
-                array_agg(f.kind ORDER BY f.m) AS kind, array_agg(f.key ORDER BY f.m) AS key,
-                array_agg(f.win ORDER BY f.m) AS win, array_agg(f.more ORDER BY f.m) AS more,
-                array_agg(f.body ORDER BY f.m) AS body
-            FROM unnest(
-                f_owner, f_id, f_queue, f_task, f_rank, f_lease, f_dedupe, f_digest, f_wait,
-                f_at, f_kind, f_key, f_window, f_more, f_body
-            ) WITH ORDINALITY AS f (
-                owner, id, queue, task, rank, lease, dedupe, digest, wait, at, kind, key, win,
-                more, body, m
-            ) WHERE f.owner = n
-        ) AS f, LATERAL stem.settle_one(
-            p_ns, v_now, p_always, p_id[n], p_fence[n], p_kind[n], p_after[n], p_reason[n],
-            p_error[n], p_attempt[n], coalesce(p_record[n], false), r_fence[n], r_terminal[n],
-            r_state[n], r_task[n], r_queue[n], r_keep[n], r_record[n],
-            f.id, f.queue, f.task, f.rank, f.lease, f.dedupe, f.digest, f.wait, f.at, f.kind,
-            f.key, f.win, f.more, f.body
-        ) AS s;
+        status := 4;
+        IF v_waits < 10 THEN
+            BEGIN
+                SELECT s.status, s.detail INTO status, detail
+                FROM (
+                    SELECT
+                        array_agg(f.id ORDER BY f.m) AS id, array_agg(f.queue ORDER BY f.m) AS queue,
+                        array_agg(f.task ORDER BY f.m) AS task, array_agg(f.rank ORDER BY f.m) AS rank,
+                        array_agg(f.lease ORDER BY f.m) AS lease,
+                        array_agg(f.dedupe ORDER BY f.m) AS dedupe,
+                        array_agg(f.digest ORDER BY f.m) AS digest,
+                        array_agg(f.wait ORDER BY f.m) AS wait, array_agg(f.at ORDER BY f.m) AS at,
+                        array_agg(f.kind ORDER BY f.m) AS kind, array_agg(f.key ORDER BY f.m) AS key,
+                        array_agg(f.win ORDER BY f.m) AS win, array_agg(f.more ORDER BY f.m) AS more,
+                        array_agg(f.body ORDER BY f.m) AS body
+                    FROM unnest(
+                        f_owner, f_id, f_queue, f_task, f_rank, f_lease, f_dedupe, f_digest, f_wait,
+                        f_at, f_kind, f_key, f_window, f_more, f_body
+                    ) WITH ORDINALITY AS f (
+                        owner, id, queue, task, rank, lease, dedupe, digest, wait, at, kind, key, win,
+                        more, body, m
+                    ) WHERE f.owner = n
+                ) AS f, LATERAL stem.settle_one(
+                    p_ns, v_now, p_always, p_id[n], p_fence[n], p_kind[n], p_after[n], p_reason[n],
+                    p_error[n], p_attempt[n], coalesce(p_record[n], false), r_fence[n], r_terminal[n],
+                    r_state[n], r_task[n], r_queue[n], r_keep[n], r_record[n],
+                    f.id, f.queue, f.task, f.rank, f.lease, f.dedupe, f.digest, f.wait, f.at, f.kind,
+                    f.key, f.win, f.more, f.body
+                ) AS s;
+            EXCEPTION WHEN lock_not_available THEN
+                IF p_always THEN
+                    RAISE;
+                END IF;
+                v_waits := v_waits + 1;
+                status := 4;
+            END;
+        END IF;
         IF status <> 0 THEN
             RETURN NEXT;
         END IF;
@@ -75,15 +94,15 @@ $$;
 
 -- Do the plain acknowledgements whose leases hold; return their places in the call.
 --
--- p_looks  look first for records that are there
--- returns  NULL when nothing was done because a record is there that was not looked for
+-- p_looks  look first for records that are there, and skip rows that are locked
+-- returns  NULL when nothing was done because of one that was not looked for
 CREATE OR REPLACE FUNCTION stem.acknowledge(
     p_looks boolean, p_ns integer, p_now bigint, p_always boolean, p_id text[],
     p_fence bigint[], p_kind text[], p_record boolean[], r_fence bigint[],
     r_terminal boolean[], r_state text[], r_task text[], r_queue text[], r_keep bigint[],
     r_record bytea[], f_owner integer[]
 ) RETURNS integer[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+SET lock_timeout = '50ms' SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -92,9 +111,9 @@ DECLARE
     v_later integer[];    -- it replaces another
     v_rows tid[];
     v_done integer[];
-    v_ids text[];
     v_over text[];        -- whose end is told
     v_keys text[];
+    v_holders text[];
 BEGIN
     v_plain := ARRAY(
         SELECT i.n::integer FROM unnest(p_kind) WITH ORDINALITY AS i (kind, n)
@@ -112,13 +131,23 @@ BEGIN
         ) AS k ON true;
         v_first := coalesce(v_first, '{}');
     END IF;
-    SELECT coalesce(array_agg(m.ctid), '{}'), coalesce(array_agg(i.n), '{}') INTO v_rows, v_done
-    FROM unnest(v_plain) AS i (n) CROSS JOIN LATERAL (
-        SELECT m.ctid FROM stem.message m
-        WHERE m.ns = p_ns AND m.id = p_id[i.n] AND m.fence = p_fence[i.n]
-            AND coalesce(m.settled, 0) < m.fence
-        LIMIT 1
-    ) AS m;
+    IF p_looks THEN
+        SELECT coalesce(array_agg(m.ctid), '{}'), coalesce(array_agg(i.n), '{}') INTO v_rows, v_done
+        FROM unnest(v_plain) AS i (n) CROSS JOIN LATERAL (
+            SELECT m.ctid FROM stem.message m
+            WHERE m.ns = p_ns AND m.id = p_id[i.n] AND m.fence = p_fence[i.n]
+                AND coalesce(m.settled, 0) < m.fence
+            LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) AS m;
+    ELSE
+        SELECT coalesce(array_agg(m.ctid), '{}'), coalesce(array_agg(i.n), '{}') INTO v_rows, v_done
+        FROM unnest(v_plain) AS i (n) CROSS JOIN LATERAL (
+            SELECT m.ctid FROM stem.message m
+            WHERE m.ns = p_ns AND m.id = p_id[i.n] AND m.fence = p_fence[i.n]
+                AND coalesce(m.settled, 0) < m.fence
+            LIMIT 1
+        ) AS m;
+    END IF;
     WITH gone AS (
         -- In one order, so that two calls never lock crosswise. The fence once more: a row that
         -- somebody was at is looked at anew when he has done.
@@ -144,17 +173,18 @@ BEGIN
         FROM gone g WHERE NOT g.is_first AND g.known_ms > p_now
     )
     SELECT
-        array_agg(g.n), array_agg(g.id), array_agg(g.id) FILTER (
+        array_agg(g.n), array_agg(g.id) FILTER (
             WHERE g.is_first AND r_terminal[g.n]
-        ), array_agg(g.unique_key) FILTER (WHERE g.unique_key IS NOT NULL)
+        ),
+        array_agg(g.unique_key) FILTER (WHERE g.unique_key IS NOT NULL),
+        array_agg(g.id) FILTER (WHERE g.unique_key IS NOT NULL)
     -- Whom somebody was at in between is not among them: he takes his own turn.
-    INTO v_done, v_ids, v_over, v_keys FROM gone g;
+    INTO v_done, v_over, v_keys, v_holders FROM gone g;
     IF v_over IS NOT NULL THEN
         PERFORM stem.tell_ended(p_ns, v_over, p_always);
     END IF;
     IF v_keys IS NOT NULL THEN
-        DELETE FROM stem.unique_key u
-        WHERE u.ns = p_ns AND u.key = ANY (v_keys) AND u.id = ANY (v_ids) AND u.keep_ms IS NULL;
+        PERFORM stem.let_go(p_ns, v_keys, v_holders);
     END IF;
     IF v_later <> '{}' THEN
         v_later := ARRAY(SELECT unnest(v_later) INTERSECT SELECT unnest(v_done));
@@ -171,5 +201,7 @@ BEGIN
 EXCEPTION WHEN unique_violation THEN
     -- One of the records is there, or somebody wrote it in between the look and this.
     RETURN NULL;
+WHEN lock_not_available THEN
+    RETURN CASE WHEN p_looks THEN '{}'::integer[] END;  -- each by itself, after the look
 END
 $$;

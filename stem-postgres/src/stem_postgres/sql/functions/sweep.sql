@@ -41,6 +41,28 @@ BEGIN
         GET DIAGNOSTICS v_count = ROW_COUNT;
         v_most := greatest(v_most, v_count);
     END LOOP;
+    -- Fences grow without their rows. The minute is for who drew one, and stood still before he wrote.
+    DELETE FROM stem.lock l WHERE l.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM stem.lock o WHERE o.ns = p_ns AND o.keep_ms <= v_now - 60000
+        ORDER BY o.keep_ms LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ));
+    -- Keys whose messages ended while somebody had them locked.
+    DELETE FROM stem.unique_key u WHERE u.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM (
+            SELECT l.key FROM stem.loose_key l WHERE l.ns = p_ns ORDER BY l.key LIMIT p_limit
+        ) AS l CROSS JOIN LATERAL (
+            SELECT u.ctid FROM stem.unique_key u
+            WHERE u.ns = p_ns AND u.key = l.key
+                AND stem.holder_of(p_ns, v_now, u.key, '') IS NULL
+            FOR UPDATE SKIP LOCKED
+        ) AS o
+    ));
+    DELETE FROM stem.loose_key l WHERE l.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM stem.loose_key o WHERE o.ns = p_ns AND NOT EXISTS (
+            SELECT FROM stem.unique_key u WHERE u.ns = p_ns AND u.key = o.key
+                AND stem.holder_of(p_ns, v_now, u.key, '') IS NULL
+        ) LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ));
     DELETE FROM stem.control c WHERE c.ns = p_ns AND c.at_ms <= v_now - 60000;
     DELETE FROM stem.waiter w WHERE w.ns = p_ns AND w.until_ms <= v_now;
     DELETE FROM stem.sleeper s WHERE s.ns = p_ns AND s.until_ms <= v_now;

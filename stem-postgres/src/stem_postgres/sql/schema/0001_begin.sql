@@ -154,7 +154,6 @@ CREATE TABLE stem.schedule (
     PRIMARY KEY (ns, name)
 );
 
--- A lock that was given back keeps its row: the fence of the next owner is higher.
 CREATE TABLE stem.lock (
     ns      integer NOT NULL,
     fence   bigint  NOT NULL,

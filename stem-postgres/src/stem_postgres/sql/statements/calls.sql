@@ -12,7 +12,7 @@ SELECT n, status, detail FROM stem.publish(
 SELECT stem.admit(
     %s::int, stem.now_ms(%s::bigint), %s::text, %s::text, %s::text, %s::smallint, %s::bigint,
     %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::smallint, %s::text, %s::bigint,
-    %b::bytea, %b::bytea, false
+    %b::bytea, %b::bytea, %s::boolean
 );
 
 -- name: fetch
@@ -59,7 +59,7 @@ SELECT stem.acquire(
 -- name: offer
 SELECT stem.offer(
     %s::int, stem.now_ms(%s::bigint), %b::text[], %b::bigint[], %b::boolean[], %b::text[],
-    %b::text[], %b::text[], %b::bigint[], %b::bytea[], false
+    %b::text[], %b::text[], %b::bigint[], %b::bytea[], %s::boolean
 );
 
 -- name: reopen

@@ -46,14 +46,14 @@ ON CONFLICT (ns, name) DO UPDATE SET
     keep_ms = excluded.keep_ms, owner = excluded.owner,
     fence = CASE
         WHEN l.owner = excluded.owner AND l.keep_ms > excluded.keep_ms - %(ttl)s::bigint
-        THEN l.fence ELSE excluded.fence
+        THEN l.fence ELSE greatest(excluded.fence, l.fence + 1)
     END
 WHERE l.owner = excluded.owner OR l.keep_ms <= excluded.keep_ms - %(ttl)s::bigint
 RETURNING fence;
 
 -- name: unlock
 -- ns, now, name, owner
-UPDATE stem.lock l SET keep_ms = 0
+UPDATE stem.lock l SET keep_ms = stem.now_ms(%(now)s::bigint)
 WHERE l.ns = %(ns)s::int AND l.name = %(name)s AND l.owner = %(owner)s
     AND l.keep_ms > stem.now_ms(%(now)s::bigint)
 RETURNING l.name;

@@ -74,4 +74,4 @@ INSERT INTO stem.paused (ns, queue) VALUES (%(ns)s::int, %(queue)s) ON CONFLICT 
 WITH gone AS (
     DELETE FROM stem.paused WHERE ns = %(ns)s::int AND queue = %(queue)s RETURNING queue
 )
-SELECT stem.rouse(%(ns)s::int, g.queue, 0, true) FROM gone g;
+SELECT stem.rouse(%(ns)s::int, g.queue, 0) FROM gone g;

@@ -1,0 +1,27 @@
+-- Version 3: what is left for later: keys that were locked, wakes that a commit tells.
+
+-- Unique keys that somebody had locked when their messages ended. A sweep looks for them.
+CREATE TABLE stem.loose_key (
+    ns  integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (ns, key)
+);
+
+-- By when a lock may go.
+CREATE INDEX lock_over ON stem.lock (ns, keep_ms);
+
+-- What a transaction of the caller's has to tell when it commits. Nothing ever stays in here: a row
+-- goes as soon as it is written, and the trigger comes with the commit all the same.
+CREATE UNLOGGED TABLE stem.untold (
+    ns    integer NOT NULL,
+    at_ms bigint,                                  -- when work of the queue can be taken
+    queue text,
+    id    text                                     -- or else: what has ended
+);
+CREATE FUNCTION stem.tell_untold() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RETURN NULL; END $$;  -- until the functions are made
+CREATE CONSTRAINT TRIGGER told_by_commit AFTER INSERT ON stem.untold
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stem.tell_untold();
+
+-- It takes its arguments in another form now.
+DROP FUNCTION IF EXISTS stem.let_go(integer, text, text);
