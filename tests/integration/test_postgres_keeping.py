@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from integration.on_postgres import do, message, run, take, with_tables
+from integration.on_postgres import do, message, run, somebody, take, with_tables
 from services.postgres import PostgresServer
 
 from stem_core import Stem
@@ -24,6 +24,8 @@ from stem_core.plugin import (
     PluginContext,
     Reason,
     Record,
+    Release,
+    ReleaseWhy,
     Settlement,
     SettleStatus,
     State,
@@ -337,3 +339,86 @@ def test_arrays_are_written_as_the_server_reads_them(server: PostgresServer):
                 assert connection.execute(sql, (type(array)(),)).fetchone() == ([],)
         with pytest.raises(psycopg.DataError):
             ours.execute("SELECT %b::bigint[]", (Int8s([2**63]),))
+
+
+# ── a snapshot that stays open ───────────────────────────────────────────────
+
+ENDED = 15_000
+ALL = ["q"]
+
+
+async def come_and_go(broker: PostgresBroker, count: int) -> None:
+    for start in range(0, count, 500):
+        await broker.publish([message(f"gone{start + n:06d}") for n in range(500)])
+        taken = await take(broker, 500)
+        await broker.settle([Settlement(receipt=each.receipt) for each in taken])
+
+
+async def passed_by(broker: PostgresBroker, *, anew: bool = False) -> int:
+    """Return how many entries a look passes by before it sees the first task."""
+    low = None if anew else broker.low.of(ALL)
+    _, passed = await broker.first_of(ALL, low)
+    return passed
+
+
+async def look_until(broker: PostgresBroker, is_so: Any) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            assert await take(broker, 10) == []
+            await asyncio.sleep(0.05)
+
+
+def test_looks_do_not_pass_by_what_ended_under_an_open_snapshot(server: PostgresServer):
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url)
+        await broker.publish([message("old")])
+        (old,) = await take(broker, 1)
+        async with somebody(server.url) as person:
+            await person.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            await person.execute("SELECT count(*) FROM stem.message")
+            await come_and_go(broker, ENDED)
+            await broker.settle([Settlement(receipt=old.receipt, outcome=DELAYED)])
+            await asyncio.to_thread(do, server.url, "SELECT pg_sleep(2.1)")  # nothing is too young
+            await look_until(broker, lambda: broker.low.of(ALL) is not None)
+            async with asyncio.timeout(30):
+                while await passed_by(broker) > 100:
+                    assert await take(broker, 10) == []
+            assert await passed_by(broker, anew=True) >= ENDED
+            await broker.publish([message(f"p{n}", priority=n) for n in range(10)])
+            taken = await take(broker, 4)
+            assert [each.message.id for each in taken] == ["p9", "p8", "p7", "p6"]
+            back = Release(0, ReleaseWhy.SHUTDOWN)
+            await broker.settle([Settlement(receipt=taken[0].receipt, outcome=back)])
+            assert [each.message.id for each in await take(broker, 1)] == ["p9"]
+            await take(broker, 10)
+        await look_until(broker, lambda: broker.low.of(ALL) is None)
+        await broker.aclose()
+
+    run(work())
+
+
+DELAYED = Release(3_600_000, ReleaseWhy.SNOOZE)
+
+
+def test_what_comes_back_to_an_earlier_turn_under_an_open_snapshot_is_found(server: PostgresServer):
+    async def work() -> None:
+        broker, other = [await PostgresBroker.connect(server.url) for _ in range(2)]
+        async with (
+            somebody(server.url) as person,
+            await psycopg.AsyncConnection.connect(server.url) as request,
+        ):
+            await person.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            await person.execute("SELECT count(*) FROM stem.message")
+            await other.publish_in(request, [message("late")])
+            await come_and_go(broker, ENDED)
+            await asyncio.to_thread(do, server.url, "SELECT pg_sleep(2.1)")
+            await look_until(broker, lambda: broker.low.of(ALL) is not None)
+            await request.commit()
+            async with asyncio.timeout(30):
+                while not (taken := await take(broker, 10)):
+                    await asyncio.sleep(0.05)
+            assert [each.message.id for each in taken] == ["late"]
+        await broker.aclose()
+        await other.aclose()
+
+    run(work())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -39,6 +40,7 @@ from stem_postgres.arrays import Int8s, Texts
 from stem_postgres.control import PostgresControl
 from stem_postgres.handle import PostgresHandle, Store
 from stem_postgres.limits import PostgresLimits
+from stem_postgres.low_water import LowWater
 from stem_postgres.objections import (
     MAX_BATCH,
     MAX_BATCH_BYTES,
@@ -78,6 +80,9 @@ _FIRST_LOOK_MS: Final = 100
 _BUSY_MS: Final = 4_000
 """How long a worker that always finds work puts off clearing away what is over."""
 
+_LONG_MS: Final = 60_000
+"""How long it may take to find the first task, where a look has been given up."""
+
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
 
@@ -89,12 +94,14 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
 
     Attributes:
         wakes: who waits here, and is told.
+        low: where looks for work begin.
     """
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.wakes = Wakes(store.channel)
         self._in_order: Final = asyncio.Lock()
+        self.low: Final = LowWater(store.clock, self.first_of)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -169,15 +176,33 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         self, queues: Sequence[str], limit: int, wait_ms: int, worker: str, *, is_urgent: bool
     ) -> Taken:
         """Look once. What is leased for a caller who has gone is handed back."""
-        arguments = (Texts(queues), limit, wait_ms, worker)
+        arguments = (Texts(queues), limit, wait_ms, worker, self.low.of(queues))
+        began, taken = time.perf_counter(), Taken()
         call = started(self.call("calls.fetch", *arguments, is_urgent=is_urgent))
         try:
-            return read_taken(await asyncio.shield(call))
+            taken = read_taken(await asyncio.shield(call))
+            return taken
         except asyncio.CancelledError:
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
                     await self._hand_back(read_taken(await call).deliveries)
             raise
+        finally:
+            took_ms = 1000 * (time.perf_counter() - began)
+            if not self.is_closed:
+                self.low.looked(queues, took_ms, len(taken.deliveries))
+
+    async def first_of(
+        self, queues: Sequence[str], low: Int8s | None = None, is_long: bool = False
+    ) -> tuple[Sequence[int], int]:
+        """Return where the first message stands of each priority, and how much was passed by."""
+        if not is_long:
+            ((lows, passed),) = await self.call("calls.lowest", Texts(queues), low)
+            return lows, passed
+        arguments = (self.store.ns, self.store.instant(), Texts(queues), low)
+        async with self.enter().alone(_LONG_MS) as run:
+            ((lows, passed),) = await run(self.store.sql("calls.lowest"), arguments)
+        return lows, passed
 
     async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:
         if deliveries:
@@ -295,4 +320,5 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
         if self._server is not None and self._loop is asyncio.get_running_loop():
             self.is_closed = True
             await self.wakes.stop()
+            await self.low.stop()
         await super().aclose()

@@ -1,6 +1,7 @@
 -- Broker.fetch: make ready again what has lapsed, and lease what is first.
 --
 -- p_wait is how long the caller would wait, in milliseconds.
+-- p_low is ready_ms from which on to look, ten ranks for each queue; NULL: from the start
 -- returns  a row for each delivery, in any order: `n` is the place of its queue in the call, and
 --          with rank, ready_ms and ticket tells its turn
 --      or  one row without id, whose until_ms says when to look again
@@ -9,7 +10,8 @@
 -- along one index, which ends when there are enough. On its way it passes by what others hold
 -- under a lease that is still young; a lease that was extended is known to another index.
 CREATE OR REPLACE FUNCTION stem.fetch(
-    p_ns integer, p_now bigint, p_queues text[], p_limit integer, p_wait bigint, p_worker text
+    p_ns integer, p_now bigint, p_queues text[], p_limit integer, p_wait bigint, p_worker text,
+    p_low bigint[] DEFAULT NULL
 ) RETURNS TABLE (
     n integer, now_ms bigint, rank smallint, ready_ms bigint, ticket bigint, until_ms bigint,
     id text, queue text, task text, lease_ms bigint, dedupe_ms bigint, more bytea, body bytea,
@@ -29,6 +31,7 @@ DECLARE
     v_lapsed tid[];
     v_room integer;
     v_span integer;
+    v_low integer;  -- where in p_low the queue begins
     v_frees boolean := false;  -- a unique key is let go by a first lease
     v_some boolean;
     v_at bigint := v_now + p_wait;
@@ -53,6 +56,7 @@ BEGIN
 
     FOREACH v_queue IN ARRAY v_open LOOP
         v_room := p_limit - cardinality(v_rows);
+        v_low := 10 * array_position(p_queues, v_queue) - 9;
         v_span := v_room;
         LOOP
             SELECT
@@ -65,6 +69,7 @@ BEGIN
                     SELECT m.ctid, m.place, m.unique_kind FROM stem.message m
                     WHERE m.ns = p_ns AND m.queue = v_queue AND m.rank = r.rank
                         AND m.held_ms IS NULL AND m.ready_ms <= v_now
+                        AND m.ready_ms >= coalesce(p_low[v_low + r.rank], 0)
                         AND (m.place < 2 OR m.until_ms <= v_now)
                     ORDER BY m.ready_ms, m.ticket LIMIT v_span
                     FOR UPDATE SKIP LOCKED
@@ -109,7 +114,10 @@ BEGIN
                 UNION ALL
                 (SELECT min(m.until_ms) FROM stem.message m
                 WHERE m.ns = p_ns AND m.queue = q.queue AND m.rank = r.rank
-                    AND m.held_ms IS NULL AND m.ready_ms <= v_now AND m.place = 2)
+                    AND m.held_ms IS NULL AND m.ready_ms <= v_now AND m.place = 2
+                    AND m.ready_ms >= coalesce(
+                        p_low[10 * array_position(p_queues, q.queue) - 9 + r.rank], 0
+                    ))
             ) AS f
             UNION ALL
             SELECT l.held_ms FROM (
@@ -164,5 +172,34 @@ BEGIN
             )
         )
     );
+END
+$$;
+
+-- Where the first message stands in each rank of each queue, as p_low of `fetch`; two seconds ago
+-- where there is none, for what was published since may not be seen yet.
+--
+-- passed  how many entries of the index were read for it
+CREATE OR REPLACE FUNCTION stem.lowest(
+    p_ns integer, p_now bigint, p_queues text[], p_low bigint[], OUT low bigint[], OUT passed bigint
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_now bigint := stem.now_ms(p_now);
+    v_index oid := 'stem.message_ready'::regclass;
+BEGIN
+    passed := pg_stat_get_xact_tuples_returned(v_index);
+    low := ARRAY(
+        SELECT least(v_now - 2000, (
+            SELECT m.ready_ms FROM stem.message m
+            WHERE m.ns = p_ns AND m.queue = q.queue AND m.rank = r.rank AND m.held_ms IS NULL
+                AND m.ready_ms >= coalesce(p_low[10 * q.n - 9 + r.rank], 0)
+            ORDER BY m.ready_ms, m.ticket LIMIT 1
+        ))
+        FROM unnest(p_queues) WITH ORDINALITY AS q (queue, n), generate_series(0, 9) AS r (rank)
+        ORDER BY q.n, r.rank
+    );
+    passed := pg_stat_get_xact_tuples_returned(v_index) - passed;
 END
 $$;

@@ -23,5 +23,6 @@ $$ BEGIN RETURN NULL; END $$;  -- until the functions are made
 CREATE CONSTRAINT TRIGGER told_by_commit AFTER INSERT ON stem.untold
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stem.tell_untold();
 
--- It takes its arguments in another form now.
+-- They take their arguments in another form now.
+DROP FUNCTION IF EXISTS stem.fetch(integer, bigint, text[], integer, bigint, text);
 DROP FUNCTION IF EXISTS stem.let_go(integer, text, text);

@@ -19,7 +19,10 @@ SELECT stem.admit(
 SELECT
     n, now_ms, ready_ms, ticket, until_ms, id, queue, task, rank, lease_ms, dedupe_ms, more, body,
     fence, failed, lapses, releases, parked_ms, cancel_reason, errors
-FROM stem.fetch(%s::int, %s::bigint, %b::text[], %s::int, %s::bigint, %s::text);
+FROM stem.fetch(%s::int, %s::bigint, %b::text[], %s::int, %s::bigint, %s::text, %b::bigint[]);
+
+-- name: lowest
+SELECT low, passed FROM stem.lowest(%s::int, %s::bigint, %b::text[], %b::bigint[]);
 
 -- name: extend
 SELECT status, left_ms, reason
