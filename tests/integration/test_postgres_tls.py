@@ -103,7 +103,8 @@ def end_all(server: PostgresServer) -> None:
     """End every connection of Stem, as an operator may."""
     do(
         server.url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'stem%'",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'stem%'",
     )
 
 
