@@ -202,6 +202,23 @@ def test_a_lost_listener_is_made_again_and_tells_of_a_result(server: PostgresSer
     run(work())
 
 
+def test_a_result_comes_to_whoever_waits_where_no_connection_may_listen(server: PostgresServer):
+    async def work() -> None:
+        backend = await PostgresResultBackend.connect(server.url_of("plain"))
+        await backend.load(["a"])  # a connection that stays
+        await asyncio.to_thread(do, server.url, "ALTER ROLE plain NOLOGIN")
+        waiting = asyncio.create_task(backend.wait("a", timeout_ms=30_000))
+        await asyncio.sleep(0.3)
+        other = await PostgresResultBackend.connect(server.url)
+        await other.save([Record(id="a", state=State.SUCCEEDED, fence=1)])
+        assert [await waiting] == list(await other.load(["a"]))
+        await backend.aclose()
+        await other.aclose()
+
+    do(server.url, "CREATE ROLE plain LOGIN", *GRANTS)
+    run(work())
+
+
 def test_a_connection_that_was_closed_while_idle_is_not_used_again(server: PostgresServer):
     async def work() -> None:
         broker = await PostgresBroker.connect(server.url)

@@ -159,7 +159,7 @@ def test_who_waits_for_a_result_gets_it_after_its_connection_was_cut(server: Red
         backend = await RedisResultBackend.connect(server.url)
         other = backend.sibling()
         waiting = asyncio.ensure_future(backend.wait("m", timeout_ms=20_000))
-        while not any(each.done() for each in backend._pushes._confirmed.values()):
+        while not (backend._pushes._channels and backend._pushes._channels.told):
             await asyncio.sleep(0.01)
         await other.enter().command("CLIENT", "KILL", "TYPE", "pubsub")
         await other.save([Record(id="m", state=State.SUCCEEDED, fence=1)])

@@ -101,6 +101,7 @@ class TestBackend(ResultBackendContract):
     claims = frozenset({"push", "listing", "progress"})
 
     test_a_waiter_is_woken_by_the_terminal_record = None  # as above
+    test_waits_that_begin_together_are_woken_each_by_its_own_record = None
 
     @pytest.fixture
     def stem_backend(self, url: str, server: PostgresServer) -> object:

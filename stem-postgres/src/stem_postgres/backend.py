@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
@@ -126,7 +127,8 @@ class PostgresResultBackend(PostgresHandle, ResultBackend):
                 now_ms = clock.monotonic_ms()
                 if record is not None or now_ms >= until_ms:
                     return record
-                await nap.sleep(clock, min(until_ms, now_ms + pause_ms))
+                with contextlib.suppress(StoreError):  # nobody tells: looking is enough
+                    await nap.sleep(clock, min(until_ms, now_ms + pause_ms))
                 pause_ms = min(2 * pause_ms, options.poll)
         finally:
             self._wakes.leave(nap)

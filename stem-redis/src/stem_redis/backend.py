@@ -41,8 +41,6 @@ BACKEND_CAPABILITIES: Final = BackendCapabilities(
     multiprocess=True,
     max_payload=MAX_PAYLOAD,
 )
-_LOOK_EVERY_MS: Final = 5_000
-"""The safety net below the pushes, which a broken connection can lose."""
 
 _STRETCH: Final = 200
 
@@ -85,14 +83,14 @@ class RedisResultBackend(RedisHandle, ResultBackend):
         nap = Nap()
         try:
             while not self.is_closed:
-                await self._pushes.follow(server, nap, id)
-                record = await self._ended(id)
                 now_ms = clock.monotonic_ms()
-                if record is not None or now_ms >= until_ms:
+                look_ms = self._pushes.follow(server, nap, id)
+                await nap.sleep(clock, min(until_ms, now_ms + look_ms))
+                record = await self._ended(id)
+                if record is not None or clock.monotonic_ms() >= until_ms:
                     return record
-                await nap.sleep(clock, min(until_ms, now_ms + _LOOK_EVERY_MS))
         finally:
-            await self._pushes.leave(nap, id)
+            self._pushes.leave(nap, id)
         return None
 
     async def _ended(self, id: str) -> Record | None:
@@ -157,6 +155,7 @@ class RedisResultBackend(RedisHandle, ResultBackend):
 
     async def aclose(self) -> None:
         """Free the connections. Idempotent."""
+        self.is_closed = True  # who is woken now goes home
         if self._server is not None and self._loop is asyncio.get_running_loop():
             await self._pushes.stop()
         await super().aclose()

@@ -99,8 +99,8 @@ class Line:
             self.close()
             raise
 
-    async def send(self, *args: Arg) -> None:
-        """Send a command whose reply `read` returns some time."""
+    def send(self, *args: Arg) -> None:
+        """Send a command whose reply `read` returns some time; raises as `read` does."""
         try:
             self._wire.send(self._pack(args))
         except _WAYS_TO_FAIL as error:

@@ -67,7 +67,7 @@ class RedisControl(ControlChannel):
 
     async def _subscribed(self) -> Line:
         line = await self._broker.enter().lend()
-        await line.send("SUBSCRIBE", self._channel)
+        line.send("SUBSCRIBE", self._channel)
         return line
 
 

@@ -36,6 +36,12 @@ _CODES: Final = frozenset(
     }
 )
 
+_NOT_ALLOWED_IN_A_SCRIPT: Final = (
+    "ACL failure in script",
+    "The user executing the script can't",
+)
+"""Said by servers in place of the code, in several releases."""
+
 _MOVE_IT: Final = "Rename or delete that key, or choose another namespace."
 
 _BACKOFF: Final[Mapping[str, str]] = {
@@ -95,6 +101,8 @@ def code_of(error: BaseException) -> str:
     text = str(error)
     if "OOM" in text.split()[:1] or "OOM command" in text or "-OOM" in text or " OOM " in text:
         return "OOM"
+    if any(words in text for words in _NOT_ALLOWED_IN_A_SCRIPT):
+        return "NOPERM"
     return next((word for word in _CODE.findall(text) if word in _CODES), "")
 
 

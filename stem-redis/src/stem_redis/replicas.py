@@ -57,7 +57,7 @@ async def confirmed(line: Line, options: RedisOptions, *args: Arg) -> tuple[Any,
     """
     wait_ms, error = _wait_ms_of(options), None
     # Nothing waits between these two, so the first reply is that of the command.
-    await line.send(*args)
+    line.send(*args)
     try:
         reply = await line.call("WAIT", options.wait_replicas, wait_ms, within_ms=options.timeout)
     except ResponseError as refusal:

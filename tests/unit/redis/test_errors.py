@@ -100,6 +100,16 @@ def test_of_what_tls_says_only_mistrust_is_a_matter_for_people(reason: str, kind
             "against a read only replica.",
             StoreUnavailable,
         ),
+        (
+            "ERR ACL failure in script: No permissions to access a channel script: 1, on "
+            "@user_script:53.",
+            StoreMisconfigured,
+        ),
+        (
+            "ERR Error running script (call to f_1): @user_script:9: The user executing the script "
+            "can't run this command or subcommand",
+            StoreMisconfigured,
+        ),
     ],
 )
 def test_an_error_inside_a_script_is_known_in_every_version(text: str, kind: type[StoreError]):

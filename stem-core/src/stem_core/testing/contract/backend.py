@@ -163,6 +163,23 @@ class RecordContract(OnBackend):
         assert await asyncio.gather(*waiting) == [done, done]
         await other.aclose()
 
+    @backend_promise("SAVE-5", "WAIT-2")
+    async def test_waits_that_begin_together_are_woken_each_by_its_own_record(
+        self, stage: Stage
+    ) -> None:
+        other, ids = stage.results.sibling(), [f"r{n}" for n in range(20)]
+        waiting = {
+            id: asyncio.ensure_future(stage.results.wait(id, timeout_ms=10**8)) for id in ids
+        }
+        await stage.breathe()
+        cancelled, *kept = ids
+        waiting[cancelled].cancel()  # one of many who leaves takes nothing from the others
+        for id in reversed(kept):
+            await other.save([record(id, value=b"1")])
+            assert await waiting[id] == record(id, value=b"1")
+        await asyncio.wait([waiting[cancelled]])
+        await other.aclose()
+
     @backend_promise("WAIT-1")
     async def test_a_record_that_exists_is_returned_at_once(self, stage: Stage) -> None:
         done = record(value=b"1")
