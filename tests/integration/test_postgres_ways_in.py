@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -403,3 +405,36 @@ def test_a_connection_that_commits_each_statement_is_refused(url: str, namespace
         await broker.aclose()
 
     run(work())
+
+
+ASKS = """
+import asyncio, os, pty, sys
+child, terminal = pty.fork()
+if child:
+    told = b""
+    try:
+        while more := os.read(terminal, 4096):
+            told += more
+            if b"pass phrase" in told:
+                break
+    except OSError:
+        pass
+    sys.exit(told.decode())
+from stem_core.plugin import TlsConfig
+from stem_postgres import PostgresBroker
+url, ca, certificate, key = sys.argv[1:]
+tls = TlsConfig(ca_certificate_file=ca, client_certificate_file=certificate, client_key_file=key)
+asyncio.run(PostgresBroker.connect(url, tls=tls))
+"""
+
+
+def test_an_encrypted_key_is_refused_and_no_terminal_is_asked_for_its_password(tmp_path: Path):
+    authority = Authority(tmp_path)
+    client = authority.client(password=b"hunter2")
+    files = [str(path) for path in (authority.certificate, client.certificate, client.key)]
+    with PostgresServer(tls=authority.identity(asks_clients=True)) as server:
+        at_a_terminal = [sys.executable, "-c", ASKS, server.url, *files]
+        told = subprocess.run(at_a_terminal, capture_output=True, text=True, timeout=30).stderr
+    assert "StoreMisconfigured" in told
+    assert "STEM_TLS_CLIENT_KEY" in told
+    assert "pass phrase" not in told

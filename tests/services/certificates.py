@@ -51,16 +51,22 @@ class Authority:
         """Return what a server on this machine shows; its names are localhost and the loopback."""
         return self._pair("server", ExtendedKeyUsageOID.SERVER_AUTH, is_expired)
 
-    def client(self, name: str = "client") -> Pair:
-        """Return what a client called *name* shows."""
-        return self._pair(name, ExtendedKeyUsageOID.CLIENT_AUTH)
+    def client(self, name: str = "client", *, password: bytes = b"") -> Pair:
+        """Return what a client called *name* shows; with *password* its key is encrypted."""
+        return self._pair(name, ExtendedKeyUsageOID.CLIENT_AUTH, password=password)
 
     def identity(self, *, asks_clients: bool = False, is_expired: bool = False) -> Identity:
         """Return what `RedisServer` and `PostgresServer` take as `tls`."""
         pair = self.server(is_expired=is_expired)
         return Identity(pair.certificate, pair.key, self.certificate if asks_clients else None)
 
-    def _pair(self, name: str, usage: x509.ObjectIdentifier, is_expired: bool = False) -> Pair:
+    def _pair(
+        self,
+        name: str,
+        usage: x509.ObjectIdentifier,
+        is_expired: bool = False,
+        password: bytes = b"",
+    ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_named(name), key, age=3 * _DAY if is_expired else _DAY)
         builder = builder.add_extension(x509.SubjectAlternativeName(_HOME), False)
@@ -71,7 +77,7 @@ class Authority:
         plain = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+            _encryption(password),
         )
         pem = self._write(f"{name}.pem", _pem(signed))
         return Pair(pem, self._write(f"{name}.key", plain))
@@ -101,6 +107,12 @@ class Authority:
 
 def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _encryption(password: bytes) -> serialization.KeySerializationEncryption:
+    if password:
+        return serialization.BestAvailableEncryption(password)
+    return serialization.NoEncryption()
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -22,7 +22,7 @@ from services.finding import (
 )
 from services.runners import MYSELF
 from services.server import HOST, GivenServer, Server
-from services.tls import Identity
+from services.tls import Front, Identity
 
 __all__ = ["PROGRAM", "URL", "RedisServer", "available", "programs", "programs_in"]
 
@@ -83,7 +83,8 @@ class RedisServer(Server):
 
     A *durable* one writes every command to its append-only file before it answers. *config*
     is added to redis.conf: ``{"maxmemory": "64mb", "user": ["default off", "bob on >pw +@all"]}``.
-    With *tls*, the URL is that of a port which speaks TLS.
+    With *tls*, the URL is that of a port which speaks TLS; with *also_plain* that port takes
+    clients in the clear too.
     """
 
     stop_by = signal.SIGTERM
@@ -95,8 +96,10 @@ class RedisServer(Server):
         durable: bool = False,
         config: Config | None = None,
         tls: Identity | None = None,
+        also_plain: bool = False,
     ) -> None:
         super().__init__(program or programs()[0], durable=durable, tls=tls)
+        self._also_plain = also_plain
         self._config: Config = {**(_DURABLE if durable else _PLAIN), **(config or {})}
 
     @property
@@ -114,6 +117,9 @@ class RedisServer(Server):
     def socket(self) -> Path:
         """Its Unix socket."""
         return self.folder / "redis.sock"
+
+    def _front_of(self, identity: Identity) -> Front:
+        return Front(self.socket, identity, also_plain=self._also_plain)
 
     def _prepare(self) -> None:
         self.data.mkdir()

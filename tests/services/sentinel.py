@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.redis import RedisServer
 from services.server import HOST, Server
+from services.tls import Identity
 
 __all__ = ["SERVICE", "Sentinel"]
 
@@ -17,29 +18,33 @@ _DOWN_AFTER_MS = 500
 
 
 class Sentinel(Server):
-    """A Redis or Valkey sentinel that decides alone about the service `SERVICE`."""
+    """A Redis or Valkey sentinel that decides alone about the service `SERVICE`.
+
+    With *tls* it is asked at a port that speaks TLS; it watches its master in the clear.
+    """
 
     stop_by = signal.SIGTERM
 
-    def __init__(self, master: RedisServer) -> None:
-        super().__init__(master.program, durable=False, tls=None)
+    def __init__(self, master: RedisServer, *, tls: Identity | None = None) -> None:
+        super().__init__(master.program, durable=False, tls=tls)
         self._master = master
 
     @property
     def url(self) -> str:
         """The URL of the service, database 0."""
-        return f"redis+sentinel://{HOST}:{self.port}/{SERVICE}/0"
+        return f"redis{'s' * bool(self._tls)}+sentinel://{HOST}:{self.port}/{SERVICE}/0"
 
     @property
     def socket(self) -> Path:
-        """It has none that anybody uses."""
-        return self.folder / "none.sock"
+        """Its Unix socket."""
+        return self.folder / "sentinel.sock"
 
     def _prepare(self) -> None:
         self.data.mkdir()
         lines = [
             f"bind {HOST}",
             f'dir "{self.data}"',
+            f'unixsocket "{self.socket}"',
             f"sentinel monitor {SERVICE} {HOST} {self._master.port} 1",
             f"sentinel down-after-milliseconds {SERVICE} {_DOWN_AFTER_MS}",
             f"sentinel failover-timeout {SERVICE} 3000",

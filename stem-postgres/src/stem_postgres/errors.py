@@ -87,6 +87,11 @@ _WORDS: Final = (
 )
 
 # What a person must mend, of all that ends a handshake; the same way out for each.
+_BY_KEY: Final = (
+    "STEM_TLS_CLIENT_KEY must name a PEM file that is not encrypted, of the key of "
+    "STEM_TLS_CLIENT_CERT; the worker alone may read it. Decrypt one: openssl pkey -in KEY -out "
+    "PLAIN."
+)
 _MISTRUST: Final = (
     "certificate",  # not trusted, of another name, out of date, asked for, or in no file
     "private key",
@@ -217,6 +222,10 @@ def _refused(error: psycopg.Error, shown: str, schema: str) -> StoreError:
         code = ""  # TLS was cut, and only then it was tried without, where that is not allowed
     if found := _by_code(code, error, shown, schema):
         return found
+    if "private key" in text:
+        return StoreMisconfigured(
+            f"{shown}: the key of the client's certificate cannot be used", way_out=_BY_KEY
+        )
     if any(words in text for words in _MISTRUST):
         return StoreMisconfigured(f"{shown}: no trusted TLS connection", way_out=_OVER_TLS)
     for words in ("Connection refused", "timeout expired", "No such file", "Network is unreach"):

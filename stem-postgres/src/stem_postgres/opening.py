@@ -34,6 +34,8 @@ _SESSION: Final = {
 }
 """What a role may set otherwise, for its people, and a program must not meet."""
 
+_NO_PASSWORD: Final = "nobody is asked for a password"
+
 Address = Mapping[str, Any]
 """Parameters of libpq that lead to one place."""
 
@@ -130,6 +132,9 @@ def _settings(location: Location) -> dict[str, Any]:
         "tcp_user_timeout": 1000 * patience_s + 10_000,
         **location.tls,
     }
+    if "PGSERVICE" not in os.environ:
+        # Without one libpq asks at the terminal for that of an encrypted key, and all stands still.
+        found["sslpassword"] = _NO_PASSWORD
     if not options.pooler:
         found["options"] = _session(options.timeout)
     return {name: value for name, value in found.items() if value != ""}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -26,11 +25,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from stem_core.plugin import Host, StoreError, StoreMisconfigured, StoreUnavailable
+from stem_core.plugin import Host, StoreError, StoreMisconfigured, StoreUnavailable, TlsConfig
 from stem_redis.errors import code_of, translated
 from stem_redis.location import Location
 from stem_redis.replicas import confirmed
 from stem_redis.scripts import Script
+from stem_redis.tls import context_of
 from stem_redis.wire import NOT_SENT, OWED, Wire
 
 __all__ = ["NOT_SENT", "Arg", "Line", "Server"]
@@ -42,6 +42,9 @@ _pack: Final[Callable[[tuple[Arg, ...]], bytes] | None] = getattr(hiredis, "pack
 """Many times as fast as the driver's own way; an old hiredis lacks it."""
 
 _KEEPALIVE: Final[Mapping[str, int]] = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_OVER_TLS: Final = (
+    " They are asked over TLS as the master is, unless the URL says sentinel_tls=false."
+)
 _WAYS_TO_FAIL: Final = (RedisError, OSError, EOFError)
 
 
@@ -296,30 +299,39 @@ class Server:
         if location.socket:
             return UnixDomainSocketConnection(path=location.socket, **settings)
         host = location.hosts[0] if not location.service else await self._master()
-        kind = Connection if location.tls is None else SSLConnection
-        return kind(host=host.name, port=host.port or 0, **settings, **_tls_settings(location))
+        return _connection_to(host, location.tls, settings)
 
     async def _master(self) -> Host:
         """Ask the sentinels, one after the other, where the master is now."""
+        refusal: StoreError | None = None
         for host in self.location.hosts:
-            connection = Connection(
-                host=host.name, port=host.port or 0, **_sentinel_settings(self.location)
-            )
-            with contextlib.suppress(*_WAYS_TO_FAIL):
-                line = await _connected(connection, self.location)
-                try:
-                    found = await line.call(
-                        "SENTINEL", "get-master-addr-by-name", self.location.service,
-                        within_ms=1000,
-                    )  # fmt: skip
-                finally:
-                    line.close()
-                if found:
-                    return Host(found[0].decode(), int(found[1]))
+            try:
+                found = await self._asked(host)
+            except _WAYS_TO_FAIL as error:
+                mine = translated(error, f"{self.location.shown}, sentinel {host.name}")
+                refusal = mine if isinstance(mine, StoreMisconfigured) else refusal
+                continue
+            if found:
+                return Host(found[0].decode(), int(found[1]))
+        if refusal is not None:
+            raise refusal
         raise StoreUnavailable(
             f"{self.location.shown}: no sentinel knows a master {self.location.service!r}",
-            way_out="Are they running, and is the name right?",
+            way_out="Are they running, and is the name right?"
+            + (_OVER_TLS if self.location.sentinel_tls else ""),
         )
+
+    async def _asked(self, host: Host) -> Any:
+        """Return what the sentinel at *host* knows of the master."""
+        location = self.location
+        connection = _connection_to(host, location.sentinel_tls, _sentinel_settings(location))
+        line = await _connected(connection, location)
+        try:
+            return await line.call(
+                "SENTINEL", "get-master-addr-by-name", location.service, within_ms=1000
+            )
+        finally:
+            line.close()
 
     def drop_idle(self) -> None:
         """Close the connections that wait for calls."""
@@ -361,18 +373,16 @@ def _sentinel_settings(location: Location) -> dict[str, Any]:
     }
 
 
-def _tls_settings(location: Location) -> dict[str, Any]:
-    tls = location.tls
+def _connection_to(
+    host: Host, tls: TlsConfig | None, settings: Mapping[str, Any]
+) -> AbstractConnection:
     if tls is None:
-        return {}
-    return {
-        "ssl_ca_certs": tls.ca_certificate_file,
-        "ssl_certfile": tls.client_certificate_file,
-        "ssl_keyfile": tls.client_key_file,
-        "ssl_cert_reqs": "none" if tls.allow_insecure else "required",
-        "ssl_check_hostname": not tls.allow_insecure,
-        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
-    }
+        return Connection(host=host.name, port=host.port or 0, **settings)
+    connection = SSLConnection(host=host.name, port=host.port or 0, **settings)
+    # What the driver would make trusts the system's certificates beside those that are named,
+    # and asks at the terminal for the password of a key.
+    connection.ssl_context.context = context_of(tls)
+    return connection
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,6 @@
 """Where a server is: from a URL to what is needed to reach it, or the reason why not.
 
-Rule of this module: it looks at texts and opens nothing.
+Rule of this module: it looks at texts and reaches nobody.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stem_core.plugin import (
 )
 from stem_redis.options import RedisOptions
 from stem_redis.replicas import check_confirming
+from stem_redis.tls import check_files
 
 __all__ = ["Location", "database_beside", "location_of"]
 
@@ -56,6 +57,11 @@ class Location:
     tls: TlsConfig | None = None
     options: RedisOptions = field(factory=RedisOptions)
 
+    @property
+    def sentinel_tls(self) -> TlsConfig | None:
+        """How to encrypt what is asked of the sentinels."""
+        return None if self.options.sentinel_tls is False else self.tls
+
 
 def location_of(url: StemURL, options: RedisOptions, tls: TlsConfig) -> Location:
     """Return where *url* leads.
@@ -71,8 +77,13 @@ def location_of(url: StemURL, options: RedisOptions, tls: TlsConfig) -> Location
             f"TLS settings are given, and {url.redacted(RedisOptions)} does not use TLS",
             way_out="Use rediss://, or unset STEM_TLS_*.",
         )
+    if options.sentinel_tls and not (secure and url.variant == "sentinel"):
+        raise ConfigError(
+            f"sentinel_tls=true: {url.redacted()} names no sentinels that are asked over TLS",
+            way_out=f"{_SENTINEL_FORM} With TLS it begins with rediss+sentinel://.",
+        )
     if secure:
-        _check_files(tls)
+        check_files(tls)
     common = Location(
         shown=url.redacted(RedisOptions),
         username=url.username,
@@ -105,26 +116,6 @@ def database_beside(location: Location, results: StemURL | None) -> int | None:
         location.service,
     )
     return other.db if is_same and other.db != location.db else None
-
-
-def _check_files(tls: TlsConfig) -> None:
-    """Refuse files that cannot be read: they look like a server that is away, and would for ever.
-
-    Raises:
-        ConfigError: names the variable and the file.
-    """
-    named = {
-        "STEM_TLS_CA_CERT": tls.ca_certificate_file,
-        "STEM_TLS_CLIENT_CERT": tls.client_certificate_file,
-        "STEM_TLS_CLIENT_KEY": tls.client_key_file,
-    }
-    for variable, path in named.items():
-        try:
-            if path is not None:
-                open(path, "rb").close()
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise ConfigError(f"{variable} names {path}, which cannot be read: {why}") from None
 
 
 def _tcp(url: StemURL, common: Location) -> Location:

@@ -31,6 +31,8 @@ class RedisOptions:
             not confirmed, and is sent again.
         allow_eviction: use a server that throws keys away when it is full. Tasks are lost then.
         sentinel_username, sentinel_password: to log in at the sentinels themselves.
+        sentinel_tls: false for sentinels that speak no TLS, though the master does. Whoever is
+            between can then name a master of his own, and reads the password of the sentinels.
     """
 
     db: int | None = None
@@ -43,3 +45,4 @@ class RedisOptions:
     allow_eviction: bool = False
     sentinel_username: str = ""
     sentinel_password: Secret[str] | None = field(default=None, repr=False)
+    sentinel_tls: bool | None = None

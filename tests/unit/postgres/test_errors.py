@@ -78,6 +78,7 @@ def test_a_connection_that_tls_has_lost_is_lost(words: str, at_log_in: bool):
         "server does not support SSL, but SSL was required",
         'root certificate file "/ca.pem" does not exist',
         'private key file "/key.pem" has group or world access',
+        'could not load private key file "/key.pem": bad decrypt',
         "SSL error: unsupported protocol",
         "SSL error: tlsv1 alert protocol version",
         "SSL error: tlsv13 alert certificate required",

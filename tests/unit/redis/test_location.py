@@ -73,6 +73,13 @@ def test_a_secure_url_uses_tls_with_or_without_settings(tmp_path: Path):
     assert located("rediss+sentinel://h/m", settings).tls == settings
 
 
+def test_sentinels_of_a_secure_url_are_asked_over_tls_unless_it_says_otherwise():
+    for query, tls in (("", NO_TLS), ("?sentinel_tls=true", NO_TLS), ("?sentinel_tls=false", None)):
+        location = located(f"rediss+sentinel://h/m{query}")
+        assert (location.tls, location.sentinel_tls) == (NO_TLS, tls)
+    assert located("redis+sentinel://h/m").sentinel_tls is None
+
+
 @pytest.mark.parametrize(
     ("broker", "results", "db"),
     [
@@ -104,6 +111,8 @@ def test_the_database_beside_is_one_of_the_same_server(broker: str, results: str
         ("rediss+unix:///run/redis.sock", "a socket has no TLS"),
         ("redis+sentinel:///m", "hosts of the sentinels"),
         ("redis+sentinel://h", "name of a master"),
+        ("redis+sentinel://h/m?sentinel_tls=true", "asked over TLS"),
+        ("rediss://h?sentinel_tls=true", "asked over TLS"),
         ("redis://h?db=-1", "db=-1"),
         ("redis://h?timeout=0s", "timeout=0"),
         ("redis://h?max_connections=0", "max_connections=0"),
