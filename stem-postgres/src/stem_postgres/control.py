@@ -41,7 +41,7 @@ class PostgresControl(ControlChannel):
     async def listen(self) -> AsyncIterator[ControlMessage]:
         broker, nap = self._broker, Nap()
         last: int | None = None
-        pause_s = _FIRST_PAUSE_S
+        pause_s, may_listen = _FIRST_PAUSE_S, False
         broker.wakes.note(nap, [CONTROL_WORD])
         try:
             while True:
@@ -50,13 +50,16 @@ class PostgresControl(ControlChannel):
                         last = await self._last()
                     within_ms = await self._follow()
                     rows = await self._since(last)
-                    pause_s = _FIRST_PAUSE_S
+                    pause_s, may_listen = _FIRST_PAUSE_S, True
                     if not rows:
                         await self._rest(nap, within_ms)
                         if broker.is_closed:
                             return
                 except StoreError as error:
-                    if error.fault in (Fault.FATAL_CONFIG, Fault.DATA):
+                    # Rights and passwords that were right are put right again.
+                    if error.fault is Fault.DATA or (
+                        error.fault is Fault.FATAL_CONFIG and not may_listen
+                    ):
                         raise
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -120,6 +120,9 @@ class RedisResultBackend(RedisHandle, ResultBackend):
         self.enter()
         args: list[Arg] = []
         for update in updates:
+            if len(update.value) > MAX_PAYLOAD:
+                size = f"{len(update.value)} bytes, more than {MAX_PAYLOAD}"
+                raise StoreError(f"the progress of {update.id} has {size}", fault=Fault.DATA)
             args += (update.id, update.fence, update.ttl_ms, update.value)
         if args:
             await self.run("progress", *args)

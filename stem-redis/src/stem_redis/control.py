@@ -44,16 +44,19 @@ class RedisControl(ControlChannel):
 
     async def listen(self) -> AsyncIterator[ControlMessage]:
         line: Line | None = None
-        pause_s = _FIRST_PAUSE_S
+        pause_s, may_listen = _FIRST_PAUSE_S, False
         try:
             while True:
                 try:
                     if line is None:
                         line = await self._subscribed()
                     pushed = await line.read()
-                    pause_s = _FIRST_PAUSE_S
+                    pause_s, may_listen = _FIRST_PAUSE_S, True
                 except StoreError as error:
-                    if error.fault in (Fault.FATAL_CONFIG, Fault.DATA):
+                    # Rights and passwords that were right are put right again.
+                    if error.fault is Fault.DATA or (
+                        error.fault is Fault.FATAL_CONFIG and not may_listen
+                    ):
                         raise
                     line = None
                     await asyncio.sleep(pause_s * (0.5 + SYSTEM_DICE.roll() / 2))
