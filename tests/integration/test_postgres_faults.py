@@ -26,6 +26,7 @@ from services.server import Server
 from stem_core.plugin import (
     Cancellation,
     CancelStatus,
+    ControlMessage,
     ExtendStatus,
     Extension,
     Fault,
@@ -213,6 +214,40 @@ def test_a_result_comes_to_whoever_waits_where_no_connection_may_listen(server: 
         await other.save([Record(id="a", state=State.SUCCEEDED, fence=1)])
         assert [await waiting] == list(await other.load(["a"]))
         await backend.aclose()
+        await other.aclose()
+
+    do(server.url, "CREATE ROLE plain LOGIN", *GRANTS)
+    run(work())
+
+
+def test_who_may_log_in_again_hears_of_cancels_again(server: PostgresServer):
+    async def work() -> None:
+        broker = await PostgresBroker.connect(server.url_of("plain"))
+        other = await PostgresBroker.connect(server.url)
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def listen() -> None:
+            async for told in broker.control.listen():
+                heard.put_nowait(told.body)
+
+        async def told_of(body: bytes) -> None:
+            while heard.empty():
+                await other.control.send(ControlMessage(body=body))
+                await asyncio.sleep(0.1)
+            while not heard.empty():
+                assert heard.get_nowait() == body
+
+        listening = asyncio.create_task(listen())
+        await told_of(b"before")
+        await asyncio.to_thread(do, server.url, "ALTER ROLE plain NOLOGIN")
+        await asyncio.to_thread(cut_all, server.url)
+        await asyncio.sleep(0.5)  # it is refused meanwhile, more than once
+        assert not listening.done()
+        await asyncio.to_thread(do, server.url, "ALTER ROLE plain LOGIN")
+        await patiently(lambda: told_of(b"after"))
+        listening.cancel()
+        await asyncio.wait([listening])
+        await broker.aclose()
         await other.aclose()
 
     do(server.url, "CREATE ROLE plain LOGIN", *GRANTS)
