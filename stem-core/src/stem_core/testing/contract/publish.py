@@ -8,6 +8,8 @@ from stem_core.contracts.messages import (
     ACK,
     Place,
     PublishStatus,
+    Release,
+    ReleaseWhy,
     RetryLater,
     SettleOutcome,
     UniqueKey,
@@ -106,6 +108,24 @@ class PublishContract(OnBroker):
         await stage.publish(message("b", unique=key))
         await stage.settle(end(a))
         assert await stage.again(message("c", unique=key)) is PublishStatus.UNIQUE
+
+    @promise("PUBLISH-5", level="dedupe", needs=("uniqueness", "delay"))
+    async def test_a_started_key_stays_free_while_its_task_waits_again(self, stage: Stage) -> None:
+        waits_ms = 100 * stage.unit_ms
+        outcomes: list[SettleOutcome] = [
+            RetryLater(waits_ms),
+            Release(waits_ms, ReleaseWhy.PARKED),
+            Release(waits_ms, ReleaseWhy.SNOOZE),
+        ]
+        for n, outcome in enumerate(outcomes):
+            key = UniqueKey(key=f"k{n}", until="started")
+            await stage.publish(message(f"a{n}", unique=key))
+            await stage.settle(end(await stage.take(), outcome))
+        for _ in range(3):  # the store tidies up meanwhile
+            await stage.let_pass(stage.unit_ms)
+            assert await stage.fetch() == []
+        for n in range(len(outcomes)):
+            await stage.publish(message(f"b{n}", unique=UniqueKey(key=f"k{n}", until="started")))
 
     @promise("PUBLISH-5", level="dedupe", needs=("uniqueness",))
     async def test_a_window_key_is_freed_by_time_alone(self, stage: Stage) -> None:
