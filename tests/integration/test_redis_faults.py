@@ -252,7 +252,10 @@ def test_a_server_that_would_throw_tasks_away_is_refused_unless_it_may(policy: s
 
 # ── strangers among our keys ─────────────────────────────────────────────────
 
-KEYS = ["q:q", "d:q", "l:q", "x:q", "x", "graves", "queues", "turn", "z:q", "pw:q", "paused", "rx"]
+KEYS = [
+    *("q:q", "d:q", "l:q", "x:q", "x", "graves", "queues", "turn", "z:q", "w:q", "pw:q", "pr:q"),
+    *("paused", "rx", "walk", "swept"),
+]
 
 
 async def everything(broker: RedisStreamsBroker, round: str) -> None:

@@ -25,7 +25,7 @@ from stem_core.plugin import (
     StoreError,
 )
 from stem_redis import settling
-from stem_redis.packing import locate, read_message, read_row
+from stem_redis.packing import locate, read_row, readable
 
 if TYPE_CHECKING:
     from stem_redis.broker import RedisStreamsBroker
@@ -79,11 +79,11 @@ class RedisAdmin(BrokerAdmin):
         )
 
     async def _live_ids(self, queue: str) -> AsyncIterator[str]:
-        server, prefix = self._broker.enter(), self._broker.store.prefix
+        prefix = self._broker.store.prefix
         for set_ in ("q:", "d:", "l:"):
             at: bytes | int = 0
             while True:
-                at, pairs = await server.command(
+                at, pairs = await self._broker.command(
                     "ZSCAN", f"{prefix}{set_}{queue}", at, "COUNT", _STEP
                 )
                 for id in pairs[::2]:
@@ -99,11 +99,15 @@ class RedisAdmin(BrokerAdmin):
         while True:
             wanted = limit - len(items)
             now_ms, *reply = await self._broker.run("dead_letters", queue or "", below, wanted + 1)
-            pairs = list(zip(reply[::2], reply[1::2], strict=True))
-            items += [locate(now_ms, kept) for _, kept in pairs[:wanted] if kept is not None]
-            has_more = len(pairs) > wanted
+            found = list(zip(reply[::3], reply[1::3], reply[2::3], strict=True))
+            items += [
+                locate(now_ms, id.decode(errors="replace"), kept)
+                for _, id, kept in found[:wanted]
+                if kept is not None
+            ]
+            has_more = len(found) > wanted
             if has_more and wanted > 0:
-                below = pairs[wanted - 1][0].decode()
+                below = found[wanted - 1][0].decode()
             if not has_more or len(items) >= limit:
                 break
         return LocatedPage(items=tuple(items), cursor=below if has_more and items else None)
@@ -119,14 +123,18 @@ class RedisAdmin(BrokerAdmin):
         """Look what waits, then end each of it, but for what was leased meanwhile."""
         reply = await self._broker.run("waiting", queue, limit) if limit > 0 else []
         wishes = [
-            _purge(read_message(data), read_row(row).failed, self._broker.store.clock.wall_ms())
-            for row, data in zip(reply[::2], reply[1::2], strict=True)
+            _purge(
+                readable(id.decode(errors="replace"), queue, data),
+                read_row(row).failed,
+                self._broker.store.clock.wall_ms(),
+            )
+            for id, row, data in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
         if not wishes:
             return []
         args = settling.cancel_arguments(wishes)
         ended = settling.read_cancelled(
-            await self._broker.run("cancel", *self._broker.homes, 1, *args)
+            wishes, await self._broker.run("cancel", *self._broker.homes, 1, *args)
         )
         return [each for each in ended if each.status is CancelStatus.CANCELLED]
 

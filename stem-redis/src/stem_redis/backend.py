@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -43,6 +44,9 @@ BACKEND_CAPABILITIES: Final = BackendCapabilities(
 )
 
 _STRETCH: Final = 200
+_AIR_EVERY_MS: Final = 1_000
+
+_log: Final = logging.getLogger("stem.redis")
 
 
 class RedisResultBackend(RedisHandle, ResultBackend):
@@ -54,11 +58,24 @@ class RedisResultBackend(RedisHandle, ResultBackend):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._pushes = Pushes(store.prefix)
+        self._air_at_ms = 0
 
     @property
     def capabilities(self) -> BackendCapabilities:
         """What this backend can do, and how durable its server is."""
         return replace(BACKEND_CAPABILITIES, durability=self.store.facts.durability)
+
+    async def air(self) -> None:
+        """Clear away a little of what is left of records that have expired, if it is time to.
+
+        A broker beside this backend does so itself; for records of a server of their own
+        nobody else does.
+        """
+        now_ms = self.store.clock.monotonic_ms()
+        if now_ms >= self._air_at_ms:
+            self._air_at_ms = now_ms + _AIR_EVERY_MS
+            if await self.run("air", *self.homes, 0):
+                await self.clear_away()
 
     async def save(self, records: Sequence[Record]) -> Sequence[bool]:
         self.enter()
@@ -68,7 +85,10 @@ class RedisResultBackend(RedisHandle, ResultBackend):
             if objection:
                 raise StoreError(f"record {record.id}: {objection}", fault=Fault.DATA)
             args += (record.id, *more)
-        return list(map(bool, await self.run("save", *args))) if args else []
+        if not args:
+            return []
+        await self.air()
+        return list(map(bool, await self.run("save", *args)))
 
     async def load(self, ids: Sequence[str]) -> Sequence[Record | None]:
         self.enter()
@@ -106,10 +126,11 @@ class RedisResultBackend(RedisHandle, ResultBackend):
     ) -> RecordPage:
         found: list[Record] = []
         below = cursor or ""
+        await self.air()
         while len(found) <= limit:
             reply = await self.run("list", below, max(_STRETCH, limit + 1))
-            records = [record for data in reply[1::2] if (record := _read(data)) is not None]
-            found += [each for each in records if where is None or where.matches(each)]
+            records = [_legible(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]
+            found += [each for each in records if each and (where is None or where.matches(each))]
             if len(reply) < 2 * max(_STRETCH, limit + 1):
                 break
             below = reply[-2].decode()
@@ -166,3 +187,12 @@ class RedisResultBackend(RedisHandle, ResultBackend):
 
 def _read(data: Any) -> Record | None:
     return None if data is None else read_record(data)
+
+
+def _legible(id: bytes, data: Any) -> Record | None:
+    """Return a listed record; one that cannot be read hides none of the others."""
+    try:
+        return _read(data)
+    except StoreError as error:
+        _log.warning("the record of %s is left out: %s", id.decode(errors="replace"), error)
+        return None

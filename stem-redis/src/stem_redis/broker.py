@@ -79,6 +79,9 @@ CAPABILITIES: Final = Capabilities(
 )
 _CREATED: Final = PublishStatus.CREATED
 _SWEEP_EVERY_MS: Final = 1_000
+_SETTLED_AT_ONCE: Final = 250
+"""A call keeps the server from all others for some milliseconds at most."""
+
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
 
@@ -176,8 +179,8 @@ class RedisStreamsBroker(RedisHandle, Broker):
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
             taken = await take(queues, limit, left_ms, worker)
-            if taken.vanished:
-                self._mourn(taken.vanished)
+            if taken.vanished or taken.damaged:
+                self._mourn(taken)
             if taken.deliveries or left_ms <= 0 or self.is_closed:
                 return taken.deliveries
             await self._sweep()  # here, and not between a wake and the look for what it is about
@@ -249,11 +252,13 @@ class RedisStreamsBroker(RedisHandle, Broker):
         now_ms = self.store.clock.monotonic_ms()
         if now_ms >= self._sweep_at_ms:
             self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
-            epoch, *put_back = await self.run("sweep", *self.homes)
+            epoch, is_more, *put_back = await self.run("sweep", *self.homes)
             if self._epoch.is_over(epoch):
                 await self._mourn_all()
             if put_back:
                 self._put_back(put_back)
+            if is_more:
+                await self.clear_away()
 
     def _put_back(self, ids: Sequence[bytes]) -> None:
         _log.error(
@@ -264,14 +269,18 @@ class RedisStreamsBroker(RedisHandle, Broker):
             ", ".join(id.decode(errors="replace") for id in ids[:10]),
         )
 
-    def _mourn(self, vanished: Sequence[str]) -> None:
-        _log.error(
-            "%s: %d messages stood in a queue and are gone, deleted by somebody else: %s",
-            self.store.location.shown,
-            len(vanished),
-            ", ".join(vanished[:10]),
-        )
-        self._losses.tell(Loss.MESSAGES, len(vanished))
+    def _mourn(self, taken: Taken) -> None:
+        for ids, what in (
+            (taken.vanished, "stood in a queue and are gone, deleted by somebody else"),
+            (taken.damaged, "were overwritten by somebody else, and go on as far as they can"),
+        ):
+            if ids:
+                shown = ", ".join(ids[:10])
+                _log.error(
+                    "%s: %d messages %s: %s", self.store.location.shown, len(ids), what, shown
+                )
+        if taken.vanished:
+            self._losses.tell(Loss.MESSAGES, len(taken.vanished))
 
     async def _mourn_all(self) -> None:
         self._losses.tell(Loss.EVERYTHING)
@@ -294,6 +303,12 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self.enter()
         if not settlements:
             return []
+        settled: list[Settled] = []
+        for start in range(0, len(settlements), _SETTLED_AT_ONCE):
+            settled += await self._settle(settlements[start : start + _SETTLED_AT_ONCE])
+        return settled
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
         args, objections = settling.settle_arguments(settlements)
         reply = await self.run("settle", *self.homes, *args)
         return settling.settle_replies(reply, objections)
@@ -303,7 +318,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         if not cancellations:
             return []
         reply = await self.run("cancel", *self.homes, 0, *settling.cancel_arguments(cancellations))
-        return settling.read_cancelled(reply)
+        return settling.read_cancelled(cancellations, reply)
 
     async def lookup(self, ids: Sequence[str]) -> Sequence[Located | None]:
         self.enter()
@@ -311,7 +326,10 @@ class RedisStreamsBroker(RedisHandle, Broker):
             return []
         # An id that is no text cannot be here, and still has its place in the reply.
         now_ms, *found = await self.run("lookup", *(id if _is_text(id) else "" for id in ids))
-        return [None if kept is None else locate(now_ms, kept) for kept in found]
+        return [
+            None if kept is None else locate(now_ms, id, kept)
+            for id, kept in zip(ids, found, strict=True)
+        ]
 
     # ── companions ───────────────────────────────────────────────────────────
 

@@ -27,6 +27,7 @@ class RedisHeartbeats(HeartbeatStore):
     async def beat(self, heartbeat: Heartbeat) -> None:
         data = _write((heartbeat.worker, heartbeat.at_ms, heartbeat.detail, heartbeat.ttl_ms))
         await self._backend.run("beat", heartbeat.worker, heartbeat.ttl_ms, data)
+        await self._backend.air()
 
     async def alive(self) -> Sequence[Heartbeat]:
         found = []
@@ -37,7 +38,7 @@ class RedisHeartbeats(HeartbeatStore):
 
     async def leave(self, worker: str) -> None:
         backend = self._backend
-        await backend.enter().command("HDEL", f"{backend.store.prefix}beats", worker)
+        await backend.command("HDEL", f"{backend.store.prefix}beats", worker)
 
 
 class RedisSchedules(ScheduleStore):
@@ -47,7 +48,7 @@ class RedisSchedules(ScheduleStore):
         self._backend = backend
 
     async def load_schedules(self) -> Sequence[ScheduleState]:
-        kept = await self._backend.enter().command("HGETALL", self._key)
+        kept = await self._backend.command("HGETALL", self._key)
         found = [
             ScheduleState(
                 name=name.decode(), version=int.from_bytes(data[:8], "little"), state=data[8:]
@@ -61,7 +62,7 @@ class RedisSchedules(ScheduleStore):
         return bool(saved)
 
     async def remove_schedule(self, name: str) -> bool:
-        return bool(await self._backend.enter().command("HDEL", self._key, name))
+        return bool(await self._backend.command("HDEL", self._key, name))
 
     @property
     def _key(self) -> str:

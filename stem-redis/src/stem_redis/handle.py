@@ -33,6 +33,9 @@ from stem_redis.scripts import script
 
 __all__ = ["RedisHandle", "Store"]
 
+_CALLS_TO_CLEAR: Final = 40
+"""At most so many in a row: what is left then has time until the next look."""
+
 _PROBE: Final = "redis.call('SELECT', ARGV[1]); redis.call('SELECT', ARGV[2]); return 1"
 
 
@@ -165,7 +168,15 @@ class RedisHandle:
         try:
             return await server.run(lua, store.prefix, store.instant(), *args)
         except WrongType as error:
-            raise await diagnosed(error, server, store.prefix) from None
+            raise await diagnosed(error, server, store.prefix, args, self.homes) from None
+
+    async def command(self, *words: Arg) -> Any:
+        """Return what one command of the server returns."""
+        server = self.enter()
+        try:
+            return await server.command(*words)
+        except WrongType as error:
+            raise await diagnosed(error, server, self.store.prefix, (), self.homes) from None
 
     async def run_confirmed(self, name: str, *args: Arg) -> Any:
         """`run`, once as many replicas have what it wrote as the URL asks for.
@@ -178,7 +189,7 @@ class RedisHandle:
         try:
             reply, count = await server.run_confirmed(lua, store.prefix, store.instant(), *args)
         except WrongType as error:
-            raise await diagnosed(error, server, store.prefix) from None
+            raise await diagnosed(error, server, store.prefix, args, self.homes) from None
         if count < options.wait_replicas:
             raise unconfirmed(store.location.shown, options, count)
         return reply
@@ -200,12 +211,18 @@ class RedisHandle:
             if isinstance(reply, Line):
                 return await server.rest_of(reply)
         except WrongType as error:
-            raise await diagnosed(error, server, self.store.prefix) from None
+            raise await diagnosed(error, server, self.store.prefix, args, self.homes) from None
         except StoreError as error:
             if error.fault is not Fault.RELOAD:
                 raise
             reply = NOT_SENT  # the script was not known, which was said late; nothing was done
         return await self.run(name, *args) if reply is NOT_SENT else reply
+
+    async def clear_away(self) -> None:
+        """Clear ids of records away that have expired, a call of some milliseconds at a time."""
+        for _ in range(_CALLS_TO_CLEAR):
+            if not await self.run("air", *self.homes, 1):
+                break
 
     @property
     def homes(self) -> tuple[str, str]:

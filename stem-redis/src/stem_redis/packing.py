@@ -5,6 +5,7 @@ Rule of this module: pure. The layouts are those of lua/parts/state.lua and reco
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -23,6 +24,7 @@ from stem_core.plugin import (
     Receipt,
     Record,
     State,
+    StemError,
     StoreError,
     TaskError,
     UniqueKey,
@@ -36,11 +38,15 @@ __all__ = [
     "fixed_row",
     "locate",
     "message_bytes",
+    "names_in",
+    "names_in_row",
+    "queue_of",
     "read_delivery",
     "read_errors",
     "read_message",
     "read_record",
     "read_row",
+    "readable",
     "wait_of",
 ]
 
@@ -48,6 +54,7 @@ _CHANGING: Final = Struct("<BBBIIIQQQQQQQ")
 _FIXED: Final = Struct("<QQBBQ")
 _HEAD: Final = Struct("<BQQ")
 _LENGTH: Final = Struct("<I")
+_DIGEST_SIZE: Final = 8
 _KINDS: Final = {"finished": 1, "started": 2, "window": 3}
 _PLACES: Final = (Place.READY, Place.DELAYED, Place.PARKED, Place.LEASED, Place.DEAD)
 _LONGEST_MS: Final = 100 * 365 * 86_400_000
@@ -89,6 +96,16 @@ def read_message(data: bytes) -> Message:
         raise StoreError(f"this is no message of Stem: {error}", fault=Fault.DATA) from None
 
 
+def readable(id: str, queue: str, data: bytes) -> Message:
+    """Return what `message_bytes` wrote; from anything else a message with *data* for its body,
+    so that one that somebody has overwritten hides no other. The worker that reads it, buries it.
+    """
+    try:
+        return read_message(data)
+    except StoreError:
+        return Message(id=id, queue=queue, task="", body=data)
+
+
 def _with_claim(fields: list[Any]) -> Message:
     if len(fields) > _UNIQUE and isinstance(fields[_UNIQUE], list):
         names = UniqueKey.__struct_fields__
@@ -107,7 +124,7 @@ def fixed_row(message: Message) -> bytes:
         0 if unique is None else unique.window_ms,
         message.queue,
     )
-    digest = blake2b(message.body, digest_size=8).digest()
+    digest = blake2b(message.body, digest_size=_DIGEST_SIZE).digest()
     if unique is None:
         return b"%b%b%b\0\0" % (before, digest, queue)
     key = unique.key.encode()
@@ -159,6 +176,29 @@ def read_row(data: bytes) -> Row:
     return Row._make(_CHANGING.unpack_from(data))
 
 
+def names_in(fixed: bytes) -> Sequence[str]:
+    """Return queue and unique key in what `fixed_row` wrote; nothing for anything else."""
+    queue, rest = _name_at(fixed, _FIXED.size + _DIGEST_SIZE)
+    key, end = _name_at(fixed, rest)
+    return (queue, key) if end == len(fixed) else ()
+
+
+def names_in_row(row: bytes) -> Sequence[str]:
+    """Return queue and unique key in a row; nothing for what is none."""
+    return names_in(row[_CHANGING.size :])
+
+
+def _name_at(data: bytes, at: int) -> tuple[str, int]:
+    """Return the text behind its length, and where it ends."""
+    end = at + 2 + int.from_bytes(data[at : at + 2], "little")
+    return data[at + 2 : end].decode(errors="replace"), end
+
+
+def queue_of(row: bytes) -> str:
+    """Return the queue in a row; empty for what is none."""
+    return next(iter(names_in_row(row)), "")
+
+
 def read_delivery(now_ms: int, kept: Sequence[bytes]) -> Delivery:
     """Return a message that was leased at *now_ms*: row, bytes, errors, why to cancel it."""
     row, message_data, errors, reason = kept
@@ -180,9 +220,10 @@ def read_delivery(now_ms: int, kept: Sequence[bytes]) -> Delivery:
     )
 
 
-def locate(now_ms: int, kept: Sequence[bytes | None]) -> Located:
+def locate(now_ms: int, id: str, kept: Sequence[bytes | None]) -> Located:
     """Describe a message at *now_ms*: row, bytes, errors, why to cancel it, holder, why dead."""
-    row, message = read_row(kept[0] or b""), read_message(kept[1] or b"")
+    row_data = kept[0] or b""
+    row, message = read_row(row_data), readable(id, queue_of(row_data), kept[1] or b"")
     place = _PLACES[row.place]
     is_leased, is_dead = place is Place.LEASED, place is Place.DEAD
     waits = row.due_ms and (place is Place.DELAYED or place is Place.PARKED)
@@ -217,13 +258,19 @@ def error_bytes(error: TaskError | None) -> bytes:
 
 
 def read_errors(data: bytes) -> tuple[TaskError, ...]:
-    """Return the errors in *data*: each stands behind its length."""
+    """Return the errors in *data*: each stands behind its length. One that somebody has
+    overwritten hides none that stand before it."""
     errors, at = [], 0
-    while at < len(data):
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        errors.append(_read_error(data[at : at + length]))
-        at += length
+    try:
+        while at < len(data):
+            (length,) = _LENGTH.unpack_from(data, at)
+            at += _LENGTH.size
+            errors.append(_read_error(data[at : at + length]))
+            at += length
+    except (struct.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        errors.append(
+            TaskError(type="stem.unreadable", message=f"a stored error is damaged: {error}")
+        )
     return tuple(errors)
 
 
@@ -231,9 +278,16 @@ def read_errors(data: bytes) -> tuple[TaskError, ...]:
 
 
 def read_record(data: bytes) -> Record:
-    """Return the record behind its head. The head's fence is the one that counts."""
+    """Return the record behind its head. The head's fence is the one that counts.
+
+    Raises:
+        StoreError: it is none.
+    """
     flags, fence, _ = _HEAD.unpack_from(data)
-    record = decode_record(data[_HEAD.size :])
+    try:
+        record = decode_record(data[_HEAD.size :])
+    except StemError as error:
+        raise StoreError(f"a stored record cannot be read: {error}", fault=Fault.DATA) from None
     if record.fence != fence:
         record = replace(record, fence=fence)
     if flags & _REOPENED:

@@ -30,7 +30,7 @@ from stem_core.plugin import (
 )
 from stem_redis.connection import Arg
 from stem_redis.objections import objection_to_settlement, record_bytes
-from stem_redis.packing import error_bytes, read_message
+from stem_redis.packing import error_bytes, readable
 from stem_redis.publishing import arguments as follow_up_arguments
 
 __all__ = [
@@ -178,9 +178,15 @@ def cancel_arguments(cancellations: Sequence[Cancellation]) -> list[Arg]:
     return args
 
 
-def read_cancelled(reply: Sequence[Any]) -> list[Cancelled]:
+def read_cancelled(cancellations: Sequence[Cancellation], reply: Sequence[Any]) -> list[Cancelled]:
     """Read the reply of the script."""
     return [
-        Cancelled(_CANCELLED[status], read_message(data) if status == 0 else None, int(fence or 0))
-        for status, data, fence in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+        Cancelled(
+            _CANCELLED[status],
+            readable(each.id, "", data) if status == 0 else None,
+            int(fence or 0),
+        )
+        for each, status, data, fence in zip(
+            cancellations, reply[::3], reply[1::3], reply[2::3], strict=True
+        )
     ]

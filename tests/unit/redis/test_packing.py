@@ -134,7 +134,7 @@ def test_a_message_is_described_by_where_it_stands(
     fields: dict[str, int], place: Place, shown: dict[str, Any]
 ):
     kept = [row(**fields), packing.message_bytes(FULL), None, None, b"w", b"why"]
-    located = packing.locate(5, kept)
+    located = packing.locate(5, "m", kept)
     assert located.place is place
     assert {name: getattr(located, name) for name in shown} == shown
 
@@ -158,3 +158,26 @@ def test_the_fence_of_a_record_is_that_of_its_head_and_a_replayed_one_is_queued(
     assert (again.state, again.value, again.reason, again.meta) == (
         State.QUEUED, None, "", {"by": "ada"},
     )  # fmt: skip
+
+
+def test_what_is_no_message_is_the_body_of_one():
+    found = packing.readable("m", "q", b"garbage")
+    assert (found.id, found.queue, found.body) == ("m", "q", b"garbage")
+
+
+def test_errors_before_a_damaged_one_are_read():
+    kept = packing.error_bytes(TaskError(type="E", message="no"))
+    data = len(kept).to_bytes(4, "little") + kept
+    for damage in (b"x", b"\x02\0\0\0{}", b"\xff\xff\xff\xff\xff"):
+        errors = packing.read_errors(data + damage)
+        assert [each.type for each in errors] == ["E", "stem.unreadable"]
+
+
+def test_the_names_in_what_is_kept_of_a_message_are_found():
+    sent = replace(FULL, queue="warteschlange", unique=UniqueKey(key="schlüssel"))
+    fixed = packing.fixed_row(sent)
+    assert packing.names_in(fixed) == ("warteschlange", "schlüssel")
+    assert packing.names_in(fixed + b"more") == ()
+    assert packing.names_in(packing.message_bytes(sent)) == ()
+    assert packing.queue_of(row()) == "q"
+    assert packing.queue_of(b"") == ""

@@ -10,9 +10,12 @@
 local holder, lease = ARGV[2], tonumber(ARGV[3])
 local ASK_AGAIN = 250  -- a unit may be given back at any time, long before its lease ends
 
+local has_rate = false
+
 local function wait_of(key, rate, per, concurrent)
     local wait = 0
     if rate > 0 then
+        has_rate = true
         local starts = P .. 'lr:' .. key
         call('ZREMRANGEBYSCORE', starts, '-inf', now - per)
         if call('ZCARD', starts) >= rate then
@@ -53,5 +56,8 @@ local function each(work)
 end
 
 local wait = each(wait_of)
-if wait == 0 then each(take) end
+if wait == 0 then
+    if has_rate then reserved = reserve(#ARGV) end
+    each(take)
+end
 return math.ceil(wait)

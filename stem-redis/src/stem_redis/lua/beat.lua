@@ -8,7 +8,7 @@
 local name = P .. 'beats'
 local all = call('HGETALL', name)
 for i = 1, #all, 2 do
-    if struct.unpack('<I8', all[i + 1]) <= now then call('HDEL', name, all[i]) end
+    if #all[i + 1] < 8 or struct.unpack('<I8', all[i + 1]) <= now then call('HDEL', name, all[i]) end
 end
 call('HSET', name, ARGV[2], struct.pack('<I8', now + tonumber(ARGV[3])) .. ARGV[4])
 return 0

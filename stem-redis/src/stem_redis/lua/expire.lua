@@ -18,6 +18,7 @@ for i = 3, #ARGV do
     local existed = head_of(ARGV[i])
     live_anew(P .. 'g:' .. ARGV[i])
     if existed then live_anew(P .. 'r:' .. ARGV[i]) end
+    if ttl <= 0 then redis.pcall('ZREM', P .. 'rx', ARGV[i]) end
     replies[#replies + 1] = existed and 1 or 0
 end
 return replies

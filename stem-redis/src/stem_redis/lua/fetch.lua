@@ -2,16 +2,43 @@
 -- Broker.fetch: promote what is due, make ready again what has lapsed, lease what is first.
 --
 -- ARGV     instant, limit, milliseconds to wait, worker, then the queues in order
--- returns  1, instant, ids of messages that have vanished (joined by spaces), then five for
---          each delivery: id, row, bytes, errors, why it shall be cancelled
+-- returns  1, instant, ids of messages that have vanished and, behind a "!", of those that start
+--          anew because their rows could not be read (joined by spaces), then five for each
+--          delivery: id, row, bytes, errors, why it shall be cancelled
 --      or  0, instant, when to look again, then for each queue where its wakes stand
 local limit, wait, worker = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local FEWEST = 200  -- moved in one step at least, however few are wanted
+local MOST, FEWEST = 250, 50  -- moved in one call, and of one kind in a queue at least: it is short
 
 local vanished = {}
 local function vanish(set, queue, id)
     call('ZREM', P .. set .. queue, id)
     vanished[#vanished + 1] = id
+end
+
+local ANEW = 30000  -- milliseconds of a lease, and of remembering an id, when nothing tells of them
+
+-- What the row of a message is taken for that somebody has overwritten: it comes to *queue*, where
+-- it stands, as if for the first time. Nil if there is no message.
+local function mended(queue, id)
+    local name = P .. 'm:' .. id
+    if type(redis.pcall('HGET', name, 'm')) ~= 'string' then return nil end
+    local turn = last_turn()
+    local row = struct.pack(CHANGING, READY, 0, 0, 0, 0, 0, turn, turn, 0, turn, 0, 0, 0)
+        .. struct.pack('<' .. FIXED, ANEW, ANEW, 0, 0, 0, string.rep('\0', 8), #queue, queue, 0, '')
+    call('HSET', name, 's', row)
+    redis.pcall('SREM', P .. 'pr:' .. queue, id)
+    redis.pcall('SREM', P .. 'pw:' .. queue, id)
+    vanished[#vanished + 1] = '!' .. id
+    return row
+end
+
+-- Let a message stand in line again whose row cannot be read; there may be none any more.
+local function come_again(set, queue, id)
+    must_be_ours('ZCARD', 'q:' .. queue)
+    local row = mended(queue, id)
+    if not row then return vanish(set, queue, id) end
+    call('ZADD', P .. 'q:' .. queue, score_of(row_of(id, row)), id)
+    call('ZREM', P .. set .. queue, id)
 end
 
 -- Ready time is the turn: what is promoted late stands where it would have stood in time.
@@ -40,16 +67,24 @@ local function come_due(raw)
     ) .. string.sub(raw, CHANGING_SIZE + 1), (9 - priority) * LEVEL + turn, place == PARKED
 end
 
-local function promote(queue, most)
+local budget = MOST
+
+local function promote(queue)
+    local most = math.max(FEWEST, budget)
     local due = call('ZRANGEBYSCORE', P .. 'd:' .. queue, '-inf', now, 'LIMIT', 0, most)
+    budget = budget - #due
     local ready, rows, done, parked = {}, {}, {}, {}
     for _, id in ipairs(due) do
         local raw = redis.pcall('HGET', P .. 'm:' .. id, 's')
-        if type(raw) ~= 'string' or #raw < CHANGING_SIZE then
-            vanish('d:', queue, id)
+        if type(raw) ~= 'string' or #raw < ROW_SIZE then
+            come_again('d:', queue, id)
         else
             local row, score, is_parked = come_due(raw)
-            done[#done + 1] = id
+            if row or row_of(id, raw) then
+                done[#done + 1] = id
+            else
+                come_again('d:', queue, id)
+            end
             if row then
                 ready[#ready + 1], ready[#ready + 2] = score, id
                 rows[#rows + 1], rows[#rows + 2] = P .. 'm:' .. id, row
@@ -57,6 +92,8 @@ local function promote(queue, most)
             end
         end
     end
+    if #parked > 0 then must_be_ours('SCARD', 'pr:' .. queue) end
+    if #rows > 0 then sleep_of(queue) end
     in_chunks('ZADD', P .. 'q:' .. queue, ready)  -- before anything that it could leave half done
     in_chunks('SADD', P .. 'pr:' .. queue, parked)
     for i = 1, #rows, 2 do call('HSET', rows[i], 's', rows[i + 1]) end
@@ -65,17 +102,19 @@ local function promote(queue, most)
     if #rows > 0 then rouse(queue, now) end
 end
 
-local function lapse(queue, most)
+local function lapse(queue)
+    local most = math.max(FEWEST, math.floor(budget / 2))  -- each takes twice as long
     local over = call('ZRANGEBYSCORE', P .. 'l:' .. queue, '-inf', now, 'LIMIT', 0, most)
+    budget = budget - 2 * #over
     for _, id in ipairs(over) do
         local s = find(id)
         if s and s.place == LEASED then
             s.lapses = s.lapses + 1
             make_ready(s)
-        elseif s then
+        elseif s or kept_row(id) then
             call('ZREM', P .. 'l:' .. queue, id)
         else
-            vanish('l:', queue, id)
+            come_again('l:', queue, id)
         end
     end
 end
@@ -86,17 +125,25 @@ local function lease(queue, id, score)
     local name = P .. 'm:' .. id
     local kept = redis.pcall('HMGET', name, 's', 'm', 'e', 'c')
     local raw = kept[1]
-    if type(raw) ~= 'string' or #raw < CHANGING_SIZE or not kept[2] then
+    if not kept[2] then
         vanish('q:', queue, id)
         return false
     end
-    local row, ends, place, kind = leased(raw, score)
+    local row, ends, place, kind
+    if type(raw) == 'string' and #raw >= ROW_SIZE then
+        row, ends, place, kind = leased(raw, score)
+    end
+    if not row and not row_of(id, raw) then
+        raw = mended(queue, id)
+        row, ends, place, kind = leased(raw, score_of(row_of(id, raw)))
+    end
     if not row then  -- the message knows better
         call('ZREM', P .. 'q:' .. queue, id)
         return false
     end
-    if place == PARKED then call('SREM', P .. 'pr:' .. queue, id) end
-    if kind == 2 then let_go_of_key(row_of(id, raw)) end
+    if place == PARKED then redis.pcall('SREM', P .. 'pr:' .. queue, id) end
+    local s = kind == 2 and row_of(id, raw)
+    if s then let_go_of_key(s) end
     call('HSET', name, 's', row, 'w', worker)
     leases[#leases + 1] = ends
     leases[#leases + 1] = id
@@ -106,7 +153,7 @@ local function lease(queue, id, score)
     return true
 end
 
-local taken = 0
+local taken, turn = 0, nil
 
 -- Lease from *queue* until *limit* is reached or nothing is left.
 local function take(queue)
@@ -114,6 +161,10 @@ local function take(queue)
         local first = call('ZRANGE', P .. 'q:' .. queue, 0, limit - taken - 1, 'WITHSCORES')
         local mine = {}
         leases = {}
+        if #first > 0 then  -- what stops here stops before anything is leased
+            turn = turn or last_turn()
+            sleep_of(queue)
+        end
         for i = 1, #first, 2 do
             if lease(queue, first[i], tonumber(first[i + 1])) then mine[#mine + 1] = first[i] end
         end
@@ -133,18 +184,26 @@ local function take(queue)
 end
 
 local is_paused = call('SMISMEMBER', P .. 'paused', unpack(ARGV, 5))
-local budget = math.max(FEWEST, 2 * limit)
+local function serve(queue)
+    promote(queue)
+    lapse(queue)
+    take(queue)
+end
+
 for i = 5, #ARGV do
     if is_paused[i - 4] == 0 then
-        promote(ARGV[i], budget)
-        lapse(ARGV[i], budget)
-        take(ARGV[i])
+        if taken == 0 then
+            serve(ARGV[i])
+        elseif not pcall(serve, ARGV[i]) then
+            break  -- a key that is not ours: what is leased goes out, and a look that takes nothing tells
+        end
         if taken >= limit then break end
     end
 end
 
 if taken > 0 then
-    reserve(taken)  -- the first fence of an id that is born again is above all of these
+    -- The first fence of an id that is born again is above all of these.
+    call('SET', P .. 'turn', turn + taken)
     reply[3] = table.concat(vanished, ' ')
     return reply
 end

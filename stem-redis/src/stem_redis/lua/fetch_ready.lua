@@ -31,7 +31,7 @@ for _, queue in ipairs(queues) do
             names[n] = P .. 'm:' .. id
             local kept = redis.pcall('HMGET', names[n], 's', 'm', 'e', 'c')
             local raw = kept[1]
-            if type(raw) ~= 'string' or #raw < CHANGING_LENGTH or not kept[2] then return 0 end
+            if type(raw) ~= 'string' or #raw < ROW_LENGTH or not kept[2] then return 0 end
             local row, ends, place, kind = leased(raw, tonumber(first[k + 1]))
             if not row or place > 0 or kind == 2 then return 0 end
             rows[n], leases[k], leases[k + 1] = row, ends, id
@@ -48,6 +48,7 @@ for _, queue in ipairs(queues) do
     end
 end
 if taken == 0 then return 0 end
+local turn = last_turn()  -- as the last of what could stop here
 
 for _, batch in ipairs(batches) do
     local queue, names, rows, leases, rouses = unpack(batch)
@@ -58,5 +59,5 @@ for _, batch in ipairs(batches) do
         redis.pcall('XADD', P .. 'w:' .. queue, 'MAXLEN', 1, '*', 'q', '')
     end
 end
-reserve(taken)  -- the first fence of an id that is born again is above all of these
+call('SET', P .. 'turn', turn + taken)  -- the first fence of an id born again is above all of these
 return reply

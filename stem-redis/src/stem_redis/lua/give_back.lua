@@ -3,5 +3,5 @@
 --
 -- ARGV     instant, holder, then keys of limits
 -- returns  nothing of interest
-for i = 3, #ARGV do call('ZREM', P .. 'lc:' .. ARGV[i], ARGV[2]) end
+for i = 3, #ARGV do redis.pcall('ZREM', P .. 'lc:' .. ARGV[i], ARGV[2]) end
 return 0

@@ -6,7 +6,7 @@
 if ARGV[3] == '1' then
     call('SADD', P .. 'paused', ARGV[2])
 else
-    call('SREM', P .. 'paused', ARGV[2])
     rouse(ARGV[2], now)
+    call('SREM', P .. 'paused', ARGV[2])
 end
 return 0

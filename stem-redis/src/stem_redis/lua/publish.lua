@@ -59,7 +59,10 @@ for i = 2, #ARGV, 4 do
     messages[#messages + 1] = incoming(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 reserved = reserve(#messages)
-for _, s in ipairs(messages) do open_queue(s.queue) end
+for i, s in ipairs(messages) do
+    open_queue(s.queue)
+    if i > 1 and s.kind > 0 then holder_of(s.key) end  -- the first is looked at before it is written
+end
 
 local replies, all_created = {}, true
 for i, s in ipairs(messages) do

@@ -9,13 +9,12 @@ local function replay(id)
     local s = find(id)
     if not s then return 2 end
     if s.place ~= DEAD then return 1 end
-    if s.kind > 0 then
-        local holder = holder_of(s.key)
-        if holder and holder ~= id then return 3 end
-        if s.kind ~= 3 then claim(s.kind, s.key, s.window, id) end
-    end
+    local holder = s.kind > 0 and holder_of(s.key)
+    if holder and holder ~= id then return 3 end
     open_queue(s.queue)
+    reserved = reserved or reserve(#ARGV)
     there(HOME, RESULTS, reopen, id, s.fence)
+    if s.kind == 1 or s.kind == 2 then claim(s.kind, s.key, s.window, id) end
     s.failed, s.lapses, s.parked_at, s.cancel, s.died_at = 0, 0, 0, 0, 0
     s.turn = next_turn()
     move(s, READY, 0)

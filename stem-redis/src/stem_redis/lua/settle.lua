@@ -58,7 +58,7 @@ local function note_error(s, error)
     local name = P .. 'm:' .. s.id
     local all = (call('HGET', name, 'e') or '') .. struct.pack('<I4', #error) .. error
     local starts, position = {}, 1
-    while position <= #all do
+    while position + 3 <= #all do
         starts[#starts + 1] = position
         position = position + 4 + struct.unpack('<I4', all, position)
     end
@@ -77,8 +77,8 @@ end
 
 local function bury(s, it)
     s.failed = math.max(s.failed, it.attempt)
-    note_error(s, it.error)
     s.turn, s.died_at = next_turn(), now
+    note_error(s, it.error)
     call('HSET', P .. 'm:' .. s.id, 'r', it.reason)
     move(s, DEAD, now + it.keep)
     write(s)
@@ -88,6 +88,10 @@ end
 local function conclude(s, it)
     if it.kind == 'h' then  -- as if it had never been taken, but for its fence
         s.held = 0
+        if s.kind == 2 and s.fence == s.base + 1 then
+            local is_ours, holder = pcall(holder_of, s.key)
+            if is_ours and not holder then claim(s.kind, s.key, s.window, s.id) end
+        end
         return wait(s, READY, 0)
     end
     s.held, s.settled, s.lapses = 0, s.fence, 0
@@ -111,6 +115,23 @@ local function conclude(s, it)
     end
 end
 
+-- Stop here, with nothing written, if a key of somebody else stands in the way of *it*.
+local function must_be_possible(s, it)
+    if it.kind == 'b' then
+        must_be_open(s.queue, DEAD, 0)
+        reserved = reserved or reserve(#ARGV)
+    elseif it.kind ~= 'a' then
+        must_be_open(s.queue, it.kind == 'p' and PARKED or READY, it.after or 0)
+        if it.kind == 't' and it.after <= 0 then reserved = reserved or reserve(#ARGV) end
+    end
+    if #it.follow_ups == 0 then return end
+    reserved = reserved or reserve(#ARGV)
+    for _, follow_up in ipairs(it.follow_ups) do
+        open_queue(follow_up.queue)
+        if follow_up.kind > 0 then holder_of(follow_up.key) end
+    end
+end
+
 local function settle(it)
     local s = find(it.id)
     if not s or s.held ~= 1 or s.fence ~= it.fence then return refusal(it, s), '' end
@@ -118,8 +139,8 @@ local function settle(it)
     for _, follow_up in ipairs(it.follow_ups) do
         local status, why = obstacle(follow_up)
         if status and status ~= DUPLICATE then return INVALID, follow_up.id .. ' ' .. why end
-        open_queue(follow_up.queue)
     end
+    must_be_possible(s, it)
     -- The record decides, and is the first write.
     if it.record and not there(HOME, RESULTS, offer, it.id, unpack(it.record)) then
         return STALE, ''
@@ -132,12 +153,12 @@ end
 -- What is asked for most: acknowledge what is leased, maybe with the first record of it.
 -- Nothing is built for it, and what sets need is done for all in the end. Nil for all else.
 local FENCE_AT, DEDUPE_AT = 16, 80  -- in a row
-local ended, recorded = {}, {}
+local ended, recorded, is_listed = {}, {}, false
 
 local function acknowledged(id, fence, with_record)
     local name = P .. 'm:' .. id
     local raw = redis.pcall('HGET', name, 's')
-    if type(raw) ~= 'string' or #raw < CHANGING_SIZE then return nil end
+    if type(raw) ~= 'string' or #raw < ROW_SIZE then return nil end
     local place, held = string.byte(raw, 1, 2)
     if place ~= LEASED or held ~= 1 or struct.unpack('<I8', raw, FENCE_AT) ~= fence then
         return nil
@@ -149,10 +170,16 @@ local function acknowledged(id, fence, with_record)
         if ttl <= 0 then return nil end
         local terminal = ARGV[at + 5] == '1'
         local head = struct.pack(HEAD, terminal and 1 or 0, tonumber(ARGV[at + 4]), now + ttl)
-        local kept = P .. 'r:' .. id
+        local kept, is_first = P .. 'r:' .. id, not is_listed
+        if is_first then
+            call('ZADD', P .. 'rx', 0, id)  -- if it is not ours, here is where to stop
+            is_listed = true
+        end
         if not call('SET', kept, head .. ARGV[at + 7], 'NX', 'PX', ttl) then return nil end
-        recorded[#recorded + 1] = 0
-        recorded[#recorded + 1] = id
+        if not is_first then
+            recorded[#recorded + 1] = 0
+            recorded[#recorded + 1] = id
+        end
         if terminal then call('PUBLISH', P .. 'done:' .. id, '') end
     end
     if dedupe > 0 then
@@ -192,7 +219,7 @@ for first = 1, #recorded, 1000 do
 end
 for queue, ids in pairs(ended) do
     for first = 1, #ids, 1000 do
-        call('ZREM', P .. 'l:' .. queue, unpack(ids, first, math.min(first + 999, #ids)))
+        redis.pcall('ZREM', P .. 'l:' .. queue, unpack(ids, first, math.min(first + 999, #ids)))
     end
 end
 if not is_whole then error(failure, 0) end

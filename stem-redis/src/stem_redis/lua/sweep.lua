@@ -1,27 +1,29 @@
--- uses: prelude state places records admission
+-- uses: prelude state places records admission clearing
 -- Clear away a little of what is over: dead letters after their retention, names of queues
 -- that hold nothing, ids of records that have expired. And walk on through all messages, to
 -- put back what stands nowhere. Few workers do it: one in half a second.
 --
 -- ARGV     instant, home and results database
--- returns  the epoch, then ids of messages that were put back
+-- returns  the epoch, 1 when air.lua has more to do or else 0, then ids of messages put back
 local HOME, RESULTS = ARGV[2], ARGV[3]
-local STEP = 300  -- keys looked at in one sweep
+local STEP = 300  -- keys looked at in one sweep; it comes to some milliseconds
 local epoch = call('GET', P .. 'epoch')
 if not epoch then
     local time = call('TIME')
     epoch = time[1] .. '.' .. time[2]
     call('SET', P .. 'epoch', epoch)
 end
-if not call('SET', P .. 'swept', '', 'PX', 500, 'NX') then return {epoch} end
+if not is_time_to('swept') then return {epoch, 0} end
+local from = call('GET', P .. 'walk')
 
-for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0, 200)) do
-    local raw = redis.pcall('HGET', P .. 'm:' .. id, 's')
-    if type(raw) == 'string' and #raw >= CHANGING_SIZE then
-        finish(row_of(id, raw))
+for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0, 100)) do
+    local s = kept_row(id)
+    if s then
+        finish(s)
     else
-        call('ZREM', P .. 'graves', id)
-        call('ZREM', P .. 'x', id)
+        if call('TYPE', P .. 'm:' .. id).ok == 'hash' then call('DEL', P .. 'm:' .. id) end
+        redis.pcall('ZREM', P .. 'graves', id)
+        redis.pcall('ZREM', P .. 'x', id)
     end
 end
 
@@ -34,18 +36,7 @@ for _, queue in ipairs(call('SRANDMEMBER', P .. 'queues', 20)) do
     end
 end
 
-local function forget_records()
-    for _ = 1, 100 do  -- go on while many of those looked at are gone, as Redis itself does
-        local ids, over = call('ZRANDMEMBER', P .. 'rx', 100), {}
-        for _, id in ipairs(ids) do
-            if call('EXISTS', P .. 'r:' .. id) == 0 then over[#over + 1] = id end
-        end
-        if #over > 0 then call('ZREM', P .. 'rx', unpack(over)) end
-        if #over * 4 < #ids or #ids == 0 then break end
-    end
-end
-
-there(HOME, RESULTS, forget_records)
+local is_more = there(HOME, RESULTS, forget_records)
 
 -- The hash of a message is the truth: what it says about its place must stand in the sets.
 -- A set that is not ours is no reason to stop here; whoever needs it tells of it.
@@ -59,7 +50,7 @@ local function is_missing(s)
         and redis.pcall('SISMEMBER', P .. (set == 'd:' and 'pw:' or 'pr:') .. s.queue, s.id) == 0
 end
 
-local reply = {epoch}
+local reply = {epoch, is_more and 1 or 0}
 local function check(id)
     local s = find(id)
     if not s then return end
@@ -69,12 +60,13 @@ local function check(id)
     end
     if s.place == DEAD then return end
     call('SADD', P .. 'queues', s.queue)
-    local holds_key = s.kind == 1 or s.kind == 2 and s.place ~= LEASED
-    if holds_key and not holder_of(s.key) then claim(s.kind, s.key, s.window, id) end
+    -- The first lease has freed a key of the second kind, for good.
+    local holds_key = s.kind == 1 or s.kind == 2 and s.fence == s.base
+    local is_ours, holder = pcall(holder_of, s.key)
+    if holds_key and is_ours and not holder then claim(s.kind, s.key, s.window, id) end
 end
 
-local from = call('GET', P .. 'walk') or '0'
-local step = call('SCAN', from, 'MATCH', P .. 'm:*', 'COUNT', STEP)
+local step = call('SCAN', tonumber(from) and from or '0', 'MATCH', P .. 'm:*', 'COUNT', STEP)
 for _, name in ipairs(step[2]) do
     if call('TYPE', name).ok == 'hash' then check(string.sub(name, #P + 3)) end
 end

@@ -17,16 +17,16 @@ local function incoming(id, fixed, wait, blob)
     }
 end
 
-local is_ours = {}
+local is_known = {}
 
 -- Stop here, with nothing written, if a key of *queue* is not ours.
 local function open_queue(queue)
-    if is_ours[queue] then return end
-    call('ZCARD', P .. 'q:' .. queue)
-    call('ZCARD', P .. 'd:' .. queue)
-    rouse(queue, math.huge)
+    if is_known[queue] then return end
+    must_be_ours('ZCARD', 'q:' .. queue)
+    must_be_ours('ZCARD', 'd:' .. queue)
+    sleep_of(queue)
     call('SADD', P .. 'queues', queue)
-    is_ours[queue] = true
+    is_known[queue] = true
 end
 
 -- What publishing a known id again means; nil when it is not known.
@@ -35,9 +35,9 @@ local function status_of_known(id, digest)
     if call('EXISTS', name) == 0 then return nil end
     local known = find(id) or stone_of(id)
     if known then return known.digest == digest and DUPLICATE or CONFLICT end
-    local raw = redis.pcall('HGET', name, 's')
-    if type(raw) == 'string' and #raw >= CHANGING_SIZE then  -- a dead letter whose time is over
-        finish(row_of(id, raw))
+    local s = kept_row(id)
+    if s then  -- a dead letter whose time is over
+        finish(s)
         return status_of_known(id, digest)
     end
     local kind = call('TYPE', name).ok
@@ -60,8 +60,9 @@ end
 local function holder_of(key)
     local held = call('GET', P .. 'u:' .. key)
     if not held then return nil end
-    local space = string.find(held, ' ', 1, true)
-    local until_ms, id = tonumber(string.sub(held, 1, space - 1)), string.sub(held, space + 1)
+    local until_ms, id = string.match(held, '^(%d+) (.*)$')
+    until_ms = tonumber(until_ms)
+    if not until_ms then return nil end
     if until_ms > 0 then return until_ms > now and id or nil end
     local s = find(id)
     return s and s.place ~= DEAD and id or nil

@@ -2,6 +2,12 @@
 -- done for every message.
 local ROW_HEAD = CHANGING .. 'I8I8BB'
 local CHANGING_LENGTH = struct.size(CHANGING)
+local ROW_LENGTH = CHANGING_LENGTH + 38  -- at least, as in parts/state.lua
+
+-- The turn that was taken last. Whoever has read it can take more: no write of it fails.
+local function last_turn()
+    return math.max(tonumber(call('GET', P .. 'turn')) or 0, now * PER_MS)
+end
 
 -- The row of a message behind its next lease, and the end of that; nil if it cannot be taken,
 -- because it is leased, dead, or waits for its time. Then its place, and its kind of unique key.

@@ -1,16 +1,22 @@
 -- Moves between the places of a message. Every move adds where it goes before it removes
--- where it was: a key of the wrong type stops it with nothing lost.
+-- where it was. A key that somebody else wrote stops it before its first write, if something
+-- must be added there; there is nothing of ours to remove from one, and so that never fails.
 
-local asleep, roused = {}, {}
+local asleep, roused, is_set = {}, {}, {}
 
--- Let whoever waits for work of *queue* beyond *at* look again.
-local function rouse(queue, at)
+-- Until when somebody sleeps who waits for work of *queue*.
+local function sleep_of(queue)
     local until_ms = asleep[queue]
     if not until_ms then
         until_ms = tonumber(call('GET', P .. 'z:' .. queue) or 0) or 0
         asleep[queue] = until_ms
     end
-    if until_ms > at and not roused[queue] then
+    return until_ms
+end
+
+-- Let whoever waits for work of *queue* beyond *at* look again.
+local function rouse(queue, at)
+    if sleep_of(queue) > at and not roused[queue] then
         redis.pcall('XADD', P .. 'w:' .. queue, 'MAXLEN', 1, '*', 'q', '')
         roused[queue] = true
     end
@@ -20,14 +26,39 @@ local function score_of(s)
     return (9 - s.priority) * LEVEL + s.turn
 end
 
+local function set_of(place, due)
+    if place == LEASED then return 'l:' end
+    if place == DEAD then return 'x:' end
+    return due > 0 and 'd:' or 'q:'
+end
+
 local function stands_in(s)
-    if s.place == LEASED then return 'l:' end
-    if s.place == DEAD then return 'x:' end
-    return s.due > 0 and 'd:' or 'q:'
+    return set_of(s.place, s.due)
+end
+
+-- Stop here if a set is not ours. *command* reads one of its type.
+local function must_be_ours(command, name)
+    if is_set[name] then return end
+    call(command, P .. name)
+    is_set[name] = true
+end
+
+-- Stop here, with nothing written, if a message of *queue* could not enter that place.
+local function must_be_open(queue, place, due)
+    local set = set_of(place, due)
+    must_be_ours('ZCARD', set .. queue)
+    if place == DEAD then
+        must_be_ours('ZCARD', 'x')
+        must_be_ours('ZCARD', 'graves')
+    else
+        if place == PARKED then must_be_ours('SCARD', (due > 0 and 'pw:' or 'pr:') .. queue) end
+        sleep_of(queue)
+    end
 end
 
 local function enter(s)
     local set = stands_in(s)
+    must_be_open(s.queue, s.place, s.due)
     call('ZADD', P .. set .. s.queue, set == 'q:' and score_of(s) or set == 'x:' and s.turn or s.due, s.id)
     if s.place == DEAD then
         call('ZADD', P .. 'x', s.turn, s.id)
@@ -39,12 +70,12 @@ local function enter(s)
 end
 
 local function leave(s, place, set)
-    call('ZREM', P .. set .. s.queue, s.id)
+    redis.pcall('ZREM', P .. set .. s.queue, s.id)
     if place == DEAD then
-        call('ZREM', P .. 'x', s.id)
-        call('ZREM', P .. 'graves', s.id)
+        redis.pcall('ZREM', P .. 'x', s.id)
+        redis.pcall('ZREM', P .. 'graves', s.id)
     elseif place == PARKED then
-        call('SREM', P .. (set == 'd:' and 'pw:' or 'pr:') .. s.queue, s.id)
+        redis.pcall('SREM', P .. (set == 'd:' and 'pw:' or 'pr:') .. s.queue, s.id)
     end
 end
 
@@ -59,7 +90,7 @@ end
 local function let_go_of_key(s)
     if s.kind == 1 or s.kind == 2 then  -- 3 is freed by time alone
         local name = P .. 'u:' .. s.key
-        local held = call('GET', name)
+        local held = redis.pcall('GET', name)
         if held == '0 ' .. s.id then call('DEL', name) end
     end
 end

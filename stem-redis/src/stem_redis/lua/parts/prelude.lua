@@ -40,6 +40,7 @@ local function reserve(count)
     return last
 end
 
+-- A script that writes something before it takes a turn reserves some first: that can stop it.
 local function next_turn()
     reserved = (reserved or reserve(#ARGV)) + 1
     return reserved

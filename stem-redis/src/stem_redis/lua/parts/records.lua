@@ -3,14 +3,16 @@
 --
 --   r:ID   flags (1 terminal, 2 sent back by a replay), fence, until when, then the record
 --   rx     the ids of records, for lists                                     sorted set
+--   aired  there while no ids need to be cleared away from it again          text
 local HEAD = '<BI8I8'
 local HEAD_SIZE = struct.size(HEAD)
 
 local function there(home, results, work, ...)
     if results == '' or results == home then return work(...) end
     call('SELECT', results)
-    local kept = work(...)
+    local is_whole, kept = pcall(work, ...)
     call('SELECT', home)
+    if not is_whole then error(kept, 0) end
     return kept
 end
 
@@ -30,10 +32,11 @@ local function offer(id, fence, is_terminal, ttl, blob)
     end
     if ttl > 0 then
         local head = struct.pack(HEAD, is_terminal and 1 or 0, fence, now + ttl)
+        call('ZADD', P .. 'rx', 0, id)  -- first: a key that is not ours stops it here
         call('SET', name, head .. blob, 'PX', ttl)
-        call('ZADD', P .. 'rx', 0, id)
     else
         call('DEL', name)
+        redis.pcall('ZREM', P .. 'rx', id)
     end
     if is_terminal then call('PUBLISH', P .. 'done:' .. id, '') end
     return true

@@ -8,12 +8,16 @@ local READY, DELAYED, PARKED, LEASED, DEAD = 0, 1, 2, 3, 4
 local FIXED = 'I8I8BBI8c8I2c0I2c0'
 local ROW = CHANGING .. FIXED
 local CHANGING_SIZE = struct.size(CHANGING)
+local ROW_SIZE = CHANGING_SIZE + 38  -- at least: with a queue and a key that have no name
 local STONE = '<I8I8I8c8'
 
+-- A row as a table; nil for what is none.
 local function row_of(id, raw)
-    local place, held, cancel, failed, lapses, releases, fence, base, settled, turn, due,
-        parked_at, died_at, lease, dedupe, priority, kind, window, digest, queue, key =
-        struct.unpack(ROW, raw)
+    if type(raw) ~= 'string' or #raw < ROW_SIZE then return nil end
+    local is_row, place, held, cancel, failed, lapses, releases, fence, base, settled, turn, due,
+        parked_at, died_at, lease, dedupe, priority, kind, window, digest, queue, key, behind =
+        pcall(struct.unpack, ROW, raw)
+    if not is_row or place > DEAD or behind ~= #raw + 1 then return nil end
     return {
         id = id, raw = raw, place = place, held = held, cancel = cancel, failed = failed,
         lapses = lapses, releases = releases, fence = fence, base = base, settled = settled,
@@ -34,12 +38,15 @@ local function write(s)
     call('HSET', P .. 'm:' .. s.id, 's', packed(s))
 end
 
+-- The message of this id, whatever became of it; nil when there is none that can be read.
+local function kept_row(id)
+    return row_of(id, redis.pcall('HGET', P .. 'm:' .. id, 's'))
+end
+
 -- The live or dead message of this id, or nil: never one whose retention is over.
 local function find(id)
-    local raw = redis.pcall('HGET', P .. 'm:' .. id, 's')
-    if type(raw) ~= 'string' or #raw < CHANGING_SIZE then return nil end
-    local s = row_of(id, raw)
-    if s.place == DEAD and s.due <= now then return nil end
+    local s = kept_row(id)
+    if not s or s.place == DEAD and s.due <= now then return nil end
     return s
 end
 
