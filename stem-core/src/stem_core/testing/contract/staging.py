@@ -20,6 +20,7 @@ from stem_core.testing.contract.claims import absent, disagreement, lacking
 from stem_core.testing.contract.misuse import Misuse, of_loop
 from stem_core.testing.contract.opening import open_backend_stage, open_signer, open_stage
 from stem_core.testing.contract.stage import Stage
+from stem_core.testing.contract.stalls import NotDone, Stalls, on_a_steady_clock
 
 __all__ = ["OnBackend", "OnBroker", "OnSigner", "on_backend_stage", "on_broker_stage", "on_signer"]
 
@@ -124,18 +125,20 @@ def _take_place(
 ) -> None:
     __tracebackhide__ = True
 
-    async def on_stage() -> None:
+    async def on_stage(least_unit_ms: int, stalls: Stalls) -> None:
         stage, subject = await opened()
         async with _closing(stage):
+            stage.unit_ms = max(stage.unit_ms, least_unit_ms)
             if why := absent(case, stage, subject, needs):
                 raise _LeftOut(why)
             if why := lacking(subject, needs):
                 raise Misuse(why)
-            await _in_time(test(case, stage), stage)
+            with stalls.seen_on(stage):
+                await _in_time(test(case, stage), stage)
 
     left_out = mistake = ""
     try:
-        asyncio.run(on_stage())
+        on_a_steady_clock(on_stage)
     except _LeftOut as why:
         left_out = str(why)
     except Misuse as why:
@@ -161,7 +164,7 @@ async def _in_time(test: Awaitable[None], stage: Stage) -> None:
         if not deadline.expired():
             raise
         why = f"not done after {patience_s} s: a wake-up was missed, or a call hangs"
-        raise AssertionError(why) from error
+        raise NotDone(why) from error
 
 
 @asynccontextmanager
