@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 from stem_core.embedded.memory.broker import InMemoryBroker
 from stem_core.testing import Stage
 from stem_core.testing.contract.staging import OnBroker, on_broker_stage

@@ -236,10 +236,11 @@ async def runs_into_its_hard_limit() -> None:
     await asyncio.sleep(3600)
 
 
-@stem.task(visibility_timeout=0.2)
-async def blocks_the_loop(seconds: float) -> int:
+@stem.task(visibility_timeout="30s")
+async def blocks_the_loop() -> int:
     runs["blocks_the_loop"] += 1
-    time.sleep(seconds)  # noqa: ASYNC251  # the mistake that a worker must survive
+    gate.begun.set()
+    gate.open.wait(30)  # the mistake that a worker must survive
     return runs["blocks_the_loop"]
 
 

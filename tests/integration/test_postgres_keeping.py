@@ -158,15 +158,17 @@ def test_leases_that_lapsed_come_back_in_their_turn_whether_they_were_extended_o
     server: PostgresServer,
 ):
     async def work() -> None:
-        broker = await PostgresBroker.connect(server.url)
+        context = PluginContext(clock=(clock := FakeClock()))
+        broker = await PostgresBroker.open(StemURL.parse(server.url), PostgresOptions(), context)
         await broker.publish([message(id, lease_ms=150) for id in ("young", "old", "third")])
         young, old, _ = await take(broker, 3)
         assert young.message.id == "young"
         await broker.extend([Extension(old.receipt, 50)])
         found: list[str] = []
-        while len(found) < 3:
-            found += [each.message.id for each in await take(broker, 1)]
-        assert found == ["old", "young", "third"]
+        for moment in ("49ms", "1ms", "99ms", "1ms"):
+            clock.advance(moment)
+            found += [moment, *[each.message.id for each in await take(broker)]]
+        assert found == ["49ms", "1ms", "old", "99ms", "1ms", "young", "third"]
         await broker.aclose()
 
     run(work())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from integration import shop
@@ -56,43 +59,64 @@ def test_a_producer_without_task_code_does_not_override_the_options_of_the_worke
     assert len(counted) == 3
 
 
-def test_a_task_that_blocks_the_event_loop_for_five_leases_runs_once():
-    async def main():
-        async with Worker(stem), Worker(stem, name="the other one"), asyncio.timeout(30):
-            return await (await shop.blocks_the_loop.enqueue(1.0)).result(timeout=20)
+@contextmanager
+def beside(work: Callable[[], Coroutine[Any, Any, None]]) -> Iterator[None]:
+    """Do *work* in a loop and a thread of its own; wait for its end."""
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(30)
 
-    with stem.override():
+
+async def five_leases_pass(clock: FakeClock) -> None:
+    """Let them, once a task blocks its loop; go on as soon as its lease was renewed."""
+    await asyncio.to_thread(shop.gate.begun.wait, 30)
+    broker = (await stem.lane()).broker
+    for _ in range(20):
+        for _ in range(500):  # who is never renewed shall lose its lease
+            [held] = await broker.lookup(["blocks"])
+            if held is None or held.lease_ms > 15_000:
+                break
+            await asyncio.sleep(0.005)
+        clock.advance("7.5s")
+        await asyncio.sleep(0.005)  # whoever looks for work may find it now
+    shop.gate.open.set()
+
+
+async def blocked() -> int:
+    job = await shop.blocks_the_loop.using(task_id="blocks").enqueue()
+    return await job.result(timeout=20)
+
+
+def test_a_task_that_blocks_the_event_loop_for_five_leases_runs_once():
+    clock = FakeClock()
+
+    async def main():
+        async with Worker(stem), Worker(stem, name="the other one"), asyncio.timeout(60):
+            return await blocked()
+
+    with stem.override(clock=clock), beside(lambda: five_leases_pass(clock)):
         assert asyncio.run(main()) == 1
     assert shop.runs["blocks_the_loop"] == 1
 
 
 def test_another_loop_does_not_get_what_a_blocked_worker_holds():
     """The other worker's loop turns while the first one's stands still."""
-    done = threading.Event()
+    clock = FakeClock()
 
-    def other_worker() -> None:
-        async def main():
-            async with Worker(stem, name="other"):
-                while not done.is_set():
-                    await asyncio.sleep(0.005)
-
-        asyncio.run(main())
+    async def other_worker() -> None:
+        await asyncio.to_thread(shop.gate.begun.wait, 30)
+        async with Worker(stem, name="other"):
+            await five_leases_pass(clock)
 
     async def main():
-        async with Worker(stem, name="blocked"), asyncio.timeout(30):
-            job = await shop.blocks_the_loop.enqueue(1.0)
-            while not shop.runs["blocks_the_loop"]:
-                await asyncio.sleep(0)
-            return await job.result(timeout=20)
+        async with Worker(stem, name="blocked"), asyncio.timeout(60):
+            return await blocked()
 
-    with stem.override():
-        thread = threading.Thread(target=other_worker, daemon=True)
-        thread.start()
-        try:
-            asyncio.run(main())
-        finally:
-            done.set()
-            thread.join(30)
+    with stem.override(clock=clock), beside(other_worker):
+        asyncio.run(main())
     assert shop.runs["blocks_the_loop"] == 1
 
 

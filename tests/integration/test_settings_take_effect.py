@@ -441,8 +441,11 @@ def ran_apart(deployed: Deployment, *calls: Any, **variables: str) -> list[Any]:
 
 
 @shows("STEM_WORKER_CHILDREN")
-def test_a_worker_has_as_many_child_processes_as_the_variable_says(deployed: Deployment) -> None:
-    pids = ran_apart(deployed, *[caged.dozes.call()] * 6, STEM_WORKER_CHILDREN="3")
+def test_a_worker_has_as_many_child_processes_as_the_variable_says(
+    deployed: Deployment, tmp_path: Path
+) -> None:
+    call = caged.dozes.call(str(tmp_path), 3)
+    pids = ran_apart(deployed, *[call] * 6, STEM_WORKER_CHILDREN="3")
     assert len(set(pids)) == 3
 
 
@@ -483,13 +486,14 @@ def test_a_cancelled_task_may_go_on_as_long_as_the_variable_says(
     async def main() -> None:
         stem = deployed.stem(STEM_WORKER_CANCEL_GRACE="0s")
         stem.include(caged.registry)
-        # Of itself it would spin for ever, and with the usual grace for ten seconds.
-        async with asyncio.timeout(9), Worker(stem, app=caged.elsewhere, grace=0):
+        async with Worker(stem, app=caged.elsewhere, grace=0):
             id = await stem.enqueue("integration.caged.spins", {"folder": str(tmp_path)})
             await until(lambda: bool(caged.notes(str(tmp_path))))
-            await stem.cancel(id)
-            while await state_of(stem, id) is not State.CANCELLED:
-                await asyncio.sleep(0.01)
+            # Of itself it would spin for ever, and with the usual grace for ten seconds.
+            async with asyncio.timeout(9):
+                await stem.cancel(id)
+                while await state_of(stem, id) is not State.CANCELLED:
+                    await asyncio.sleep(0.01)
 
     run(main)
 
