@@ -64,3 +64,22 @@ def test_each_start_is_noted_also_of_an_attempt_that_fails(tmp_path: Path) -> No
 
 def test_its_lease_is_short_enough_to_be_watched() -> None:
     assert measure.options.visibility_timeout == timedelta(milliseconds=LEASE_MS)
+
+
+def test_a_long_task_waits_for_its_file_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            (tmp_path / "sign").touch()
+
+    monkeypatch.setattr(demo_tasks.time, "sleep", sleep)
+    (tmp_path / "file").touch()
+    measure(TaskContext.for_testing(), str(tmp_path / "file"), until=str(tmp_path / "sign"))
+    assert len(waits) == 3
+    monkeypatch.setattr(demo_tasks, "_PATIENCE_S", 0)
+    measure(TaskContext.for_testing(), str(tmp_path / "file"), until=str(tmp_path / "none"))
+    assert len(waits) == 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
+from pathlib import Path
 from typing import Final
 
 import click
@@ -38,6 +39,7 @@ class Play:
     Args:
         files: by the ids of their tasks.
         long_ids: the tasks in whose middle a worker is killed.
+        killed: a file to make when that was done, for which they wait.
 
     Attributes:
         starts: every start that was noted.
@@ -56,6 +58,7 @@ class Play:
         *,
         files: Mapping[str, str],
         long_ids: Sequence[str],
+        killed: Path,
     ) -> None:
         self._lane: Final = lane
         self._crew: Final = crew
@@ -64,6 +67,7 @@ class Play:
         self._paint: Final = paint
         self._files: Final = files
         self._long_ids: Final = long_ids
+        self._killed: Final = killed
         self._waiting: Final = dict.fromkeys(files)
         self._running: Final = dict[str, None]()  # started and not known to have ended
         self._failures: Final = dict[str, int]()
@@ -179,6 +183,7 @@ class Play:
     async def _kill(self, mate: Mate) -> None:
         await mate.kill()
         at_ms = now_ms()
+        self._killed.touch()
         held = frozenset(await self._left_by(mate))
         self.casualty = Casualty(name=mate.name, pid=mate.pid, at_ms=at_ms, held=held)
         said = f"{mate} was killed by {KILLED_BY} in the middle of {count_of(len(held), 'task')}."

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 LONGER_MS: Final = 1_200
-"""How much longer the long tasks take: time enough to meet a worker in the middle of one."""
+"""How much longer the long tasks take at least; on a busy machine they wait for the kill."""
 
 _LASTING_MS: Final = 250
 """What is held for so long is no short task, whose end may be on its way to the store."""

@@ -58,6 +58,11 @@ class Scene:
         return str(self.folder / "starts.txt")
 
     @property
+    def killed(self) -> str:
+        """The file that is made when a worker was killed."""
+        return str(self.folder / "killed")
+
+    @property
     def long_ones(self) -> range:
         """The places of the tasks in whose middle a worker is killed."""
         return long_ones(len(self.found.files), self.processes * self.concurrency)
@@ -87,6 +92,7 @@ async def perform(scene: Scene, stage: IO[str]) -> Story:
                     paint,
                     files=files,
                     long_ids=[id for at, id in enumerate(files) if at in scene.long_ones],
+                    killed=Path(scene.killed),
                 )
                 await play.until_all_ended()
             # Only now: a worker that is gone commits nothing more.
@@ -119,6 +125,7 @@ async def _enqueue(stem: Stem, scene: Scene) -> dict[str, str]:
             journal=scene.journal,
             failures=0 if place else _DELIBERATE_FAILURES,
             longer_ms=LONGER_MS if place in scene.long_ones else 0,
+            until=scene.killed if place in scene.long_ones else "",
         )
         for place, file in enumerate(files)
     )

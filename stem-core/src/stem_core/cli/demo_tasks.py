@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from typing import Final
 
@@ -19,6 +20,9 @@ __all__ = ["LEASE_MS", "QUEUE", "DeliberateFailure", "FileFacts", "measure", "ta
 QUEUE: Final = "demo"
 LEASE_MS: Final = 2_000
 """How long a worker that has died keeps others from its tasks; the usual 30 s are long to watch."""
+
+_PATIENCE_S: Final = 20
+_LOOK_S: Final = 0.02
 
 _CHUNK: Final = 1 << 20
 
@@ -48,7 +52,13 @@ class FileFacts:
     retry_policy=RetryPolicy(base="400ms", cap="400ms", jitter=False),
 )
 def measure(
-    ctx: TaskContext, path: str, *, journal: str = "", failures: int = 0, longer_ms: int = 0
+    ctx: TaskContext,
+    path: str,
+    *,
+    journal: str = "",
+    failures: int = 0,
+    longer_ms: int = 0,
+    until: str = "",
 ) -> FileFacts:
     """Read the file at *path*, whatever its size.
 
@@ -56,17 +66,26 @@ def measure(
         journal: where to note each start, if anywhere.
         failures: how many attempts fail, the first ones.
         longer_ms: how much longer than necessary it takes.
+        until: a file that it waits for after that, for some seconds at most.
     """
     if journal:
         note_start(journal, ctx)
     if ctx.attempt <= failures:
         raise DeliberateFailure("on purpose, and tried again")
     time.sleep(longer_ms / 1000)
+    if until:
+        _wait_for(until)
     try:
         return _measured(path)
     except OSError as error:
         # Nobody can do anything about it by trying again: an end, not a failure.
         raise Discard(error.strerror or type(error).__name__) from error
+
+
+def _wait_for(path: str) -> None:
+    until_s = time.monotonic() + _PATIENCE_S
+    while not os.path.exists(path) and time.monotonic() < until_s:
+        time.sleep(_LOOK_S)
 
 
 def _measured(path: str) -> FileFacts:
