@@ -40,7 +40,12 @@ class Arena:
     """A store in *folder*, and all who use it. At the end of the block nobody is left.
 
     One that *is_leaky* loses messages: it shows whether anybody would notice.
+
+    Attributes:
+        lease_s: of its tasks; longer where a worker may have to wait for the machine.
     """
+
+    lease_s = LEASE_S
 
     def __init__(
         self,
@@ -120,7 +125,7 @@ class Arena:
         self, args: Sequence[Mapping[str, object]], task: str = "chaos.work", **options: Any
     ) -> list[str]:
         """Enqueue *task* with each of *args*, from this process; return the ids."""
-        options = {"visibility_timeout": LEASE_S, **options}
+        options = {"visibility_timeout": self.lease_s, **options}
         ids = asyncio.run(ledger.enqueue(self.url, args, task, TaskOptions(**options)))
         self.pen.write(*[now(What.ACCEPTED, id) for id in ids])
         return ids
@@ -133,7 +138,8 @@ class Arena:
 
     def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of a process: *settings* of Stem, and those of the trial."""
-        chosen = {"broker_url": self.url, "default_visibility_timeout": f"{LEASE_S:g}s", **settings}
+        lease = {"default_visibility_timeout": f"{self.lease_s:g}s"}
+        chosen = {"broker_url": self.url, **lease, **settings}
         told = {f"STEM_{name.upper()}": value for name, value in chosen.items()}
         told |= {HISTORY: str(self.folder / "history")}
         return told | ({LEAK: "yes"} if self.is_leaky else {}) | self.signs

@@ -9,7 +9,7 @@ from pathlib import Path
 from stem_core import Stem
 from stem_core.producer.registry import TaskRegistry
 
-VISIBILITY_S = 1.0
+VISIBILITY_S = 5.0
 
 registry = TaskRegistry()
 

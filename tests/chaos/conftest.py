@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.arena import Arena
+from chaos.arena import LEASE_S, Arena
 from chaos.brokers import one_of_each
 from chaos.report import Figures, Row, written
 from chaos.scale import PAGE, SEED, TRIALS, Scale
@@ -58,7 +58,9 @@ def arena_of(tmp_path: Path, scale: Scale) -> Callable[..., Arena]:
     """Make the arena of a scenario."""
 
     def make(scenario: str, kind: type[Arena] = Arena, **how: Any) -> Arena:
-        return kind(tmp_path, scale.dice(scenario), **how)
+        arena = kind(tmp_path, scale.dice(scenario), **how)
+        arena.lease_s = LEASE_S * scale.slack
+        return arena
 
     return make
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from chaos.arena import LEASE_S, Arena
+from chaos.arena import Arena
 from chaos.ledger import Ledger
 from chaos.names import ENDED, HOST
 from chaos.party import Party
@@ -70,7 +70,7 @@ class MemoryArena(Arena):
         self, args: Sequence[Mapping[str, object]], task: str = "chaos.work", **options: Any
     ) -> list[str]:
         """Have the process enqueue *task* with each of *args*; return the ids."""
-        options = {"visibility_timeout": LEASE_S, **options}
+        options = {"visibility_timeout": self.lease_s, **options}
         return self._ask("enqueue", task=task, args=list(args), options=options)
 
     def drain(self, parties: Iterable[Party]) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from attrs import frozen
-from chaos.arena import LEASE_S, Arena
+from chaos.arena import Arena
 from chaos.redis_arena import RedisArena
 from services.redis import RedisServer
 
@@ -98,7 +98,7 @@ def hang_up(arena: Arena, seconds: float) -> None:
 
 def pause_it(arena: Arena, seconds: float) -> None:
     """Let the server take every command and answer none, longer than leases last."""
-    assert seconds > LEASE_S
+    assert seconds > arena.lease_s
     with away(arena):
         assert tell(arena, "CLIENT", "PAUSE", f"{seconds * 1000:.0f}", "ALL") == b"+OK\r\n"
         time.sleep(seconds)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import psycopg
-from chaos.arena import LEASE_S, Arena
+from chaos.arena import Arena
 from chaos.outages import Outage, away
 from chaos.postgres_arena import CrowdedArena, PostgresArena
 
@@ -106,7 +106,7 @@ def end_listeners(arena: Arena, seconds: float) -> Mapping[str, int]:
 
 def lock_the_table(arena: Arena, seconds: float) -> None:
     """Let a person lock all messages, longer than leases last."""
-    assert seconds > LEASE_S
+    assert seconds > arena.lease_s
     with psycopg.connect(on_postgres(arena).server.url) as person:
         person.execute("LOCK TABLE stem.message IN ACCESS EXCLUSIVE MODE")
         with away(arena):

@@ -51,7 +51,10 @@ class Spot:
 
     def _ended(self, program: str, words: list[str], plan: str) -> tuple[int, str]:
         process = self._start(program, words, plan)
-        _, said = process.communicate(timeout=_PATIENCE_S)
+        try:
+            _, said = process.communicate(timeout=_PATIENCE_S)
+        finally:
+            process.kill()
         return process.returncode, said
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from chaos.arena import LEASE_S, Arena
+from chaos.arena import Arena
 from chaos.brokers import on_every_broker
 from chaos.party import Party
 from chaos.relay import TASKS, freeze, legs
@@ -115,7 +115,7 @@ def is_frozen_before_a_settlement(arena: Arena) -> bool:
     is_free = arena.ledger.can_write(0.5)
     parties = [zombie] if not is_free else [zombie, arena.ready_worker()]
     if is_free:
-        arena.wait_for_ends(LEASE_S * 10)
+        arena.wait_for_ends()
     zombie.thaw()
     arena.wait_until(lambda: all_is_told(arena, zombie), "answer to the zombie")
     arena.drain(parties)

@@ -35,13 +35,17 @@ def test_a_worker_that_is_asked_to_end_takes_nothing_more_and_hands_back_what_wa
         codes += arena.drain([helper])
         found, history = arena.judge(), arena.history()
         over = hand_overs(history, arena.truth())
-    late = late_claims(history, CLAIMS_MS * scale.slack)
+    told_by = What.SIGNALLED if scale.is_long else What.DRAINS
+    late = late_claims(history, CLAIMS_MS * scale.slack, told_by)
     told = complaints(found, unconfirmed=1) + too_late(
         times_of(over), HAND_OVER_MS * scale.slack, "hand-over"
     )
     told += [f"{len(late)} taken too late"] if late else []
     told += [f"{len(found.started_twice)} started twice"] if found.started_twice else []
     told += [f"exit codes {codes}"] if any(codes) else []
+    told += (
+        [] if len([*history.only(What.DRAINS)]) == len(codes) else ["not all said that they drain"]
+    )
     told += [] if over else ["nothing was handed back: the trial proves nothing"]
     prove(
         Row(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from chaos.arena import RESUME_MS, Arena
+from chaos.arena import LEASE_S, RESUME_MS, Arena
 from chaos.failover_arena import FAILOVERS
 from chaos.outages import OUTAGES, Outage
 from chaos.plan import ENDLESS, Plan
@@ -24,6 +24,8 @@ def test_workers_go_on_by_themselves_when_the_store_is_back(arena_of, scale, pro
     outage = EVERY[id]
     seconds = outage.seconds[not scale.is_long]
     with arena_of(id, outage.kind) as arena:
+        if seconds > LEASE_S:  # it is to last longer than leases
+            arena.lease_s = LEASE_S
         workers = arena.ready_workers(WORKERS)
         feeder = arena.producer(Plan(ENDLESS, pace=100, pauses_ms=(0, 20, 100)))
         hits: Counter[str] = Counter()

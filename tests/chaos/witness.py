@@ -74,6 +74,8 @@ class Witness:
         match event.name:
             case "worker-started":
                 self.pen.note(What.READY)
+            case "worker-draining":
+                self.pen.note(What.DRAINS)
             case "broker-lost":
                 self.pen.note(What.AWAY, detail=str(event.detail.get("fault", "")))
             case "lease-lost" if not event.detail.get("settle"):

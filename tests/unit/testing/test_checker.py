@@ -256,6 +256,14 @@ def test_a_lease_long_after_the_signal_is_a_late_claim(at_ms: int, late: tuple[s
     assert late_claims(lines, 100) == late
 
 
+def test_a_lease_before_a_worker_has_heard_of_it_may_be_no_late_claim() -> None:
+    signal, drains = line(What.SIGNALLED, 10), line(What.DRAINS, 300)
+    lines = history(signal, line(What.LEASED, 200, ONE, 1), drains)
+    assert late_claims(lines, 100) == ("a",)
+    assert late_claims(lines, 100, What.DRAINS) == ()
+    assert late_claims(history(*lines.events, line(What.LEASED, 401)), 100, What.DRAINS) == ("a",)
+
+
 def test_a_lease_of_another_worker_is_no_late_claim() -> None:
     lines = history(line(What.SIGNALLED, 10), line(What.LEASED, 500, TWO, 1))
     assert late_claims(lines, 100) == ()

@@ -28,7 +28,7 @@ from stem_core.testing.faults.history import What
 
 __all__ = ["ChaosContract"]
 
-_LEAST_LEASE_MS: Final = 2_000
+_LEAST_LEASE_MS: Final = 5_000
 """A consumer that the machine lets wait this long would look like a frozen one."""
 
 _GRACE_MS: Final = 5_000

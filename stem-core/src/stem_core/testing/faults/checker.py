@@ -280,10 +280,15 @@ def _is_known_later(runs: Sequence[Run], orphan: Run, latest: Mapping[str, int])
 # ── what a shutdown and an outage are asked about ────────────────────────────
 
 
-def late_claims(history: History, within_ms: float) -> tuple[str, ...]:
-    """Return ids that a process leased later than *within_ms* after it was asked to end."""
+def late_claims(
+    history: History, within_ms: float, after: What = What.SIGNALLED
+) -> tuple[str, ...]:
+    """Return ids that a process leased later than *within_ms* after it was asked to end.
+
+    Or *after* it said something itself, where the machine may be late to tell it.
+    """
     asked: dict[int, Instant] = {}
-    for event in history.only(What.SIGNALLED):
+    for event in history.only(after):
         asked.setdefault(event.pid, event.at_ns)
     return tuple(
         event.id

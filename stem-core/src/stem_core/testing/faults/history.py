@@ -31,6 +31,7 @@ class What(StrEnum):
     SETTLED = "settled"  # the store has answered a settlement; detail: answer and outcome
     DROPPED = "dropped"  # a worker was told that the lease is lost
     READY = "ready"  # a worker takes work
+    DRAINS = "drains"  # a worker says that it takes nothing more
     AWAY = "away"  # a worker says that the broker is away
     TROUBLE = "trouble"  # somebody was told of a store error; detail: which
     SIGNALLED = "signalled"  # a process is about to be asked to end
