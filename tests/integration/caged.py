@@ -104,7 +104,7 @@ def dies_once(how: str, folder: str) -> int:
     return lines(folder, "began")
 
 
-@registry.task(name="kills_its_worker", visibility_timeout=5, max_retries=0)
+@registry.task(name="kills_its_worker", max_retries=0)
 async def kills_its_worker(folder: str) -> None:
     note(folder, "killer")
     for _ in range(200):  # until the innocents run beside it, if they ever do
@@ -114,7 +114,7 @@ async def kills_its_worker(folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@registry.task(name="innocent", visibility_timeout=5, max_retries=0)
+@registry.task(name="innocent", max_retries=0)
 async def innocent(number: int, folder: str) -> int:
     note(folder, "innocent")
     await asyncio.sleep(0.3)

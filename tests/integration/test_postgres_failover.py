@@ -218,14 +218,16 @@ def test_a_primary_that_lost_its_synchronous_standby_confirms_nothing(pair: Pair
     pair.confirm_together()
 
     async def work() -> None:
-        broker = await PostgresBroker.connect(pair.url + "&timeout=1s")
+        broker = await PostgresBroker.connect(pair.url)
+        hasty = await PostgresBroker.connect(pair.url + "&timeout=1s")
         await asyncio.to_thread(pair.standby.stop)
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
-            await broker.publish([message("m")])
+            await hasty.publish([message("m")])
         await asyncio.to_thread(pair.standby.start)
         (reply,) = await patiently(lambda: broker.publish([message("m")]))
         assert reply.status is PublishStatus.DUPLICATE  # it was written, and not confirmed
         assert [each.message.id for each in await take(broker)] == ["m"]
+        await hasty.aclose()
         await broker.aclose()
 
     run(work())
@@ -261,15 +263,17 @@ def ask_for_a_standby(server: PostgresServer, name: str) -> None:
 
 def test_a_primary_that_is_silent_is_passed_over(pair: Pair):
     async def work() -> None:
-        broker = await PostgresBroker.connect(pair.url + "&connect_timeout=2s&timeout=1s")
-        await one_task(broker, "before")
+        hasty = pair.url + "&connect_timeout=2s&timeout=1s"
+        broker = await patiently(lambda: PostgresBroker.connect(hasty))
+        await patiently(lambda: broker.lookup(["before"]))
         await asyncio.to_thread(pair.catch_up)
         await asyncio.to_thread(pair.primary.pause)  # it takes connections, and says nothing
         await asyncio.to_thread(pair.promote)
         await patiently(lambda: broker.publish([message("after")]))
-        assert await port_of(broker) == pair.standby.port
-        late = await PostgresBroker.connect(pair.url + "&connect_timeout=2s&timeout=1s")
-        assert [each.message.id for each in await take(late)] == ["after"]
+        assert await patiently(lambda: port_of(broker)) == pair.standby.port
+        late = await patiently(lambda: PostgresBroker.connect(hasty))
+        assert await patiently(lambda: port_of(late)) == pair.standby.port
+        assert await patiently(lambda: late.lookup(["after"])) != [None]
         await broker.aclose()
         await late.aclose()
 

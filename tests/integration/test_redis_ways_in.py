@@ -300,13 +300,25 @@ async def copied(replica: RedisServer) -> None:
         writer.close()
 
 
+async def known(replica: RedisServer, sentinel: Sentinel) -> None:
+    """Return once *sentinel* has heard from *replica* that it follows its master."""
+    wanted = (b"%d" % replica.port, b"master-link-status\r\n$2\r\nok")
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", sentinel.port)
+        writer.write(b"SENTINEL REPLICAS mymaster\r\nQUIT\r\n")
+        told = await reader.read(-1)
+        writer.close()
+        if all(each in told for each in wanted):
+            return
+        await asyncio.sleep(0.05)
+
+
 def test_the_master_that_sentinels_name_is_used_also_after_a_failover():
     async def work(master: RedisServer, replica: RedisServer, sentinel: Sentinel) -> None:
-        await copied(replica)
+        await known(replica, sentinel)
         broker = await RedisStreamsBroker.connect(sentinel.url)
         await one_task(broker, "before")
         await broker.publish([Message(id="kept", queue="q", task="t", body=b"{}")])
-        await asyncio.sleep(1.2)  # the sentinel asks its master for replicas once in a second
         master.kill()
         (kept,) = await patiently(lambda: broker.fetch(["q"], limit=10, wait_ms=1_000, worker="w"))
         assert kept.message.id == "kept"
@@ -314,12 +326,10 @@ def test_the_master_that_sentinels_name_is_used_also_after_a_failover():
         await one_task(broker, "after")
         await broker.aclose()
 
-    with (
-        RedisServer() as master,
-        RedisServer(config=copies(master)) as replica,
-        Sentinel(master) as sentinel,
-    ):
-        run(work(master, replica, sentinel))
+    with RedisServer() as master, RedisServer(config=copies(master)) as replica:
+        run(copied(replica))  # a sentinel asks for replicas when it starts, and then seldom
+        with Sentinel(master) as sentinel:
+            run(work(master, replica, sentinel))
 
 
 def test_a_service_that_no_sentinel_knows_is_named():

@@ -153,6 +153,7 @@ def test_keys_rotate_while_tasks_run(place: str, request: pytest.FixtureRequest)
                 "one": 0, "two": 0, "three": 0,
             }  # fmt: skip
             await asyncio.to_thread(shop.said, "keys", "revoke", "one")
+            await asyncio.sleep(1.1)  # who signs looks once in a second, and all that may be less
             await enqueued(stem, range(chunk))
             return await drained(stem), await succeeded(stem)
 

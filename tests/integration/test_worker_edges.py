@@ -486,9 +486,11 @@ def test_a_service_manager_hears_of_the_start_of_polling_and_of_the_end(
         with place.worker(*arguments, **told) as running:
             manager.wait_for("READY=1")
             manager.wait_for("WATCHDOG=1")
-            assert manager.hears_within("WATCHDOG=1", 5)
+            assert manager.hears_within("WATCHDOG=1", 30)
             server.kill()
             manager.wait_for("STATUS=the broker is away: reconnect")
+            # One of several processes may have polled a moment ago.
+            assert any(not manager.hears_within("WATCHDOG=1", 1) for _ in range(30))
             assert not manager.hears_within("WATCHDOG=1", 2)  # it runs, and does not poll
             server.start()
             manager.wait_for("WATCHDOG=1")
