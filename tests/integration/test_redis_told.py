@@ -12,6 +12,7 @@ from services.redis import RedisServer
 
 from stem_core.plugin import (
     Delivery,
+    Nearness,
     PublishStatus,
     Receipt,
     Settlement,
@@ -94,6 +95,7 @@ def test_what_is_not_plain_is_left_as_it_is_for_the_whole_script(
 ):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
+        await take(broker)  # the whole script is known by then: who hears of it late looks again
         await arrange(broker)
         before = await everything(broker)
         assert await broker.run("fetch_ready", 10, 0, "w", "q") == 0
@@ -170,8 +172,10 @@ def test_a_script_that_the_server_has_forgotten_is_kept_again_where_one_stands(
         await broker.publish([message("m")])
         near = broker.enter()
         await near.command("SCRIPT", "FLUSH")
-        for line in near._idle:
-            line._wire._nearness.is_near = True
+        for line in near._idle:  # however long an answer takes
+            line._wire._nearness = Nearness(60, 60)
+            line._wire._nearness.is_near = line._wire._nearness.is_near_for_idle = True
+            line._wire._shortcut.patience_ms = 60_000  # type: ignore[union-attr]
         assert [each.message.id for each in await told(broker)] == ["m"]
         sha = script("fetch_ready", broker.store.facts.reads_shebangs).sha
         assert await near.command("SCRIPT", "EXISTS", sha) == [1]

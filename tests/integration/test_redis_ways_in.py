@@ -303,14 +303,13 @@ async def copied(replica: RedisServer) -> None:
 async def known(replica: RedisServer, sentinel: Sentinel) -> None:
     """Return once *sentinel* has heard from *replica* that it follows its master."""
     wanted = (b"%d" % replica.port, b"master-link-status\r\n$2\r\nok")
-    while True:
-        reader, writer = await asyncio.open_connection("127.0.0.1", sentinel.port)
-        writer.write(b"SENTINEL REPLICAS mymaster\r\nQUIT\r\n")
-        told = await reader.read(-1)
-        writer.close()
-        if all(each in told for each in wanted):
-            return
+    reader, writer = await asyncio.open_connection("127.0.0.1", sentinel.port)
+    told = b""
+    while not all(each in told for each in wanted):
         await asyncio.sleep(0.05)
+        writer.write(b"SENTINEL REPLICAS mymaster\r\n")
+        told = await reader.read(65_536)
+    writer.close()
 
 
 def test_the_master_that_sentinels_name_is_used_also_after_a_failover():
