@@ -371,9 +371,9 @@ BOTH_TAKE_WORK = (200, {"ready": True, "takes_work": 2, "processes": 2})
 
 
 def eventually_metrics(running: Running, **wanted: float) -> None:
-    """Return when each of *wanted*, a name without labels, has that value."""
-    for name, value in wanted.items():
-        eventually(lambda name=name, value=value: running.metrics().get((name,)) == value)
+    """Return when all of *wanted*, names without labels, have their values."""
+    names = {(name,): value for name, value in wanted.items()}
+    eventually(lambda: names.items() <= running.metrics().items())
 
 
 def test_a_supervisor_gives_one_answer_for_all_of_its_processes(shop: Path) -> None:

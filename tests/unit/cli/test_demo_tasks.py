@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_a_long_task_waits_for_its_file_and_not_for_ever(
         if len(waits) == 3:
             (tmp_path / "sign").touch()
 
-    monkeypatch.setattr(demo_tasks.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     (tmp_path / "file").touch()
     measure(TaskContext.for_testing(), str(tmp_path / "file"), until=str(tmp_path / "sign"))
     assert len(waits) == 3

@@ -52,13 +52,15 @@ class Stalls:
         loop = asyncio.get_running_loop()
         step_s = stage.unit_ms / 1000 / _LOOKS_PER_UNIT
 
+        due_s = loop.time() + step_s
+        timer: asyncio.TimerHandle
+
         def look() -> None:
             nonlocal due_s, timer
             self.longest_ms = max(self.longest_ms, (loop.time() - due_s) * 1000)
             due_s = loop.time() + step_s
             timer = loop.call_at(due_s, look)
 
-        due_s = loop.time() + step_s
         timer = loop.call_at(due_s, look)  # no task: a test may count those
         try:
             yield
