@@ -34,7 +34,7 @@ def units_of(test: Callable[[Stage], Awaitable[None]], unit_ms: int, **how: Any)
 
 
 def stand_still(stage: Stage) -> None:
-    time.sleep(stage.unit_ms / 1000)
+    time.sleep(stage.unit_ms / 4 / 1000)
 
 
 async def fails_when_it_has_little_time(stage: Stage) -> None:

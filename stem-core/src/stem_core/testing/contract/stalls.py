@@ -51,13 +51,15 @@ class Stalls:
         self.unit_ms = stage.unit_ms
         loop = asyncio.get_running_loop()
         step_s = stage.unit_ms / 1000 / _LOOKS_PER_UNIT
-
         due_s = loop.time() + step_s
         timer: asyncio.TimerHandle
 
+        def note() -> None:
+            self.longest_ms = max(self.longest_ms, (loop.time() - due_s) * 1000)
+
         def look() -> None:
             nonlocal due_s, timer
-            self.longest_ms = max(self.longest_ms, (loop.time() - due_s) * 1000)
+            note()
             due_s = loop.time() + step_s
             timer = loop.call_at(due_s, look)
 
@@ -65,8 +67,8 @@ class Stalls:
         try:
             yield
         finally:
-            look()  # a loop that stood still to the very end has not looked yet
             timer.cancel()
+            note()  # a loop that stood still to the very end has not looked yet
 
 
 def on_a_steady_clock(run: Callable[[int, Stalls], Coroutine[Any, Any, None]]) -> None:
