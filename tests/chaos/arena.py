@@ -122,11 +122,16 @@ class Arena:
         return self._start(["chaos.holding", str(self.file), str(seconds)], None)
 
     def enqueue(
-        self, args: Sequence[Mapping[str, object]], task: str = "chaos.work", **options: Any
+        self,
+        args: Sequence[Mapping[str, object]],
+        task: str = "chaos.work",
+        *,
+        delay_s: float | None = None,
+        **options: Any,
     ) -> list[str]:
         """Enqueue *task* with each of *args*, from this process; return the ids."""
-        options = {"visibility_timeout": self.lease_s, **options}
-        ids = asyncio.run(ledger.enqueue(self.url, args, task, TaskOptions(**options)))
+        chosen = TaskOptions(**{"visibility_timeout": self.lease_s, **options})
+        ids = asyncio.run(ledger.enqueue(self.url, args, task, chosen, delay_s))
         self.pen.write(*[now(What.ACCEPTED, id) for id in ids])
         return ids
 
@@ -189,6 +194,11 @@ class Arena:
         """The ends of all logs that are not empty."""
         told = [(party.log.name, party.said) for party in self.parties]
         return "\n".join(f"── {name}\n{said}" for name, said in told if said)
+
+    def whole_log(self) -> str:
+        """Everything that anybody has logged or was told."""
+        logs = [party.log.read_text("utf-8", "replace") for party in self.parties]
+        return "\n".join([*logs, *(each.detail for each in self.history().only(What.TROUBLE))])
 
     # ── the end ──────────────────────────────────────────────────────────────
 

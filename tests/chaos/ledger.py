@@ -106,11 +106,15 @@ async def make_tables(url: str) -> None:
 
 
 async def enqueue(
-    url: str, args: Sequence[Mapping[str, object]], task: str, options: TaskOptions
+    url: str,
+    args: Sequence[Mapping[str, object]],
+    task: str,
+    options: TaskOptions,
+    delay_s: float | None = None,
 ) -> list[str]:
     """Enqueue *task* with each of *args*; return their ids."""
     async with Stem(url) as stem:
-        calls = [stem.call(task, each, options=options) for each in args]
+        calls = [stem.call(task, each, options=options, delay=delay_s) for each in args]
         return [job.id for job in await stem.enqueue_many(calls)]
 
 

@@ -28,6 +28,7 @@ class Outage:
             counted, by name.
         seconds: how long it lasts where figures are made, and elsewhere.
         hits: what must have been counted at least once, or nothing was tried.
+        refuses: it does not pass by itself, so producers are told at once and not asked to wait.
     """
 
     fault: str
@@ -35,6 +36,7 @@ class Outage:
     do: Callable[[Arena, float], Mapping[str, int] | None]
     seconds: tuple[float, float]
     hits: tuple[str, ...] = ()
+    refuses: bool = False
 
 
 @contextmanager

@@ -25,7 +25,7 @@ IDS = (
     "A8", "A8-postgres", "A8-redis", "A9", "A9-postgres", "A9-redis",
     "B1-many-full", "B1-many-normal", "B1-many-postgres",
     "B1-single-full", "B1-single-normal", "B1-single-postgres", "B5-postgres",
-    "C1", "C11", "C12", "C16",
+    "C1", "C10", "C11", "C12", "C13", "C16", "C18", "C19", "C2", "C25", "C3", "C4", "C6", "C8",
     "D1", "D10", "D11", "D13", "D16", "D2", "D3", "D8", "D9",
     "E1", "E11", "E2", "E3-full", "E3-normal", "E3-postgres",
     "E3-publish-full", "E3-publish-normal", "E3-publish-postgres", "E3-redis",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from chaos.arena import Arena
 from chaos.brokers import EVERY, PROCESSES, in_turn
@@ -94,9 +95,9 @@ class Limited:
         self.codes = arena.drain([worker])
 
     def _enqueue(
-        self, task: str, how: str, limits: Mapping[str, float], options: Mapping[str, object]
+        self, task: str, how: str, limits: Mapping[str, float], options: Mapping[str, Any]
     ) -> str:
-        asked = {"isolation": "process", **limits, **options}
+        asked: dict[str, Any] = {"isolation": "process", **limits, **options}
         [id] = self._arena.enqueue([{"how": how}], task, **asked)
         return id
 

@@ -350,7 +350,7 @@ def test_a_stranger_among_our_keys_is_named_and_no_message_is_lost(key: str, ser
         with pytest.raises(StoreError, match="holds a list") as told:
             await again_and_again(broker)
         assert f"the key {name} " in str(told.value)
-        assert told.value.fault is Fault.DATA
+        assert told.value.fault is Fault.FATAL_CONFIG  # of the store, and of no message
         assert before <= await live(broker)
         await broker.aclose()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
-from stem_core.plugin import StoreError
+from stem_core.plugin import Fault, StoreError
 from stem_redis.connection import Arg, Server
 from stem_redis.errors import WrongType
 from stem_redis.packing import names_in, names_in_row
@@ -28,6 +28,9 @@ NAMED: Final[Mapping[str, str]] = {
     "m:": "hash string",
 }
 """How keys begin behind which the name of a queue, a task, a lock or the like stands."""
+
+_OF_ONE: Final = ("u:", "r:", "g:", "k:", "m:")
+"""Behind which of them that of one task, lock or limit stands: all others are shared."""
 
 _AT_ONCE: Final = 1_000
 """Keys that are looked at in one call: it stays short."""
@@ -90,8 +93,12 @@ def _keys_of(names: Iterable[str]) -> Sequence[tuple[str, str]]:
 
 
 def _named(error: WrongType, server: Server, prefix: str, key: bytes, found: bytes) -> WrongType:
-    name = prefix + key.decode(errors="replace")
+    name = key.decode(errors="replace")
+    # No message is bad where all of a queue share a key: they wait until that is put right.
+    fault = Fault.DATA if name.startswith(_OF_ONE) else Fault.FATAL_CONFIG
     return WrongType(
-        f"{server.location.shown}: the key {name} holds a {found.decode()} that Stem did not write",
+        f"{server.location.shown}: the key {prefix}{name} holds a {found.decode()} that Stem did "
+        "not write",
+        fault=fault,
         way_out=error.way_out,
     )
