@@ -20,6 +20,8 @@ MAX_CONTROL_BODY: Final = 64 * 1024
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 10.0
 """Longer than others wait for a server that is away: who missed a message misses little."""
+_PAUSES: Final = 6
+"""So many in a row, while nobody else of this handle reaches the server either."""
 
 _write: Final = msgspec.msgpack.Encoder().encode
 _read: Final = msgspec.msgpack.Decoder(tuple[bytes, str, str, bytes]).decode
@@ -59,7 +61,7 @@ class RedisControl(ControlChannel):
                     ):
                         raise
                     line = None
-                    await asyncio.sleep(pause_s * (0.5 + SYSTEM_DICE.roll() / 2))
+                    await self._pause(pause_s)
                     pause_s = min(4 * pause_s, _LONGEST_PAUSE_S)
                     continue
                 if pushed[0] == b"message":
@@ -67,6 +69,16 @@ class RedisControl(ControlChannel):
         finally:
             if line is not None:
                 line.close()
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, and longer while there is no sign that the server is back: a fleet whose server
+        is away makes no more connections than its other calls need."""
+        server = self._broker.enter()
+        calls, jittered_s = server.calls, pause_s * SYSTEM_DICE.roll()
+        for _ in range(_PAUSES):
+            await asyncio.sleep(jittered_s)
+            if server.calls != calls:
+                break
 
     async def _subscribed(self) -> Line:
         line = await self._broker.enter().lend()
