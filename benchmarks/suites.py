@@ -200,7 +200,15 @@ REDIS = Suite(
     commands={name: ("redis_bench.py", name) for name in ("stem", *_PEERS, LIMIT)},
     requirements={name: f"peers/{name}.txt" for name in _PEERS},
     phases={
-        "stem": {"throughput": 2, "latency": 200, "backlog": 200_000, "full": 4_000, "idle": 1e6},
+        "stem": {
+            "throughput": 2,
+            "latency": 200,
+            "backlog": 200_000,
+            "full": 4_000,
+            "idle": 1e6,
+            "due": 20_000,
+            "late": 200,
+        },
         "celery": {"throughput": 0.2, "latency": 200},
         "dramatiq": {"throughput": 0.5, "latency": 100},
         "taskiq": {"throughput": 0.3, "latency": 200},
@@ -211,7 +219,7 @@ REDIS = Suite(
         "huey": {"throughput": 0.5, "latency": 200},
         LIMIT: {"throughput": 5, "latency": 200},
     },
-    once=("idle", "full"),
+    once=("idle", "full", "late"),
     throughput={
         "enqueue_per_s": "enqueue, one at a time",
         "enqueue_many_per_s": "10,000 in one call",
@@ -265,6 +273,18 @@ REDIS = Suite(
             at_most=True,
         ),
         Gate(title="left unsettled at a full server: 0", figure="full_left", bound=0, at_most=True),
+        Gate(
+            title="20,000 due at one moment done in about a second",
+            figure="due_at_once_s",
+            bound=1.0,
+            at_most=True,
+        ),
+        Gate(
+            title="delayed work on an idle queue late by < 50 ms, 99th percentile",
+            figure="late_p99_ms",
+            bound=50,
+            at_most=True,
+        ),
     ),
     alone={
         "drain_small_per_s": "drain of 20,000, per second",
@@ -272,6 +292,9 @@ REDIS = Suite(
         "idle_commands_per_s": "commands a second of an idle worker, a million delayed",
         "bytes_per_delayed": "bytes at the server for a delayed task",
         "full_accepted": "accepted until `maxmemory` was reached, and then settled with results",
+        "due_at_once_s": "20,000 tasks due at one moment, until all are settled, seconds after it",
+        "late_p50_ms": "a delayed task on an idle queue, ms after its time, median",
+        "late_p99_ms": "the same, 99th percentile",
     },
     guarantees={
         "stem": "strict JSON, arguments checked; lease with a fence, renewed; acknowledged after "

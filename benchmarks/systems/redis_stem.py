@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import statistics
+import time
+from datetime import UTC, datetime
 from types import ModuleType
 
 import redis_tally as tally
@@ -12,6 +15,7 @@ from redis.asyncio import Redis
 
 from stem_core import Stem, Worker
 from stem_core.plugin import StoreFull
+from stem_core.producer.tasks import Call
 
 logging.disable(logging.CRITICAL)
 CONCURRENCY = 1_000
@@ -19,6 +23,11 @@ MANY = 10_000
 LATER = 3_600
 SETTLED_S = 3
 WATCHED_S = 20
+LEAD_S = 15
+"""From the first enqueue to the moment at which all of many are due."""
+
+SOON_S = 0.2
+OF_WORK = ("{stem}:q:default", "{stem}:d:default", "{stem}:l:default")
 SENT_BY_CLIENTS = (
     *("evalsha", "eval", "xread", "ping", "info", "hello", "client|setname", "select"),
     *("subscribe", "unsubscribe", "config|get"),
@@ -127,12 +136,60 @@ async def full(system: ModuleType, count: int) -> Figures:
         async with worker(system.__name__, accepted) as process:
             await process.told()
             await asyncio.sleep(SETTLED_S)
-            left = sum(
-                [await server.exists(key) for key in ("{stem}:q:default", "{stem}:l:default")]
-            )
+            left = await server.exists(*OF_WORK)
     figures = Figures()
     figures.values = {"full_accepted": accepted, "full_left": left}
     return figures
 
 
-PHASES = {"idle": idle, "full": full}
+async def due(system: ModuleType, count: int) -> Figures:
+    """Let *count* tasks be due at one moment; see how long after it all of them are settled."""
+    from redis_bench import worker
+
+    async with Redis.from_url(tally.URL) as server, worker(system.__name__, count) as process:
+        moment = time.time() + LEAD_S
+        for _ in range(count // MANY):
+            await stem.enqueue_many([at(moment, "nothing") for _ in range(MANY)])
+        if time.time() > moment - SETTLED_S:
+            raise RuntimeError("they were not enqueued in time")
+        await process.told()
+        await _without_work(server)
+        took_s = time.time() - moment
+    figures = Figures()
+    figures.values = {"due_at_once_s": took_s}
+    return figures
+
+
+async def _without_work(server: Redis) -> None:
+    while True:
+        if not await server.exists(*OF_WORK):
+            return
+        await asyncio.sleep(0.005)
+
+
+async def late(system: ModuleType, count: int) -> Figures:
+    """See how long after its time each of *count* delayed tasks starts, when nothing else is."""
+    from redis_bench import worker
+
+    late_ms = []
+    async with worker(system.__name__) as process:
+        await enqueue("mark", 1)
+        await process.told()
+        for number in range(count):
+            moment = time.time() + SOON_S + number % 10 / 100
+            since_boot = moment - time.time() + time.monotonic()
+            await stem.enqueue_many([at(moment, "mark")])
+            (started,) = await process.told()
+            late_ms.append((started - since_boot) * 1000)
+    cuts = statistics.quantiles(late_ms, n=100)
+    figures = Figures()
+    figures.values = {"late_p50_ms": cuts[49], "late_p99_ms": cuts[98]}
+    return figures
+
+
+def at(moment: float, name: str) -> Call[None]:
+    """Return a call that is not to start before *moment*."""
+    return TASKS[name].using(not_before=datetime.fromtimestamp(moment, UTC)).call(*ARGS)
+
+
+PHASES = {"idle": idle, "full": full, "due": due, "late": late}
