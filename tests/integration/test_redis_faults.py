@@ -315,6 +315,21 @@ def test_what_stood_in_a_key_that_was_deleted_is_found_again(key: str, server: R
     run(work())
 
 
+def test_where_one_message_had_lost_its_place_the_others_are_looked_for_at_once(
+    server: RedisServer,
+):
+    async def work() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        for ten in range(10):
+            await broker.publish([message(f"m{ten}-{n}") for n in range(500)])
+        await broker.enter().command("DEL", "{stem}:q:q", "{stem}:swept")
+        assert len(await take(broker, 1)) == 1
+        assert await broker.enter().command("ZCARD", "{stem}:q:q") == 4_999
+        await broker.aclose()
+
+    run(work())
+
+
 def test_dead_letters_and_unique_keys_are_found_again(server: RedisServer):
     async def work() -> None:
         broker = await RedisStreamsBroker.connect(server.url)

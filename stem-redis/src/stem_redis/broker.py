@@ -79,6 +79,12 @@ CAPABILITIES: Final = Capabilities(
 )
 _CREATED: Final = PublishStatus.CREATED
 _SWEEP_EVERY_MS: Final = 1_000
+_GO_ON: Final = 5
+"""After something was put back, so many sweeps that put back nothing follow at once."""
+
+_SWEEPS_ON_END: Final = 50
+"""Then whoever sweeps looks for work again, and may go on after that."""
+
 _SETTLED_AT_ONCE: Final = 250
 """A call keeps the server from all others for some milliseconds at most."""
 
@@ -100,6 +106,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self._losses: Final = Losses()
         self._epoch: Final = Epoch(store.clock, store.facts)
         self._sweep_at_ms = 0
+        self._hurry = 0  # how many sweeps are to follow each other at once
         self._is_confirmed: Final = store.location.options.wait_replicas > 0
         self._in_order: Final = asyncio.Lock()
 
@@ -249,16 +256,33 @@ class RedisStreamsBroker(RedisHandle, Broker):
             await self.run("settle", *self.homes, *settling.hand_back_arguments(deliveries))
 
     async def _sweep(self) -> None:
+        """Sweep when it is time. Where that puts messages back there are mostly more, and a worker
+        has nothing better to do than to go on; in between it takes what is back."""
         now_ms = self.store.clock.monotonic_ms()
-        if now_ms >= self._sweep_at_ms:
-            self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
-            epoch, is_more, *put_back = await self.run("sweep", *self.homes)
-            if self._epoch.is_over(epoch):
-                await self._mourn_all()
-            if put_back:
-                self._put_back(put_back)
-            if is_more:
-                await self.clear_away()
+        if now_ms < self._sweep_at_ms:
+            return
+        self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
+        back: list[bytes] = []
+        for _ in range(_SWEEPS_ON_END):
+            put_back = await self._swept()
+            self._hurry = _GO_ON if put_back else max(0, self._hurry - 1)
+            back += put_back
+            if not self._hurry:
+                break
+        else:
+            self._sweep_at_ms = now_ms
+        if back:
+            self._put_back(back)
+
+    async def _swept(self) -> Sequence[bytes]:
+        """Sweep once; return what it put back."""
+        put_back: list[bytes]
+        epoch, is_more, *put_back = await self.run("sweep", *self.homes, int(self._hurry > 0))
+        if self._epoch.is_over(epoch):
+            await self._mourn_all()
+        if is_more:
+            await self.clear_away()
+        return put_back
 
     def _put_back(self, ids: Sequence[bytes]) -> None:
         _log.error(

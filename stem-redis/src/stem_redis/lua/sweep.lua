@@ -3,7 +3,7 @@
 -- that hold nothing, ids of records that have expired. And walk on through all messages, to
 -- put back what stands nowhere. Few workers do it: one in half a second.
 --
--- ARGV     instant, home and results database
+-- ARGV     instant, home and results database, 1 to go on where messages were put back
 -- returns  the epoch, 1 when air.lua has more to do or else 0, then ids of messages put back
 local HOME, RESULTS = ARGV[2], ARGV[3]
 local STEP = 300  -- keys looked at in one sweep; it comes to some milliseconds
@@ -13,7 +13,7 @@ if not epoch then
     epoch = time[1] .. '.' .. time[2]
     call('SET', P .. 'epoch', epoch)
 end
-if not is_time_to('swept') then return {epoch, 0} end
+if ARGV[4] ~= '1' and not is_time_to('swept') then return {epoch, 0} end
 local from = call('GET', P .. 'walk')
 
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0, 100)) do
