@@ -262,6 +262,9 @@ _LOOKS = 200
 _FACTOR = 5
 """What a look may take of what one took before, at the median and at the 99th percentile."""
 
+_QUICK_MS = 10.0
+"""What it may take anyhow: past 20,000 that have ended it would be more than 20."""
+
 
 def test_a_snapshot_that_stays_open_slows_no_claim_and_loses_nothing(arena_of, scale, prove):
     tasks = 200_000 if scale.is_long else 20_000
@@ -280,7 +283,7 @@ def test_a_snapshot_that_stays_open_slows_no_claim_and_loses_nothing(arena_of, s
             person.rollback()
         found = arena.judge()
     told = complaints(found) + ([f"exit codes {codes}"] if any(codes) else [])
-    told += too_slow(before_ms, held_ms)
+    told += too_slow(before_ms, held_ms, scale.is_long)
     prove(
         Row(
             id="D13",
@@ -302,9 +305,11 @@ def middle_and_high(times_ms: list[float]) -> str:
     return f"{cuts[49]:.1f} / {cuts[98]:.1f}"
 
 
-def too_slow(before_ms: list[float], held_ms: list[float]) -> list[str]:
+def too_slow(before_ms: list[float], held_ms: list[float], is_long: bool) -> list[str]:
     before, held = (statistics.quantiles(each, n=100) for each in (before_ms, held_ms))
-    if all(held[n] <= _FACTOR * before[n] for n in (49, 98)):
+    # A few looks of any run are late for want of a processor: their number decides in long ones.
+    places = (49, 98) if is_long else (49,)
+    if all(held[n] <= max(_FACTOR * before[n], _QUICK_MS) for n in places):
         return []
     was, is_now = middle_and_high(before_ms), middle_and_high(held_ms)
     return [f"looks took {is_now} ms, and {was} ms before"]

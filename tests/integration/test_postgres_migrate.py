@@ -98,15 +98,24 @@ def test_tables_of_an_older_version_are_brought_up_to_date_and_keep_what_they_ho
         assert found.fetchall() == [("a", 0)]
 
 
-def test_newer_tables_are_seen_and_left_alone(stem, url: str, schema: str, postgres_server: Server):
+@pytest.mark.parametrize("is_sealed_by", ["this release", "nobody"])
+def test_newer_tables_are_seen_and_left_alone(
+    is_sealed_by: str, stem, url: str, schema: str, postgres_server: Server
+):
     stem("migrate", "up", url)
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute(f"UPDATE {schema}.version SET version = 7".encode())
+        if is_sealed_by == "nobody":  # as after a dump without comments
+            connection.execute(f"COMMENT ON TABLE {schema}.version IS NULL".encode())
     code, out, _ = stem("migrate", "status", url)
     assert (code, "upgrade stem-postgres" in out) == (1, True)
     code, _, err = stem("migrate", "up", url)
     assert code == 5
     assert "version 7" in err
+    with psycopg.connect(postgres_server.url) as connection:
+        assert connection.execute(f"SELECT version FROM {schema}.version".encode()).fetchone() == (
+            7,
+        )
 
 
 @pytest.mark.parametrize(
@@ -235,3 +244,23 @@ def test_functions_of_a_newer_release_are_used_and_left_as_they_are(
     asyncio.run(work())
     comment = f"SELECT obj_description('{schema}.version'::regclass, 'pg_class')"
     assert do(postgres_server.url, comment) == [(seal,)]
+
+
+def test_whoever_may_use_the_tables_may_use_those_that_a_step_adds(
+    stem, url: str, schema: str, postgres_server: Server
+):
+    role = f"of_{schema}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(script(Schema(0), schema, steps()[:2]).encode())
+        connection.execute(f"CREATE ROLE {role}".encode())
+        try:
+            grant = f"GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"
+            connection.execute(grant.encode())
+            assert stem("migrate", "up", url)[0] == 0
+            for table in ("loose_key", "untold"):
+                (may,) = connection.execute(
+                    "SELECT has_table_privilege(%s, %s, 'INSERT')", (role, f"{schema}.{table}")
+                ).fetchone() or (None,)
+                assert may, table
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())

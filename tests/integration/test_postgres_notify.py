@@ -191,3 +191,25 @@ def test_with_notify_off_nobody_is_told_and_whoever_waits_polls(url: str, opened
         await worker.aclose()
 
     run(work())
+
+
+def test_a_call_in_my_transaction_leaves_the_patience_of_it_as_it_was(
+    url: str, opened: Any, namespace: str
+) -> None:
+    """Also where nobody is told, and where it does more than to acknowledge."""
+
+    async def work() -> None:
+        broker = await opened("?notify=off")
+        await broker.publish([message("a")])
+        (delivery,) = await take(broker, 1)
+        async with await psycopg.AsyncConnection.connect(url) as mine:
+            await mine.execute("SET LOCAL lock_timeout = '7s'")
+            follow_up = message("b")
+            await broker.settle_in(
+                mine, [Settlement(receipt=delivery.receipt, follow_ups=(follow_up,))]
+            )
+            found = await (await mine.execute("SHOW lock_timeout")).fetchone()
+            assert found == ("7s",)
+        await broker.aclose()
+
+    run(work())

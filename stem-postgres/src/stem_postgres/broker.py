@@ -38,6 +38,7 @@ from stem_postgres import publishing, settling, transaction
 from stem_postgres.admin import PostgresAdmin
 from stem_postgres.arrays import Int8s, Texts
 from stem_postgres.control import PostgresControl
+from stem_postgres.errors import translated
 from stem_postgres.handle import PostgresHandle, Store
 from stem_postgres.limits import PostgresLimits
 from stem_postgres.low_water import LowWater
@@ -52,6 +53,7 @@ from stem_postgres.objections import (
 from stem_postgres.rows import locate
 from stem_postgres.taking import Taken, read_taken
 from stem_postgres.wakes import Wakes, word_of
+from stem_postgres.wire import WAYS_TO_FAIL
 
 __all__ = ["CAPABILITIES", "PostgresBroker"]
 
@@ -177,20 +179,24 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
     ) -> Taken:
         """Look once. What is leased for a caller who has gone is handed back."""
         arguments = (Texts(queues), limit, wait_ms, worker, self.low.of(queues))
-        began, taken = time.perf_counter(), Taken()
+        began = time.perf_counter()
         call = started(self.call("calls.fetch", *arguments, is_urgent=is_urgent))
         try:
             taken = read_taken(await asyncio.shield(call))
-            return taken
         except asyncio.CancelledError:
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
                     await self._hand_back(read_taken(await call).deliveries)
             raise
-        finally:
-            took_ms = 1000 * (time.perf_counter() - began)
-            if not self.is_closed:
-                self.low.looked(queues, took_ms, len(taken.deliveries))
+        except StoreError:
+            self._looked(queues, began, 0)  # a look that passes by very much is given up
+            raise
+        self._looked(queues, began, len(taken.deliveries))
+        return taken
+
+    def _looked(self, queues: Sequence[str], began: float, count: int) -> None:
+        if not self.is_closed:
+            self.low.looked(queues, 1000 * (time.perf_counter() - began), count)
 
     async def first_of(
         self, queues: Sequence[str], low: Int8s | None = None, is_long: bool = False
@@ -200,8 +206,12 @@ class PostgresBroker(PostgresHandle, TransactionalBroker):
             ((lows, passed),) = await self.call("calls.lowest", Texts(queues), low)
             return lows, passed
         arguments = (self.store.ns, self.store.instant(), Texts(queues), low)
-        async with self.enter().alone(_LONG_MS) as run:
-            ((lows, passed),) = await run(self.store.sql("calls.lowest"), arguments)
+        try:
+            async with self.enter().alone(_LONG_MS) as run:
+                ((lows, passed),) = await run(self.store.sql("calls.lowest"), arguments)
+        except WAYS_TO_FAIL as error:
+            location = self.store.location
+            raise translated(error, location.shown, location.schema) from None
         return lows, passed
 
     async def _hand_back(self, deliveries: Sequence[Delivery]) -> None:

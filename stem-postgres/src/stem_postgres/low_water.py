@@ -74,9 +74,10 @@ class LowWater:
 
     async def _found(self, queues: Sequence[str], began_ms: int) -> None:
         is_full = began_ms >= self._full_ms
+        is_long = is_full and self._is_late
         try:
             since = None if is_full else self.of(queues)
-            lows, passed = await self._ask(queues, since, is_full and self._is_late)
+            lows, passed = await self._ask(queues, since, is_long)
             self._is_late = False
         except StoreError:
             self._is_late = True
@@ -85,10 +86,11 @@ class LowWater:
             now_ms = self._clock.monotonic_ms()
             if is_full:
                 pause_ms = max(_FULL_EVERY_MS, _FULL_SHARE * (now_ms - began_ms))
-                self._full_ms = now_ms + (_FULL_EVERY_MS if self._is_late else pause_ms)
+                is_short = self._is_late and not is_long
+                self._full_ms = now_ms + (_FULL_EVERY_MS if is_short else pause_ms)
         if is_full and passed < _MUCH:
             self._lows = {}
-        elif not is_full or passed >= _MUCH:
+        elif passed >= _MUCH or (self._lows and not is_full):
             for place, name in enumerate(queues):
                 self._lows[name] = lows[_RANKS * place : _RANKS * (place + 1)]
 

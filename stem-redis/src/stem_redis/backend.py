@@ -106,6 +106,8 @@ class RedisResultBackend(RedisHandle, ResultBackend):
                 now_ms = clock.monotonic_ms()
                 look_ms = self._pushes.follow(server, nap, id)
                 await nap.sleep(clock, min(until_ms, now_ms + look_ms))
+                if self.is_closed:
+                    break
                 record = await self._ended(id)
                 if record is not None or clock.monotonic_ms() >= until_ms:
                     return record

@@ -40,6 +40,7 @@ from stem_redis import publishing, settling
 from stem_redis.admin import RedisAdmin
 from stem_redis.connection import NOT_SENT, Arg, Line
 from stem_redis.control import RedisControl
+from stem_redis.diagnosis import diagnosed
 from stem_redis.epoch import Epoch
 from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle, Store
@@ -235,6 +236,10 @@ class RedisStreamsBroker(RedisHandle, Broker):
             return read_taken(queues, reply)
         try:
             return await self._kept(queues, self.enter().rest_of(reply))
+        except WrongType as error:
+            raise await diagnosed(
+                error, self.enter(), self.store.prefix, queues, self.homes
+            ) from None
         except StoreError as error:
             if error.fault is not Fault.RELOAD:
                 raise
@@ -263,26 +268,33 @@ class RedisStreamsBroker(RedisHandle, Broker):
             return
         self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
         back: list[bytes] = []
-        for _ in range(_SWEEPS_ON_END):
-            put_back = await self._swept()
-            self._hurry = _GO_ON if put_back else max(0, self._hurry - 1)
-            back += put_back
-            if not self._hurry:
-                break
-        else:
+        try:
+            is_more = await self._swept(back)
+        finally:  # what is back is back, also if the server is away then
+            if back:
+                self._put_back(back)
+        if self._hurry:
             self._sweep_at_ms = now_ms
-        if back:
-            self._put_back(back)
-
-    async def _swept(self) -> Sequence[bytes]:
-        """Sweep once; return what it put back."""
-        put_back: list[bytes]
-        epoch, is_more, *put_back = await self.run("sweep", *self.homes, int(self._hurry > 0))
-        if self._epoch.is_over(epoch):
-            await self._mourn_all()
         if is_more:
             await self.clear_away()
-        return put_back
+
+    async def _swept(self, back: list[bytes]) -> bool:
+        """Sweep, again and again while that puts something *back*; say whether there is more that
+        has expired."""
+        put_back: list[bytes]
+        is_more = False
+        hurry, self._hurry = self._hurry, 0
+        for _ in range(_SWEEPS_ON_END):
+            epoch, more, *put_back = await self.run("sweep", *self.homes, int(hurry > 0))
+            if self._epoch.is_over(epoch):
+                await self._mourn_all()
+            is_more = is_more or bool(more)
+            back += put_back
+            hurry = _GO_ON if put_back else max(0, hurry - 1)
+            if not hurry:
+                break
+        self._hurry = hurry
+        return is_more
 
     def _put_back(self, ids: Sequence[bytes]) -> None:
         _log.error(

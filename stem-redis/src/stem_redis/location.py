@@ -79,7 +79,8 @@ def location_of(url: StemURL, options: RedisOptions, tls: TlsConfig) -> Location
         )
     if options.sentinel_tls and not (secure and url.variant == "sentinel"):
         raise ConfigError(
-            f"sentinel_tls=true: {url.redacted()} names no sentinels that are asked over TLS",
+            f"sentinel_tls=true: {url.redacted(RedisOptions)} names no sentinels that are asked "
+            "over TLS",
             way_out=f"{_SENTINEL_FORM} With TLS it begins with rediss+sentinel://.",
         )
     if secure:

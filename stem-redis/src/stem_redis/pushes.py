@@ -173,7 +173,8 @@ class _Channels:
         if new:
             self._asked.update(new)
             self._send("SUBSCRIBE", *new)
-            self._watch()
+            if self._alarm is None:  # who asks often does not make a dead line live
+                self._watch()
 
     def drop(self, id: str) -> None:
         """Be told no more of *id*. Before the confirmation is there it is too early for that:

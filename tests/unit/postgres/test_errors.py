@@ -154,3 +154,9 @@ def test_only_lost_races_are_run_again():
     assert is_lost_race(errors.DeadlockDetected())
     assert not is_lost_race(errors.QueryCanceled())
     assert not is_lost_race(TimeoutError())
+
+
+@pytest.mark.parametrize("whose", ['role "shop"', 'database "shop"'])
+def test_a_limit_of_connections_is_no_wrong_account(whose: str):
+    error = psycopg.OperationalError(f"FATAL:  too many connections for {whose}")
+    assert translated(error, WHERE, at_log_in=True).fault is Fault.BACKOFF

@@ -63,6 +63,8 @@ def test_a_slow_look_that_passed_by_little_changes_nothing():
         await scene.look(SLOW)
         assert scene.asked == [(True, False)]
         assert scene.begins("a") is None
+        await scene.look(SLOW, after_ms=300)
+        assert scene.begins("a") is None
 
     asyncio.run(work(Scene()))
 

@@ -167,7 +167,8 @@ class Broker(ABC):
         with another body the settlement is `INVALID`. One that is refused for a
         held unique key counts as published too; the keys that the settled message itself
         frees are free by then.
-        [SETTLE-10] An unknown id is `GONE`; without room for what it adds, `FULL`.
+        [SETTLE-10] An unknown id is `GONE`; without room for what it adds, `FULL`; with something
+        of it locked by somebody who is no worker, `BUSY`, by a store that has such locks.
         [SETTLE-11] A lease that has lapsed but was given to nobody can still be settled.
         """
 

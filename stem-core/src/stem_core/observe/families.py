@@ -78,7 +78,10 @@ FAMILIES: Final = {
         _counter("stem_store_errors_total", "Calls that a store failed.", "during", "fault"),
         _counter("stem_reconnects_total", "Times the broker came back."),
         _counter("stem_messages_vanished_total", "Messages that somebody else deleted."),
-        _counter("stem_store_emptied_total", "Times the broker's store had lost its data."),
+        _counter(
+            "stem_store_emptied_total",
+            "Times a process found that the broker's store had lost its data.",
+        ),
         _gauge("stem_worker_busy_slots", "Tasks that run now."),
         _gauge("stem_worker_slots", "Tasks that may run at a time."),
         _gauge("stem_worker_ready", "Processes that take work now."),

@@ -19,16 +19,17 @@ _LONGEST_MS: Final = 2_000
 
 
 class Backoff:
-    """Waits that double from 50 ms to 2 s, each with jitter, until `reset`."""
+    """Waits that double from 50 ms to 2 s, or *longest_ms*, each with jitter, until `reset`."""
 
-    def __init__(self, clock: Clock, dice: Dice) -> None:
+    def __init__(self, clock: Clock, dice: Dice, longest_ms: int = _LONGEST_MS) -> None:
         self._clock = clock
         self._dice = dice
+        self._longest_ms = longest_ms
         self.failures = 0
 
-    def another(self) -> Backoff:
+    def another(self, longest_ms: int) -> Backoff:
         """Return one that begins anew, with the same clock and dice."""
-        return Backoff(self._clock, self._dice)
+        return Backoff(self._clock, self._dice, longest_ms)
 
     def reset(self) -> None:
         """It works again."""
@@ -36,7 +37,7 @@ class Backoff:
 
     async def wait(self) -> None:
         """Wait longer than the last time."""
-        ceiling_ms = min(_LONGEST_MS, _FIRST_MS * 2 ** min(self.failures, 10))
+        ceiling_ms = min(self._longest_ms, _FIRST_MS * 2 ** min(self.failures, 10))
         self.failures += 1
         await self._clock.sleep(max(1, int(ceiling_ms * (0.5 + self._dice.roll() / 2))))
 

@@ -119,7 +119,8 @@ def _copy(run: Run, settlement: Settlement) -> Run:
     copy = Run(run.delivery, run.outlet, 0)
     copy.plan, copy.settlement = run.plan, settlement
     copy.is_sent_again = run.settlement is not None  # the loop may have sent it, unanswered
-    copy.is_saved = run.is_saved
+    copy.is_saved, copy.unsaved = run.is_saved, run.unsaved
+    copy.is_gone, copy.fate = run.is_gone, run.fate
     return copy
 
 

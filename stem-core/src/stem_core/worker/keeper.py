@@ -33,6 +33,7 @@ _MOST: Final = 500
 _LEAST_PAUSE_MS: Final = 5
 _LEAST_PATIENCE_MS: Final = 50
 _LOOK_MS: Final = 1_000
+_SOON_MS: Final = 250
 _PAUSE_S: Final = 0.5
 _FAREWELL_S: Final = 5.0
 
@@ -215,7 +216,9 @@ class LeaseKeeper:
         wishes = [Extension(run.delivery.receipt, run.lease_ms) for run in runs]
         try:
             # All that is held: what is not asked about now may have to end before the answer.
-            patience_s = patience_ms(self.held() or runs, asked_ms) / 1000
+            # But what has ended and waits to be settled need not be told to.
+            running = [run for run in self.held() if run.settlement is None]
+            patience_s = patience_ms(running or runs, asked_ms) / 1000
             replies = await self._in_time(broker.extend(wishes), patience_s)
         except (StoreError, TimeoutError) as error:
             self._not_renewed(runs, error)
@@ -258,7 +261,9 @@ class LeaseKeeper:
                 self._end(run, Cause.LEASE_LOST)
             case ExtendStatus.HELD | ExtendStatus.CANCEL_REQUESTED:
                 run.ends_at_ms = asked_ms + reply.remaining_ms
-                run.renew_at_ms = asked_ms + run.lease_ms / 3
+                # Less is left of a lease that somebody has locked: it is renewed once he lets go.
+                soon_ms = max(_SOON_MS, reply.remaining_ms / 3)
+                run.renew_at_ms = asked_ms + min(run.lease_ms / 3, soon_ms)
         if reply.status is ExtendStatus.CANCEL_REQUESTED and run.cause is None:
             run.cancel_reason = reply.cancel_reason
             run.wants_end = True

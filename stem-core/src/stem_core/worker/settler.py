@@ -43,6 +43,9 @@ __all__ = ["Settler", "Store"]
 _log = logging.getLogger("stem.worker")
 
 _MOST: Final = 500
+_BUSY_MS: Final = 200
+"""How long one waits at most for what somebody has locked. While he has, the lease cannot be
+renewed either, and once he lets go the first who comes has the task."""
 _DONE: Final = SettleStatus.DONE
 _BUSY: Final = SettleStatus.BUSY
 
@@ -86,7 +89,7 @@ class Settler:
         self._waiting: deque[Run] = deque()
         self._busy: deque[Run] = deque()
         """Locked by somebody when they were sent, and to be sent again now."""
-        self._patience = backoff.another()
+        self._patience = backoff.another(_BUSY_MS)
         self._aside: set[asyncio.Task[None]] = set()
         self._bell = asyncio.Event()
 

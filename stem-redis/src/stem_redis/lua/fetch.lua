@@ -126,6 +126,8 @@ local function lease(queue, id, score)
     local kept = redis.pcall('HMGET', name, 's', 'm', 'e', 'c')
     local raw = kept[1]
     if not kept[2] then
+        local s = row_of(id, raw)  -- its bytes are gone, and nothing shall put it back
+        if s then finish(s) end
         vanish('q:', queue, id)
         return false
     end
@@ -194,8 +196,8 @@ for i = 5, #ARGV do
     if is_paused[i - 4] == 0 then
         if taken == 0 then
             serve(ARGV[i])
-        elseif not pcall(serve, ARGV[i]) then
-            break  -- a key that is not ours: what is leased goes out, and a look that takes nothing tells
+        else  -- with a key that is not ours: what is leased goes out, and a look that takes nothing tells
+            pcall(serve, ARGV[i])
         end
         if taken >= limit then break end
     end

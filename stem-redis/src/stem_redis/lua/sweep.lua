@@ -13,7 +13,11 @@ if not epoch then
     epoch = time[1] .. '.' .. time[2]
     call('SET', P .. 'epoch', epoch)
 end
-if ARGV[4] ~= '1' and not is_time_to('swept') then return {epoch, 0} end
+if ARGV[4] == '1' then
+    call('SET', P .. 'swept', '', 'PX', 500)  -- one goes on, and nobody else begins
+elseif not is_time_to('swept') then
+    return {epoch, 0}
+end
 local from = call('GET', P .. 'walk')
 
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', now, 'LIMIT', 0, 100)) do
@@ -62,8 +66,10 @@ local function check(id)
     call('SADD', P .. 'queues', s.queue)
     -- The first lease has freed a key of the second kind, for good.
     local holds_key = s.kind == 1 or s.kind == 2 and s.fence == s.base
-    local is_ours, holder = pcall(holder_of, s.key)
-    if holds_key and is_ours and not holder then claim(s.kind, s.key, s.window, id) end
+    if holds_key then
+        local is_ours, holder = pcall(holder_of, s.key)
+        if is_ours and not holder then claim(s.kind, s.key, s.window, id) end
+    end
 end
 
 local step = call('SCAN', tonumber(from) and from or '0', 'MATCH', P .. 'm:*', 'COUNT', STEP)

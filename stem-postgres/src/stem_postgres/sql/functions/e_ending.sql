@@ -39,7 +39,7 @@ BEGIN
         SELECT u.key FROM stem.unique_key u
         WHERE u.ns = p_ns AND u.key = i.key AND u.id = i.id AND u.keep_ms IS NULL
     ) AS u
-    ON CONFLICT (ns, key) DO NOTHING;
+    ON CONFLICT (ns, key) DO UPDATE SET key = excluded.key;  -- a sweep that removes it would go first
 END
 $$;
 

@@ -26,6 +26,7 @@ DECLARE
     v_done integer[] := '{}';
     v_looks boolean;
     v_waits integer := 0;
+    v_patience text := current_setting('lock_timeout');
 BEGIN
     IF (SELECT count(DISTINCT i.id) FROM unnest(p_id) AS i (id)) = cardinality(p_id) THEN
         -- Hardly ever is there a record before: only if there was one they are looked for.
@@ -41,7 +42,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF p_always IS NOT TRUE THEN  -- a transaction of ours, of this one statement
+    IF p_always IS NOT TRUE THEN  -- a transaction of ours, of this one statement, or nobody is told
         PERFORM set_config('lock_timeout', '50ms', true);
     END IF;
     FOR n IN
@@ -89,6 +90,7 @@ BEGIN
             RETURN NEXT;
         END IF;
     END LOOP;
+    PERFORM set_config('lock_timeout', v_patience, true);
 END
 $$;
 

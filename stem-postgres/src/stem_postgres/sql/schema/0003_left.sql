@@ -18,10 +18,28 @@ CREATE UNLOGGED TABLE stem.untold (
     queue text,
     id    text                                     -- or else: what has ended
 );
-CREATE FUNCTION stem.tell_untold() RETURNS trigger LANGUAGE plpgsql AS
+CREATE OR REPLACE FUNCTION stem.tell_untold() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RETURN NULL; END $$;  -- until the functions are made
 CREATE CONSTRAINT TRIGGER told_by_commit AFTER INSERT ON stem.untold
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stem.tell_untold();
+
+-- Whoever may use the tables beside them may use these: a step comes while workers run.
+DO $$
+DECLARE
+    v_right record;
+BEGIN
+    FOR v_right IN
+        SELECT t.made, a.privilege_type AS kind, CASE a.grantee
+            WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS who
+        FROM pg_class c JOIN (VALUES
+            (to_regclass('stem.unique_key'), to_regclass('stem.loose_key')),
+            (to_regclass('stem.sleeper'), to_regclass('stem.untold'))
+        ) AS t (kept, made) ON c.oid = t.kept CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+    LOOP
+        EXECUTE format('GRANT %s ON %s TO %s', v_right.kind, v_right.made, v_right.who);
+    END LOOP;
+END
+$$;
 
 -- They take their arguments in another form now.
 DROP FUNCTION IF EXISTS stem.fetch(integer, bigint, text[], integer, bigint, text);
