@@ -650,3 +650,26 @@ def test_a_record_that_is_forgotten_at_once_leaves_no_id(play: Any):
         assert await scene.key("EXISTS", "rx") == 0
 
     play(act)
+
+
+def test_a_message_whose_bytes_somebody_deleted_ends_and_comes_back_no_more(play: Any):
+    async def act(scene: Scene) -> None:
+        await scene.broker.publish([message("cut", unique=UniqueKey(key="k")), message("whole")])
+        await scene.key("HDEL", "m:cut", "m")
+        assert [each.message.id for each in await scene.take()] == ["whole"]
+        await scene.sweep()
+        assert await scene.key("ZCARD", "q:q") == 0
+        (reply,) = await scene.broker.publish([message("next", unique=UniqueKey(key="k"))])
+        assert reply.status is PublishStatus.CREATED
+
+    play(act)
+
+
+def test_a_stranger_in_one_queue_hides_no_queue_behind_it(play: Any):
+    async def act(scene: Scene) -> None:
+        await scene.broker.publish([message("a", queue="a"), message("c", queue="c")])
+        await scene.key("SET", "q:b", "a stranger")
+        taken = await scene.broker.run("fetch", 10, 0, "w", "a", "b", "c")
+        assert {b"a", b"c"} <= set(taken)
+
+    play(act)
