@@ -183,8 +183,9 @@ def test_with_notify_off_nobody_is_told_and_whoever_waits_polls(url: str, opened
             (delivery,) = await waiting
             assert await ack(worker, delivery) == [SettleStatus.DONE]
             assert heard() == []
-            listeners = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%" + (
-                f"{producer.store.channel}%' AND application_name = 'stem'"
+            listeners = (
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'stem listen' "
+                f"AND query LIKE '%{producer.store.channel}%'"
             )
             assert await asyncio.to_thread(do, url, listeners) == []
         await producer.aclose()

@@ -91,6 +91,7 @@ class Front:
         self._also_plain = also_plain
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
+        self._secret: asyncio.Server | None = None
         listening: Future[int] = Future()
         self._thread = threading.Thread(target=self._run, args=[listening], daemon=True)
         self._thread.start()
@@ -120,11 +121,13 @@ class Front:
         listening.set_result(server.sockets[0].getsockname()[1])
         await self._over.wait()
         server.close()
+        if self._secret is not None:
+            self._secret.close()
 
     async def _sniffing(self) -> asyncio.Server:
         """Listen in the clear, and pass a handshake on to a port that speaks TLS."""
         secret = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=self._context)
-        there = secret.sockets[0].getsockname()
+        self._secret, there = secret, secret.sockets[0].getsockname()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError, EOFError):

@@ -138,7 +138,7 @@ def certify(
         facts = {
             "url": subject.shown,
             "kind": subject.kind,
-            **{what: _redacted(given) for what, given in subject.beside.items()},
+            **subject.shown_beside,
             "certified": is_certified,
             "not_run": list(_exceptions(verdicts)),
             "seed": seed,
@@ -149,6 +149,12 @@ def certify(
     else:
         click.echo("\n".join(_told(subject.shown, verdicts, is_certified, Paint.of(sys.stdout))))
     return ExitCode.OK if is_certified else ExitCode.FAILED
+
+
+_KINDS_BESIDE: Final[Mapping[str, Literal["backend", "signer"]]] = {
+    "backend": "backend",
+    "verifier": "signer",
+}
 
 
 # ── what is to be proven ─────────────────────────────────────────────────────
@@ -175,7 +181,16 @@ class _Subject:
     @property
     def shown(self) -> str:
         """The URL without its secrets."""
-        return _redacted(self.url)
+        return plugin_host().shown(self.kind, StemURL.parse(self.url))
+
+    @property
+    def shown_beside(self) -> Mapping[str, str]:
+        """The URLs beside it, likewise, by what they are."""
+        host, kinds = plugin_host(), _KINDS_BESIDE
+        return {
+            what: host.shown(kinds[what], StemURL.parse(url)) if url else ""
+            for what, url in self.beside.items()
+        }
 
     def try_to_open(self) -> None:
         """Open and close what is to be proven, or say why that is not possible."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
+from stem_core.cli.extensions import plugin_host
 from stem_core.cli.stores import refuse_private
 from stem_core.cli.terminal import visible
 from stem_core.contracts.broker import Broker
@@ -94,7 +95,7 @@ class Place:
     @property
     def shown(self) -> str:
         """The URL, without secrets."""
-        return visible(self.url.redacted())
+        return visible(plugin_host().shown("broker", self.url))
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class Place:
         """Say how to look at what was kept, at the task *id* among others."""
         if self.file is None:
             yield f"Kept: the namespace {self.namespace} of {self.shown}. Look at it:"
-            yield f"  export STEM_BROKER_URL={shlex.quote(self.url.redacted())}"
+            yield f"  export STEM_BROKER_URL={shlex.quote(plugin_host().shown('broker', self.url))}"
             yield f"  export {_NAMESPACE}={self.namespace}"
         else:
             yield f"Kept: {visible(self.file)}. Look at it:"

@@ -124,6 +124,17 @@ class PluginHost:
         """
         self._prepare(kind, url)
 
+    def shown(self, kind: Kind, url: StemURL) -> str:
+        """Return *url* as text for people, with the values of parameters that its plugin takes and
+        that are no secrets. Without a plugin that opens it, without any.
+
+        Imports its plugin and options, not its factory, and connects to nothing.
+        """
+        try:
+            return url.redacted(options_class(self._resolver.resolve(kind, url)))
+        except PluginError:
+            return url.redacted()
+
     # ── always-on hooks ──────────────────────────────────────────────────────
 
     def middleware(self, info: AppInfo) -> tuple[Middleware, ...]:
