@@ -36,6 +36,11 @@ def message(id: str, **fields: Any) -> Message:
     return Message(**{"id": id, "queue": "q", "task": "t", "body": b"{}", **fields})
 
 
+def name_for(test: str) -> str:
+    """Return a namespace that only *test* uses."""
+    return "".join(c if c.isalnum() else "-" for c in test)[-100:]
+
+
 def run(work: Coroutine[Any, Any, None]) -> None:
     async def in_time() -> None:
         async with asyncio.timeout(60):

@@ -13,6 +13,7 @@ from integration.on_postgres import (
     ack,
     do,
     message,
+    name_for,
     one_task,
     patiently,
     run,
@@ -57,7 +58,7 @@ def url(postgres_server: Server) -> str:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    return "faults-" + "".join(c if c.isalnum() else "-" for c in request.node.name)[-100:]
+    return f"faults-{name_for(request.node.name)}"
 
 
 # ── the server goes and comes ────────────────────────────────────────────────

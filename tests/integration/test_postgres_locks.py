@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from integration.on_postgres import ack, do, message, run, somebody, take, with_tables
+from integration.on_postgres import ack, do, message, name_for, run, somebody, take, with_tables
 from services.server import Server
 
 from stem_core.plugin import (
@@ -43,7 +43,7 @@ def url(postgres_server: Server) -> str:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    return "locks-" + "".join(c if c.isalnum() else "-" for c in request.node.name)[-100:]
+    return f"locks-{name_for(request.node.name)}"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from integration.on_postgres import ack, do, message, run, somebody, take, with_tables
+from integration.on_postgres import ack, do, message, name_for, run, somebody, take, with_tables
 from services.server import Server
 
 from stem_core.plugin import Record, Settlement, SettleStatus, State
@@ -29,7 +29,7 @@ def url(postgres_server: Server) -> str:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    return "notify-" + "".join(c if c.isalnum() else "-" for c in request.node.name)[-100:]
+    return f"notify-{name_for(request.node.name)}"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final
@@ -22,7 +21,6 @@ from stem_core.plugin import (
     Fault,
     LimitStore,
     Located,
-    Loss,
     Losses,
     Message,
     Nap,
@@ -41,7 +39,6 @@ from stem_redis.admin import RedisAdmin
 from stem_redis.connection import NOT_SENT, Arg, Line
 from stem_redis.control import RedisControl
 from stem_redis.diagnosis import diagnosed
-from stem_redis.epoch import Epoch
 from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle, Store
 from stem_redis.limits import RedisLimits
@@ -53,12 +50,12 @@ from stem_redis.objections import (
     refuse_too_much,
 )
 from stem_redis.packing import locate
+from stem_redis.sweeping import Sweeper
 from stem_redis.taking import Taken, read_taken
 from stem_redis.wakes import Wakes
 
 __all__ = ["CAPABILITIES", "RedisStreamsBroker"]
 
-_log: Final = logging.getLogger("stem.redis")
 
 CAPABILITIES: Final = Capabilities(
     durability=Durability.CACHED,
@@ -79,13 +76,6 @@ CAPABILITIES: Final = Capabilities(
     max_delay_ms=MAX_DELAY_MS,
 )
 _CREATED: Final = PublishStatus.CREATED
-_SWEEP_EVERY_MS: Final = 1_000
-_GO_ON: Final = 5
-"""After something was put back, so many sweeps that put back nothing follow at once."""
-
-_SWEEPS_ON_END: Final = 50
-"""Then whoever sweeps looks for work again, and may go on after that."""
-
 _SETTLED_AT_ONCE: Final = 250
 """A call keeps the server from all others for some milliseconds at most."""
 
@@ -104,10 +94,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._wakes = Wakes(store.prefix)
-        self._losses: Final = Losses()
-        self._epoch: Final = Epoch(store.clock, store.facts)
-        self._sweep_at_ms = 0
-        self._hurry = 0  # how many sweeps are to follow each other at once
+        self._sweeper: Final = Sweeper(self)
         self._is_confirmed: Final = store.location.options.wait_replicas > 0
         self._in_order: Final = asyncio.Lock()
 
@@ -182,16 +169,18 @@ class RedisStreamsBroker(RedisHandle, Broker):
         self, nap: Nap, queues: Sequence[str], limit: int, until_ms: int, worker: str
     ) -> Sequence[Delivery]:
         clock, take = self.store.clock, self._take
-        await self._sweep()
+        await self._sweeper.sweep()
         while True:
             asked_ms = clock.monotonic_ms()
             left_ms = max(0, until_ms - asked_ms)
             taken = await take(queues, limit, left_ms, worker)
             if taken.vanished or taken.damaged:
-                self._mourn(taken)
+                self._sweeper.mourn(taken)
             if taken.deliveries or left_ms <= 0 or self.is_closed:
                 return taken.deliveries
-            await self._sweep()  # here, and not between a wake and the look for what it is about
+            await (
+                self._sweeper.sweep()
+            )  # here, and not between a wake and the look for what it is about
             if taken.cursors:
                 await self._wakes.follow(self.enter(), taken.cursors)
                 is_told = await nap.sleep(clock, asked_ms + min(left_ms, taken.look_again_ms))
@@ -260,74 +249,6 @@ class RedisStreamsBroker(RedisHandle, Broker):
         if deliveries:
             await self.run("settle", *self.homes, *settling.hand_back_arguments(deliveries))
 
-    async def _sweep(self) -> None:
-        """Sweep when it is time. Where that puts messages back there are mostly more, and a worker
-        has nothing better to do than to go on; in between it takes what is back."""
-        now_ms = self.store.clock.monotonic_ms()
-        if now_ms < self._sweep_at_ms:
-            return
-        self._sweep_at_ms = now_ms + _SWEEP_EVERY_MS
-        back: list[bytes] = []
-        try:
-            is_more = await self._swept(back)
-        finally:  # what is back is back, also if the server is away then
-            if back:
-                self._put_back(back)
-        if self._hurry:
-            self._sweep_at_ms = now_ms
-        if is_more:
-            await self.clear_away()
-
-    async def _swept(self, back: list[bytes]) -> bool:
-        """Sweep, again and again while that puts something *back*; say whether there is more that
-        has expired."""
-        put_back: list[bytes]
-        is_more = False
-        hurry, self._hurry = self._hurry, 0
-        for _ in range(_SWEEPS_ON_END):
-            epoch, more, *put_back = await self.run("sweep", *self.homes, int(hurry > 0))
-            if self._epoch.is_over(epoch):
-                await self._mourn_all()
-            is_more = is_more or bool(more)
-            back += put_back
-            hurry = _GO_ON if put_back else max(0, hurry - 1)
-            if not hurry:
-                break
-        self._hurry = hurry
-        return is_more
-
-    def _put_back(self, ids: Sequence[bytes]) -> None:
-        _log.error(
-            "%s: %d messages stood in no queue and are back in theirs; somebody else "
-            "deleted a key: %s",
-            self.store.location.shown,
-            len(ids),
-            ", ".join(id.decode(errors="replace") for id in ids[:10]),
-        )
-
-    def _mourn(self, taken: Taken) -> None:
-        for ids, what in (
-            (taken.vanished, "stood in a queue and are gone, deleted by somebody else"),
-            (taken.damaged, "were overwritten by somebody else, and go on as far as they can"),
-        ):
-            if ids:
-                shown = ", ".join(ids[:10])
-                _log.error(
-                    "%s: %d messages %s: %s", self.store.location.shown, len(ids), what, shown
-                )
-        if taken.vanished:
-            self._losses.tell(Loss.MESSAGES, len(taken.vanished))
-
-    async def _mourn_all(self) -> None:
-        self._losses.tell(Loss.EVERYTHING)
-        _log.error(
-            "%s %s: what waited in the namespace %s is lost, with all that was remembered there; "
-            "new tasks run as before",
-            self.store.location.shown,
-            await self._epoch.cause(self.enter()),
-            self.store.namespace,
-        )
-
     async def extend(self, extensions: Sequence[Extension]) -> Sequence[Extended]:
         self.enter()
         if not extensions:
@@ -387,7 +308,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
     @property
     def losses(self) -> Losses:
         """Is told of messages that vanished, and of a server that has lost its data."""
-        return self._losses
+        return self._sweeper.losses
 
     async def aclose(self) -> None:
         """Free the connections. Idempotent; leases are left to lapse."""
