@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final
 
@@ -129,14 +129,22 @@ class RedisStreamsBroker(RedisHandle, Broker):
             return []
         # Packed before the call that is out has ended, and sent after it: a second connection
         # might overtake the first.
-        args = publishing.arguments(messages) if plain is None else ()
-        async with self._in_order:
-            if plain is not None:
-                if await self.run("publish_plain", *plain) == 0:
-                    return [Published(_CREATED, message.id) for message in messages]
-                args = publishing.arguments(messages)
-            reply = await self.run("publish", *args)
+        if plain is None:
+            reply = await self._in_turn(self.ready("publish", *publishing.arguments(messages)))
+        else:
+            reply = await self._in_turn(self.ready("publish_plain", *plain), messages)
         return publishing.replies(messages, reply)
+
+    async def _in_turn(
+        self, run: Callable[[], Coroutine[Any, Any, Any]], messages: Sequence[Message] = ()
+    ) -> Any:
+        """Return what *run* returns, behind all that came before; what is not plain after all is
+        published in the other way before anything that comes behind."""
+        async with self._in_order:
+            reply = await run()
+            if reply == 0 or not messages:
+                return reply
+            return await self.run("publish", *publishing.arguments(messages))
 
     async def _publish_confirmed(self, messages: Sequence[Message]) -> Sequence[Published]:
         """Publish in the one way that writes whatever it is given: see `replicas`."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 from attrs import define, field
@@ -33,13 +33,13 @@ from stem_redis.scripts import Script
 from stem_redis.tls import context_of
 from stem_redis.wire import NOT_SENT, OWED, Wire
 
-__all__ = ["NOT_SENT", "Arg", "Line", "Server"]
+__all__ = ["NOT_SENT", "Arg", "Line", "Server", "packed"]
 
 Arg = str | bytes | int
 """What a command is made of."""
 
-_pack: Final[Callable[[tuple[Arg, ...]], bytes] | None] = getattr(hiredis, "pack_command", None)
-"""Many times as fast as the driver's own way; an old hiredis lacks it."""
+_pack: Final = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
+"""Many times as fast as the driver's own way."""
 
 _KEEPALIVE: Final[Mapping[str, int]] = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 _OVER_TLS: Final = (
@@ -48,11 +48,15 @@ _OVER_TLS: Final = (
 _WAYS_TO_FAIL: Final = (RedisError, OSError, EOFError)
 
 
+def packed(script: Script, args: tuple[Arg, ...]) -> bytes:
+    """Return the command that runs *script*, as it travels; see `Server.run`."""
+    return _pack(("EVALSHA", script.sha, 1, *args))
+
+
 class Line:
     """One connection that is made and logged in, for one user at a time."""
 
     def __init__(self, connection: AbstractConnection, location: Location) -> None:
-        self._pack = _pack or (lambda args: b"".join(connection.pack_command(*args)))
         self._location = location
         self._wire = _taken_over(connection)
 
@@ -74,8 +78,14 @@ class Line:
         Raises:
             StoreError: see `translated`. An error of the server leaves the line alive.
         """
+        return await self.ask(_pack(args), within_ms=within_ms, heard=heard)
+
+    async def ask(
+        self, command: bytes, *, within_ms: int, heard: Callable[[Any], None] | None = None
+    ) -> Any:
+        """`call`, of a command that is packed already."""
         try:
-            return await self._wire.ask(self._pack(args), within_ms / 1000, heard)
+            return await self._wire.ask(command, within_ms / 1000, heard)
         except ResponseError:
             raise
         except BaseException:
@@ -85,7 +95,7 @@ class Line:
     def call_here(self, args: tuple[Arg, ...], *, is_idle: bool) -> Any:
         """`Wire.ask_here`. A reply that is `OWED` is read by `rest`."""
         try:
-            return self._wire.ask_here(self._pack(args), is_idle=is_idle)
+            return self._wire.ask_here(_pack(args), is_idle=is_idle)
         except ResponseError:
             raise
         except BaseException:
@@ -105,7 +115,7 @@ class Line:
     def send(self, *args: Arg) -> None:
         """Send a command whose reply `read` returns some time; raises as `read` does."""
         try:
-            self._wire.send(self._pack(args))
+            self._wire.send(_pack(args))
         except _WAYS_TO_FAIL as error:
             self.close()
             raise translated(error, self._location.shown) from None
@@ -172,14 +182,17 @@ class Server:
 
     async def run(self, script: Script, *args: Arg) -> Any:
         """Return what *script* returns; *args* are its prefix of keys and its arguments."""
-        prefix, rest = args[0], args[1:]
+        return await self.run_packed(script, args, packed(script, args))
+
+    async def run_packed(self, script: Script, args: tuple[Arg, ...], command: bytes) -> Any:
+        """`run`, with what `packed` has made of these."""
         try:
-            return await self._exchange("EVALSHA", script.sha, 1, prefix, *rest)
+            return await self._exchange(command)
         except _WAYS_TO_FAIL as error:
             if code_of(error) != "NOSCRIPT":
                 raise self._failed(error) from None
         # The server was restarted or has flushed its scripts: with the text it keeps it anew.
-        return await self.command("EVAL", script.text, 1, prefix, *rest)
+        return await self.command("EVAL", script.text, 1, *args)
 
     async def run_confirmed(self, script: Script, *args: Arg) -> tuple[Any, int]:
         """`run`, and how many replicas have confirmed it in the time that they have."""
@@ -247,7 +260,7 @@ class Server:
     async def command(self, *args: Arg) -> Any:
         """Return the reply to one command."""
         try:
-            return await self._exchange(*args)
+            return await self._exchange(_pack(args))
         except _WAYS_TO_FAIL as error:
             raise self._failed(error) from None
 
@@ -257,14 +270,14 @@ class Server:
             self.drop_idle()  # who answered so is not to be asked again, whoever is there now
         return mine
 
-    async def _exchange(self, *args: Arg) -> Any:
+    async def _exchange(self, command: bytes) -> Any:
         async with self._room:
             idle = self._idle
             # Mostly a connection waits and is well: not worth another coroutine.
             line = idle.pop() if idle and idle[-1].is_alive else await self._checked_out()
             self.calls += 1
             try:
-                return await line.call(*args, within_ms=self.location.options.timeout)
+                return await line.ask(command, within_ms=self.location.options.timeout)
             finally:
                 if line.is_alive:
                     self._idle.append(line)

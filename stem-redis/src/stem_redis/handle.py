@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Final, Self
 
 from attrs import Factory, field, frozen
@@ -22,7 +23,7 @@ from stem_core.plugin import (
     check_name,
     options_from_query,
 )
-from stem_redis.connection import NOT_SENT, Arg, Line, Server
+from stem_redis.connection import NOT_SENT, Arg, Line, Server, packed
 from stem_redis.diagnosis import diagnosed
 from stem_redis.errors import WrongType
 from stem_redis.facts import Facts, facts_of
@@ -163,12 +164,22 @@ class RedisHandle:
 
     async def run(self, name: str, *args: Arg) -> Any:
         """Return what the script *name* returns, now."""
+        return await self.ready(name, *args)()
+
+    def ready(self, name: str, *args: Arg) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """Return `run`, packed already, for a caller who has to wait for its turn."""
         server, store = self.enter(), self.store
         lua = script(name, store.facts.reads_shebangs)
-        try:
-            return await server.run(lua, store.prefix, store.instant(), *args)
-        except WrongType as error:
-            raise await diagnosed(error, server, store.prefix, args, self.homes) from None
+        words = (store.prefix, store.instant(), *args)
+        command = packed(lua, words)
+
+        async def run() -> Any:
+            try:
+                return await server.run_packed(lua, words, command)
+            except WrongType as error:
+                raise await diagnosed(error, server, store.prefix, args, self.homes) from None
+
+        return run
 
     async def command(self, *words: Arg) -> Any:
         """Return what one command of the server returns."""

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_DELAY_MS",
     "MAX_PAYLOAD",
+    "is_small",
     "objection_to",
     "objection_to_settlement",
     "record_bytes",
@@ -54,6 +55,12 @@ def objection_to(message: Message) -> str:
         if objection := _objection_to_text(what, text):
             return objection
     return ""
+
+
+def is_small(message: Message) -> bool:
+    """Say without a doubt that there is no objection to id and body of *message*."""
+    id = message.id
+    return id.isascii() and len(id) <= _MAX_NAME and len(message.body) <= MAX_PAYLOAD
 
 
 def _objection_to_text(what: str, text: str) -> str:

@@ -7,10 +7,16 @@ from typing import Any, Final
 
 from stem_core.plugin import Message, Published, PublishStatus
 from stem_redis.connection import Arg
-from stem_redis.objections import objection_to
-from stem_redis.packing import fixed_row, message_bytes, wait_of
+from stem_redis.objections import is_small, objection_to
+from stem_redis.packing import (
+    digest_of,
+    fixed_row,
+    message_bytes,
+    plain_row_around,
+    wait_of,
+)
 
-__all__ = ["arguments", "is_plain", "judged", "merged", "plain_arguments", "replies"]
+__all__ = ["arguments", "judged", "merged", "plain_arguments", "replies"]
 
 _CREATED: Final = PublishStatus.CREATED
 _STATUSES: Final = (
@@ -41,28 +47,37 @@ def arguments(messages: Sequence[Message]) -> list[Arg]:
     return args
 
 
-def is_plain(message: Message) -> bool:
-    """Decide whether *message* is ready at once, claims no key, and can be kept."""
+def plain_arguments(messages: Sequence[Message]) -> list[Arg] | None:
+    """Return what the script of plain messages takes: queue and level of all, then the three of
+    each. None if they are not of one queue and priority, share an id, or one is not plain: not
+    ready at once, with a claim, or never to be kept."""
+    if len(messages) != 1 and len({message.id for message in messages}) < max(1, len(messages)):
+        return None
+    first = messages[0]
+    args: list[Arg] = [first.queue, 9 - first.priority]
+    alike: tuple[str, int, int, int] | None = None
+    before = behind = b""
+    for message in messages:
+        kind = (message.queue, message.priority, message.lease_ms, message.dedupe_for_ms)
+        if kind != alike:  # mostly only the first
+            if kind[:2] != (first.queue, first.priority) or objection_to(message):
+                return None
+            alike, (before, behind) = kind, plain_row_around(message)
+        if not _is_plain(message):
+            return None
+        row = b"".join((before, digest_of(message.body), behind))
+        args += (message.id, row, message_bytes(message))
+    return args
+
+
+def _is_plain(message: Message) -> bool:
+    """Decide whether a message like one that can be kept is ready at once and claims no key."""
     return (
         message.unique is None
         and message.delay_ms <= 0
         and not message.not_before_ms
-        and not objection_to(message)
+        and is_small(message)
     )
-
-
-def plain_arguments(messages: Sequence[Message]) -> list[Arg] | None:
-    """Return what the script of plain messages takes: queue and level of all, then the three of
-    each. None if they are not of one queue and priority, share an id, or one is not plain."""
-    if len(messages) != 1 and len({message.id for message in messages}) < max(1, len(messages)):
-        return None
-    queue, priority = messages[0].queue, messages[0].priority
-    args: list[Arg] = [queue, 9 - priority]
-    for message in messages:
-        if message.queue != queue or message.priority != priority or not is_plain(message):
-            return None
-        args += (message.id, fixed_row(message), message_bytes(message))
-    return args
 
 
 def replies(messages: Sequence[Message], reply: Any) -> list[Published]:

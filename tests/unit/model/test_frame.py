@@ -49,6 +49,16 @@ ENVELOPES = [
 ]
 
 
+def written(frame: Frame, args: dict[str, Any], max_bytes: int) -> bytes:
+    """Return the body of a call; nothing if the codec is to say why there is none."""
+    text = frame.text(args, max_bytes)
+    return b"" if text is None else frame.body(ID, NOW_MS, text)
+
+
+def is_accepted(args: dict[str, Any]) -> bool:
+    return isinstance(outcome_of(lambda: encode(shared(id=ID, args=args))), bytes)
+
+
 def outcome_of(write: Any) -> Any:
     try:
         return write()
@@ -68,14 +78,28 @@ def test_a_frame_writes_and_refuses_what_the_codec_does(
 ) -> None:
     whole = replace(envelope, id=ID, enqueued_at_ms=NOW_MS, args=args)
     expected = outcome_of(lambda: encode(whole))
-    assert outcome_of(lambda: Frame(envelope).body(ID, NOW_MS, args, MAX_BODY)) == expected
+    assert outcome_of(lambda: written(Frame(envelope), args, MAX_BODY) or encode(whole)) == expected
 
 
 def test_a_body_may_have_as_many_bytes_as_are_allowed_and_not_one_more() -> None:
-    size = len(Frame(shared()).body(ID, NOW_MS, {"a": "b"}, MAX_BODY))
-    assert Frame(shared()).body(ID, NOW_MS, {"a": "b"}, size)
+    body = written(Frame(shared()), {"a": "b"}, MAX_BODY)
+    assert body == written(Frame(shared()), {"a": "b"}, len(body))
+    assert written(Frame(shared()), {"a": "b"}, len(body) - 1) == b""
+
+
+def test_arguments_that_are_too_long_by_themselves_are_refused_unwritten() -> None:
     with pytest.raises(PayloadTooLarge):
-        Frame(shared()).body(ID, NOW_MS, {"a": "b"}, size - 1)
+        Frame(shared()).text({"a": "b" * 100}, 100)
+
+
+@given(st.lists(args_of_calls.filter(is_accepted), max_size=4), st.integers(0, 2**40))
+def test_one_frame_writes_calls_of_different_instants(calls: list[Any], now_ms: int) -> None:
+    frame = Frame(ENVELOPES[1])
+    for at_ms, args in enumerate(calls, now_ms):
+        text = frame.text(args, MAX_BODY)
+        assert text is not None
+        whole = replace(ENVELOPES[1], id=ID, enqueued_at_ms=at_ms, args=args)
+        assert frame.body(ID, at_ms, text) == encode(whole)
 
 
 def test_what_all_calls_share_is_checked_when_the_frame_is_made() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stem_core.model.errors import InvalidName
-from stem_core.model.ids import check_id, check_name, derived_id, uuid7
+from stem_core.model.ids import check_id, check_name, derived_id, uuid7, uuid7s
 
 MOMENTS = st.integers(min_value=0, max_value=2**48 - 1)
 DICE = st.binary(min_size=10, max_size=10)
@@ -41,6 +41,16 @@ def test_every_bit_that_is_left_for_randomness_is_used() -> None:
 def test_an_id_needs_a_moment_and_ten_bytes(now_ms: int, dice: bytes) -> None:
     with pytest.raises(ValueError, match=r"48 bits|10 bytes"):
         uuid7(now_ms, dice)
+
+
+@given(MOMENTS, st.lists(DICE, max_size=5))
+def test_many_ids_are_those_that_would_be_made_one_by_one(now_ms: int, dice: list[bytes]) -> None:
+    assert uuid7s(now_ms, b"".join(dice)) == [uuid7(now_ms, each) for each in dice]
+
+
+def test_many_ids_need_ten_bytes_each() -> None:
+    with pytest.raises(ValueError, match="multiple of 10 bytes: 19"):
+        uuid7s(1, bytes(19))
 
 
 @given(st.text(max_size=50), st.integers(min_value=0))

@@ -28,6 +28,18 @@ def test_arguments_travel_by_name_however_they_were_given(args: Any, kwargs: Any
     assert plain.to_wire(args, kwargs) == {"first": "a", "second": 1}
 
 
+def test_a_parameter_may_have_any_name() -> None:
+    def work(type: str, _type0: int, *, longer_than_these: bool, isfinite: float) -> None: ...
+
+    binding = Binding.of(work, wants_context=False)
+    given = {"_type0": 1, "longer_than_these": True, "isfinite": 0.5}
+    assert binding.to_wire(("a",), given) == {"type": "a", **given}
+    with pytest.raises(InvalidArguments, match="_type0: expected int, got str 'b'"):
+        binding.to_wire(("a", "b"), {"longer_than_these": True, "isfinite": 0.5})
+    with pytest.raises(InvalidArguments, match="at most 2 positional"):
+        binding.to_wire(("a", 1, True), {"isfinite": 0.5})
+
+
 def test_a_default_is_left_to_the_worker() -> None:
     assert shop.charge.binding.to_wire(("ada",), {}) == {"customer": "ada"}
 

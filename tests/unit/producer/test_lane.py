@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -226,6 +226,18 @@ def test_pieces_keep_the_order_and_the_limits(sizes: list[int]) -> None:
     for piece in pieces:
         assert 1 <= len(piece) <= 3
         assert sum(len(each.body) for each in piece) <= 30 or len(piece) == 1
+
+
+def test_no_message_is_asked_for_before_its_piece() -> None:
+    asked = []
+
+    def asking() -> Iterator[Message]:
+        for place in range(7):
+            asked.append(place)
+            yield message(f"m{place}", 5)
+
+    seen = [(len(piece), len(asked)) for piece in chunks(asking(), ROOM_FOR_THREE)]
+    assert seen == [(3, 3), (3, 6), (1, 7)]
 
 
 # ── one store or two ─────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -124,6 +125,43 @@ def test_ids_follow_time_and_no_two_are_equal() -> None:
     assert len(set(ids)) == 100
     assert ids == sorted(ids)
     assert {each[14] for each in ids} == {"7"}
+
+
+def test_calls_that_are_sent_together_become_what_each_would_alone() -> None:
+    calls = [
+        by_name("a.b", {"x": 1}),
+        by_name("a.b"),
+        by_name("a.b", {"x": 2}, task_id="mine", meta={"by": "ada"}),
+        by_name("a.b", {"x": 3}, TaskOptions(priority=3), headers={"trace": "1"}),
+        by_name("c.d", {"x": [1.5, {"y": None}]}),
+    ]
+    together, alone = list(pipeline().prepare_all(calls)), [pipeline().prepare(c) for c in calls]
+    for one, other in zip(together, alone, strict=True):
+        one_body, other_body = decode(one.body), decode(other.body)
+        assert replace(one_body, id="") == replace(other_body, id="")
+        assert one_body.id == one.id
+        assert replace(one, id="", body=b"") == replace(other, id="", body=b"")
+
+
+@given(st.lists(st.booleans(), max_size=1_100))
+def test_messages_of_many_calls_are_the_same_however_often_one_looks(given: list[bool]) -> None:
+    calls = [by_name("a.b", {"x": 1}, headers={"a": "b"} if has else None) for has in given]
+    prepared = pipeline().prepare_all(calls)
+    first = list(islice(iter(prepared), len(calls) // 2))
+    whole = list(prepared)
+    assert len(prepared) == len(whole) == len({message.id for message in whole}) == len(calls)
+    assert whole[: len(first)] == first
+    assert list(prepared) == whole
+    assert all(message in prepared for message in whole[:2])
+
+
+def test_none_of_many_is_made_before_all_are_checked() -> None:
+    rolled = LoadedDice()
+    made = Pipeline(StemConfig(), tasks, clock=FakeClock(NOON), dice=rolled)
+    with pytest.raises(NotEncodable) as caught:
+        made.prepare_all([by_name("a.b"), by_name("a.b", {"x": b""}), by_name("a.b")])
+    assert caught.value.__notes__ == ["call 1 of enqueue_many; none of them was published"]
+    assert rolled.bytes(8) == LoadedDice().bytes(8)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stem_core.plugin import Message, UniqueKey
+from stem_redis.objections import MAX_PAYLOAD
 from stem_redis.packing import fixed_row, message_bytes
 from stem_redis.publishing import plain_arguments
 
@@ -25,6 +26,13 @@ def test_plain_messages_are_their_queue_their_level_and_three_for_each():
     ]
 
 
+def test_plain_messages_may_differ_in_lease_and_window():
+    messages = [message("a"), message("b", lease_ms=5, dedupe_for_ms=7), message("c")]
+    args = plain_arguments(messages)
+    assert args is not None
+    assert args[3::3] == [fixed_row(each) for each in messages]
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -38,6 +46,10 @@ def test_plain_messages_are_their_queue_their_level_and_three_for_each():
         [message(priority=10)],
         [message(id="\ud800")],
         [message("a"), message("b", lease_ms=0)],
+        [message("a"), message("b", delay_ms=1)],
+        [message("a"), message("b", unique=UniqueKey(key="k"))],
+        [message("a"), message("b", body=b" " * (MAX_PAYLOAD + 1))],
+        [message("a"), message("é")],
     ],
 )
 def test_whatever_else_is_left_to_the_whole_script(messages: list[Message]):

@@ -13,7 +13,7 @@ from typing import Final
 
 from stem_core.model.errors import InvalidName
 
-__all__ = ["MAX_NAME", "check_id", "check_name", "derived_id", "uuid7"]
+__all__ = ["MAX_NAME", "check_id", "check_name", "derived_id", "uuid7", "uuid7s"]
 
 MAX_NAME: Final = 128
 """Longest name or id, in characters (all of them ASCII)."""
@@ -25,6 +25,9 @@ _MAX_TIME_MS: Final = 1 << 48
 _VARIANTS: Final = "".join(digit * 64 for digit in "89ab")
 """The digit with the variant's two bits, by the byte whose upper two stand below them."""
 
+_VARIANT: Final = {digit: _VARIANTS[int(digit, 16) << 4] for digit in "0123456789abcdef"}
+"""The same by the upper digit of that byte."""
+
 
 def uuid7(now_ms: int, randomness: bytes) -> str:
     """Return the UUIDv7 (RFC 9562) of *now_ms* and ten bytes of *randomness*, canonical text.
@@ -33,8 +36,19 @@ def uuid7(now_ms: int, randomness: bytes) -> str:
     """
     if len(randomness) != 10:
         raise ValueError(f"not 10 bytes: {len(randomness)}")
-    dice = randomness.hex()
-    return f"{_stamp(now_ms)}{dice[:3]}-{_VARIANTS[randomness[2]]}{dice[5:8]}-{dice[8:]}"
+    dice = randomness.hex("-", 6)
+    return f"{_stamp(now_ms)}{dice[:3]}-{_VARIANTS[randomness[2]]}{dice[5:]}"
+
+
+def uuid7s(now_ms: int, randomness: bytes) -> list[str]:
+    """Return `uuid7` of *now_ms* and each ten bytes of *randomness*."""
+    if len(randomness) % 10:
+        raise ValueError(f"not a multiple of 10 bytes: {len(randomness)}")
+    stamp = _stamp(now_ms)
+    return [
+        f"{stamp}{dice[:3]}-{_VARIANT[dice[4]]}{dice[5:8]}-{dice[8:]}"
+        for dice in randomness.hex(" ", 10).split()
+    ]
 
 
 @lru_cache(2)  # many are made in one millisecond

@@ -234,21 +234,21 @@ class Stem(Resolved):
         runtime = self._made or self._runtime
         until = runtime.until()
         lane = await runtime.lane(until)
-        messages = publishing.prepare_all(runtime.pipeline, todo)
+        messages = runtime.pipeline.prepare_all(todo)
         connection = publishing.the_connection(todo)
         if connection is None:
             replies = await lane.publish_many(messages, until)
         else:
             replies = await publishing.publish_in(lane, connection, messages)
         if any(reply.status is CONFLICT for reply in replies):
-            replies = await publishing.reconsidered(lane, messages, replies)
+            replies = await publishing.reconsidered(lane, list(messages), replies)
         return self._all_ended(runtime, todo, messages, replies, return_exceptions)
 
     def _all_ended(
         self,
         runtime: Runtime,
         todo: Sequence[Call[Any]],
-        messages: Sequence[Message],
+        messages: Iterable[Message],
         replies: Sequence[Published],
         return_exceptions: bool,
     ) -> Many:
@@ -332,10 +332,10 @@ class Stem(Resolved):
         """Publish in this thread, to which the connection belongs."""
         lane = blocking.run(self.lane())
         runtime = self._made or self._runtime
-        messages = publishing.prepare_all(runtime.pipeline, todo)
+        messages = runtime.pipeline.prepare_all(todo)
         replies = publishing.publish_in_sync(lane, publishing.the_connection(todo), messages)
         if any(reply.status is CONFLICT for reply in replies):
-            replies = blocking.run(publishing.reconsidered(lane, messages, replies))
+            replies = blocking.run(publishing.reconsidered(lane, list(messages), replies))
         return self._all_ended(runtime, todo, messages, replies, return_exceptions)
 
     # ── finding out ──

@@ -7,10 +7,12 @@ how long a store that is away is asked again is the business of `patience`.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from functools import partial
+from itertools import accumulate, islice
 from typing import Final, TypeVar
 
 from attrs import define
@@ -133,7 +135,7 @@ class Lane:
         return await self._patience.persist(asked, again, self.at, until)
 
     async def publish_many(
-        self, messages: Sequence[Message], until: float | None = None
+        self, messages: Collection[Message], until: float | None = None
     ) -> list[Published]:
         """Publish messages in as few calls as the broker allows; replies by position.
 
@@ -297,15 +299,25 @@ def _own(error: Exception) -> Exception:
     return mine
 
 
-def chunks(messages: Sequence[Message], limits: Capabilities) -> Iterator[Sequence[Message]]:
-    """Yield *messages* in order, in pieces that fit one publish call."""
-    if not messages:
-        return
-    start, size = 0, 0
-    for place, message in enumerate(messages):
-        size += len(message.body)
-        is_full = place - start >= limits.max_batch or size > limits.max_batch_bytes
-        if is_full and place > start:
-            yield messages[start:place]
-            start, size = place, len(message.body)
-    yield messages[start:]
+def chunks(messages: Iterable[Message], limits: Capabilities) -> Iterator[Sequence[Message]]:
+    """Yield *messages* in order, in pieces that fit one publish call; none is asked for before
+    its piece."""
+    rest, piece = iter(messages), list[Message]()
+    while more := list(islice(rest, limits.max_batch - len(piece))):
+        piece += more
+        while piece and (fitting := _fitting(piece, limits)) < len(piece):
+            yield piece[:fitting]
+            piece = piece[fitting:]
+        if len(piece) == limits.max_batch:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _fitting(messages: Sequence[Message], limits: Capabilities) -> int:
+    """Return how many of *messages* fit one call, at least one."""
+    sizes = [len(message.body) for message in messages]
+    if sum(sizes) <= limits.max_batch_bytes:
+        return len(sizes)
+    return max(1, bisect_right(list(accumulate(sizes)), limits.max_batch_bytes))

@@ -8,11 +8,12 @@ No I/O, so neither ever waits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from attrs import frozen
@@ -32,7 +33,7 @@ from stem_core.model.errors import (
     StemError,
 )
 from stem_core.model.frame import Frame
-from stem_core.model.ids import uuid7
+from stem_core.model.ids import uuid7, uuid7s
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
 from stem_core.model.seal import TASK
 from stem_core.model.settings import StemConfig
@@ -48,6 +49,7 @@ __all__ = ["Pipeline"]
 
 _DEDUPE_CHOSEN_MS: Final = 600_000
 _MOST_PLANS: Final = 4096
+_MADE_AT_ONCE: Final = 500
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _sorted_json: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -67,6 +69,53 @@ class Plan:
     envelope: Envelope
     message: Message
     frame: Frame | None
+
+
+Plain: TypeAlias = tuple[Message, Frame, bytes]
+"""A call that says nothing but its arguments: what its plan knows of it, and these as text."""
+
+
+class Prepared(Collection[Message]):
+    """Messages of calls that have passed; each is made when it is first asked for, all with
+    ids of one instant."""
+
+    def __init__(
+        self, checked: Sequence[Message | Plain], now_ms: int, random: Callable[[int], bytes]
+    ) -> None:
+        self._checked = checked
+        self._now_ms = now_ms
+        self._random = random
+        self._made: list[Message] = []
+
+    def __len__(self) -> int:
+        return len(self._checked)
+
+    def __contains__(self, message: object) -> bool:
+        return message in list(self)
+
+    def __iter__(self) -> Iterator[Message]:
+        made = self._made
+        return iter(made) if len(made) == len(self._checked) else self._making()
+
+    def _making(self) -> Iterator[Message]:
+        made, total = self._made, len(self._checked)
+        place = 0
+        while place < total:
+            if place == len(made):
+                self._make_more(place)
+            yield made[place]
+            place += 1
+
+    def _make_more(self, start: int) -> None:
+        some, now_ms = self._checked[start : start + _MADE_AT_ONCE], self._now_ms
+        ids = uuid7s(now_ms, b"".join(map(self._random, repeat(10, len(some)))))
+        for id, each in zip(ids, some, strict=True):
+            if isinstance(each, Message):
+                self._made.append(each)
+            else:
+                routing, frame, text = each
+                body = frame.body(id, now_ms, text)
+                self._made.append(replace(routing, id=id, body=body))
 
 
 class Pipeline:
@@ -145,9 +194,10 @@ class Pipeline:
         """
         plan, how, now_ms = self.plan(call.name, call.given), call.how, self._wall_ms()
         if how is PLAINLY and task_id is None and (frame := plan.frame) is not None:
-            id = uuid7(now_ms, self._random(10))
-            body = frame.body(id, now_ms, call.args, self._max_body)
-            return self._sealed(id, body, plan.message)
+            text = frame.text(call.args, self._max_body)
+            if text is not None:
+                id = uuid7(now_ms, self._random(10))
+                return self._sealed(id, frame.body(id, now_ms, text), plan.message)
         chosen_id = task_id or how.task_id
         shared = plan.envelope
         envelope = Envelope(
@@ -174,6 +224,34 @@ class Pipeline:
         is_chosen = chosen_id is not None
         self._check_this_call(envelope, plan.effective, is_chosen)
         return self._seal(envelope, self._routing(envelope, plan, is_chosen=is_chosen), plan)
+
+    def prepare_all(self, calls: Sequence[Call[Any]]) -> Prepared:
+        """Return the messages of *calls*, once none of them is refused.
+
+        Most are only checked here, and made when they are asked for: the store may be at the
+        first of them meanwhile.
+
+        Raises:
+            EnqueueError, CapabilityMissing: as `prepare`, with a note that says which call it is.
+        """
+        checked: list[Message | Plain] = []
+        check = self._checked if self.signer is None else self.prepare  # what signs may fail
+        for place, call in enumerate(calls):
+            try:
+                checked.append(check(call))
+            except StemError as error:
+                error.add_note(f"call {place} of enqueue_many; none of them was published")
+                raise
+        return Prepared(checked, self._wall_ms(), self._random)
+
+    def _checked(self, call: Call[Any]) -> Message | Plain:
+        """Return what is left to make of *call*, and cannot fail any more."""
+        plan = self.plan(call.name, call.given)
+        if call.how is PLAINLY and (frame := plan.frame) is not None:
+            text = frame.text(call.args, self._max_body)
+            if text is not None:
+                return plan.message, frame, text
+        return self.prepare(call)
 
     def plan(self, name: str, given: TaskOptions) -> Plan:
         """Return what all calls of task *name* with these options have in common."""

@@ -20,11 +20,9 @@ from stem_core.model.errors import (
     IdConflict,
     InvalidOption,
     PublishRefused,
-    StemError,
     UsageError,
 )
 from stem_core.producer.lane import Lane, chunks
-from stem_core.producer.pipeline import Pipeline
 from stem_core.producer.sending import dropped
 from stem_core.producer.tasks import Call, not_a_call
 
@@ -32,7 +30,6 @@ __all__ = [
     "checked",
     "created",
     "enqueued",
-    "prepare_all",
     "publish_in",
     "publish_in_sync",
     "reconsidered",
@@ -62,21 +59,10 @@ def checked(calls: Iterable[Call[Any]]) -> list[Call[Any]]:
     return todo
 
 
-def prepare_all(pipeline: Pipeline, calls: Iterable[Call[Any]]) -> list[Message]:
-    """Return the messages of *calls*, or refuse them all for the sake of one."""
-    messages = []
-    for place, call in enumerate(calls):
-        try:
-            messages.append(pipeline.prepare(call))
-        except StemError as error:
-            error.add_note(f"call {place} of enqueue_many; none of them was published")
-            raise
-    return messages
-
-
 def the_connection(calls: Sequence[Call[Any]]) -> object:
     """Return the one connection that all *calls* ask for, None for none."""
-    connections = {id(call.how.connection): call.how.connection for call in calls}
+    ways = {id(call.how): call.how for call in calls}  # most calls share one
+    connections = {id(how.connection): how.connection for how in ways.values()}
     if len(connections) > 1:
         raise InvalidOption(
             "calls with different connections cannot be sent together",
@@ -163,7 +149,7 @@ def enqueued(message: Message, at_ms: int) -> Event:
 
 
 async def publish_in(
-    lane: Lane, connection: object, messages: Sequence[Message]
+    lane: Lane, connection: object, messages: Iterable[Message]
 ) -> list[Published]:
     """Publish on the caller's asynchronous connection; neither commits nor shares calls."""
     broker = transactional(lane, connection)
@@ -173,7 +159,7 @@ async def publish_in(
     return replies
 
 
-def publish_in_sync(lane: Lane, connection: object, messages: Sequence[Message]) -> list[Published]:
+def publish_in_sync(lane: Lane, connection: object, messages: Iterable[Message]) -> list[Published]:
     """Publish on the caller's blocking connection, in the caller's thread."""
     broker = transactional(lane, connection)
     replies: list[Published] = []
