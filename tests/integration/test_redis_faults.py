@@ -142,7 +142,7 @@ def test_who_waits_for_work_gets_it_after(calamity: str, server: RedisServer):
         broker = await RedisStreamsBroker.connect(server.url)
         other = broker.sibling()
         waiting = asyncio.ensure_future(patiently(lambda: take(broker, wait_ms=20_000)))
-        while not broker._wakes._is_reading:
+        while not broker._fetching._standing.is_asleep:
             await asyncio.sleep(0.01)
         await patiently(lambda: other.enter().command(*calamity.split()))
         await patiently(lambda: other.publish([message("m")]))
@@ -425,7 +425,7 @@ MINIMAL = (
     "+zremrangebyscore +zremrangebyrank +zrevrangebyscore +zrevrangebylex +zscore +zscan "
     "+zrandmember +scan +sadd +srem +scard +smembers +sismember +smismember +srandmember +sunion "
     "+xadd +xread +xrevrange +publish +subscribe +unsubscribe "
-    "+select +info +ping +hello +auth +client|setname"
+    "+select +info +ping +hello +auth +client|setname +client|id +client|unblock"
 )
 
 
@@ -466,8 +466,7 @@ def test_the_smallest_rights_that_the_docs_name_are_enough():
         await asyncio.sleep(0.1)
         await broker.publish([message("told")])
         assert [each.message.id for each in await sleeping] == ["told"]
-        await broker.publish([message("short")])
-        assert await broker.run("fetch_ready", 1, 0, "w", "q") != 0
+        assert broker._fetching._standing.is_free  # its look stood at the server
         await broker.aclose()
         await backend.aclose()
 

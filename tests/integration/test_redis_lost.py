@@ -54,14 +54,14 @@ class Watched:
 
     async def sweeps(self) -> None:
         """Return once it has swept from now on, however long the server is away."""
-        before = self.broker._sweeper._at_ms
+        before = self.broker._fetching.sweeper._at_ms
         while True:
             try:
                 await self.broker.fetch(["q"], limit=10, wait_ms=0, worker="w")
             except StoreUnavailable:
-                before = self.broker._sweeper._at_ms  # it tried in vain
+                before = self.broker._fetching.sweeper._at_ms  # it tried in vain
             else:
-                if self.broker._sweeper._at_ms != before:
+                if self.broker._fetching.sweeper._at_ms != before:
                     return
             await asyncio.sleep(0.02)
 

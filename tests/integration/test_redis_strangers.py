@@ -359,15 +359,17 @@ def test_a_stranger_stops_every_outcome_as_a_whole(key: str, outcome: SettleOutc
     play(act)
 
 
-@pytest.mark.parametrize("script", ["fetch", "fetch_ready"])
-def test_a_stranger_in_the_way_of_a_fetch_costs_no_lease(script: str, play: Any):
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_stranger_in_the_way_of_a_fetch_costs_no_lease(is_plain: bool, play: Any):
     async def act(scene: Scene) -> None:
-        await scene.broker.publish([message(f"m{n}") for n in range(5)])
+        unique = None if is_plain else UniqueKey(key="k", until="started")
+        await scene.broker.publish([message("m0", unique=unique)])
+        await scene.broker.publish([message(f"m{n}") for n in range(1, 5)])
         for key in ("turn", "z:q"):
             await scene.key("DEL", key)
             await scene.key("RPUSH", key, "stranger")
             with pytest.raises(StoreError, match=f"{key} holds a list"):
-                await scene.broker.run(script, 10, 0, "w", "q")
+                await scene.take()
             assert {await scene.place(f"m{n}") for n in range(5)} == {Place.READY}
             await scene.key("DEL", key)
         assert [(each.lapses, each.attempt) for each in await scene.take()] == [(0, 1)] * 5
@@ -485,7 +487,7 @@ def test_a_fetch_that_nobody_waited_for_gives_the_unique_key_back(play: Any):
     async def act(scene: Scene) -> None:
         unique = UniqueKey(key="k", until="started")
         await scene.broker.publish([message("a", unique=unique)])
-        await scene.broker._hand_back(await scene.take())
+        await scene.broker._fetching._hand_back(await scene.take())
         (reply,) = await scene.broker.publish([message("b", unique=unique)])
         assert (reply.status, reply.id) == (PublishStatus.UNIQUE, "a")
 

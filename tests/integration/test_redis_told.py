@@ -1,4 +1,4 @@
-"""Whoever is told of work looks with a short script: it takes what is plain, or does nothing."""
+"""A look takes at once what is plain, and sees to all else before that; in place or not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from stem_core.plugin import (
 )
 from stem_redis import RedisStreamsBroker
 from stem_redis.connection import Line
+from stem_redis.fetching import _Wish
 from stem_redis.scripts import script
 from stem_redis.taking import read_taken
 
@@ -35,10 +36,6 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-async def told(broker: RedisStreamsBroker, *queues: str, limit: int = 10) -> list[Delivery]:
-    return list((await broker._take_told(queues or ("q",), limit, 0, "w")).deliveries)
-
-
 async def everything(broker: RedisStreamsBroker) -> dict[bytes, bytes]:
     """Return all keys but the note of the last sweep, which expires after half a second."""
     server = broker.enter()
@@ -46,7 +43,7 @@ async def everything(broker: RedisStreamsBroker) -> dict[bytes, bytes]:
     return {key: await server.command("DUMP", key) for key in keys}
 
 
-# ── what is not plain is left to the whole script ────────────────────────────
+# ── what is not plain is seen to first ───────────────────────────────────────
 
 
 async def a_pause(broker: RedisStreamsBroker) -> None:
@@ -90,23 +87,23 @@ UNUSUAL: dict[Callable[[RedisStreamsBroker], Awaitable[None]], set[str]] = {
 
 
 @pytest.mark.parametrize("arrange", UNUSUAL, ids=lambda arrange: arrange.__name__)
-def test_what_is_not_plain_is_left_as_it_is_for_the_whole_script(
+def test_what_is_not_plain_is_seen_to_first(
     arrange: Callable[[RedisStreamsBroker], Awaitable[None]], server: RedisServer
 ):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
-        await take(broker)  # the whole script is known by then: who hears of it late looks again
         await arrange(broker)
-        before = await everything(broker)
-        assert await broker.run("fetch_ready", 10, 0, "w", "q") == 0
-        assert await everything(broker) == before
-        assert {each.message.id for each in await told(broker)} == UNUSUAL[arrange]
+        assert {each.message.id for each in await take(broker, limit=10)} == UNUSUAL[arrange]
         await broker.aclose()
 
     run(play())
 
 
-# ── what is plain is taken as the whole script takes it ──────────────────────
+# ── what is plain is taken as all else is ────────────────────────────────────
+
+
+def a_wish() -> _Wish:
+    return _Wish(["q"], 10, 0, "w")
 
 
 def as_taken(delivery: Delivery) -> Any:
@@ -115,15 +112,18 @@ def as_taken(delivery: Delivery) -> Any:
     return replace(delivery, receipt=receipt, lease_ms=0)
 
 
-def test_both_scripts_take_the_same_and_leave_the_same_keys(server: RedisServer):
+def test_it_is_taken_the_same_and_leaves_the_same_keys(server: RedisServer):
     async def play() -> None:
         taken, keys = [], []
-        for name, look in (("whole", take_both), ("short", told_both)):
+        for name in ("at-once", "in-the-end"):
             broker = await RedisStreamsBroker.connect(server.url, namespace=name)
             for n, priority in enumerate((0, 9, 5, 9)):
                 await broker.publish([message(f"m{n}", priority=priority)])
             await broker.publish([message("other", queue="r", lease_ms=60_000)])
-            found = await look(broker)
+            await broker.publish([message("due", queue="s", delay_ms=1)])
+            await asyncio.sleep(LATER_S)
+            queues = ["q", "r"] if name == "at-once" else ["q", "r", "s"]
+            found = list(await broker.fetch(queues, limit=4, wait_ms=0, worker="w"))
             taken.append([as_taken(each) for each in found])
             prefix = broker.store.prefix.encode()
             keys.append({key.removeprefix(prefix) for key in await everything(broker)} & KEYS)
@@ -140,25 +140,26 @@ def test_both_scripts_take_the_same_and_leave_the_same_keys(server: RedisServer)
 KEYS = {b"q:q", b"l:q", b"q:r", b"l:r"}
 
 
-async def take_both(broker: RedisStreamsBroker) -> list[Delivery]:
-    return list(await broker.fetch(["q", "r"], limit=4, wait_ms=0, worker="w"))
-
-
-async def told_both(broker: RedisStreamsBroker) -> list[Delivery]:
-    reply = await broker.run("fetch_ready", 4, 0, "w", "q", "r")
-    return list(read_taken(["q", "r"], reply).deliveries)
-
-
 def test_a_limit_holds_across_queues_and_the_rest_stays(server: RedisServer):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
         await broker.publish([message("a"), message("b"), message("c", queue="r")])
         await broker.publish([message("d", queue="r")])
         for expected in ("abc", "d"):
-            reply = await broker.run("fetch_ready", 3, 0, "w", "q", "r")
-            taken = read_taken(["q", "r"], reply).deliveries
+            taken = await broker.fetch(["q", "r"], limit=3, wait_ms=0, worker="w")
             assert [each.message.id for each in taken] == list(expected)
-        assert await broker.run("fetch_ready", 1_001, 0, "w", "q") == 0
+        await broker.aclose()
+
+    run(play())
+
+
+def test_more_can_be_taken_than_one_command_holds(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        for start in range(0, 1_100, 100):
+            await broker.publish([message(f"m{start + n}") for n in range(100)])
+        taken = await broker.fetch(["q"], limit=1_100, wait_ms=0, worker="w")
+        assert [each.message.id for each in taken] == [f"m{n}" for n in range(1_100)]
         await broker.aclose()
 
     run(play())
@@ -176,8 +177,9 @@ def test_a_script_that_the_server_has_forgotten_is_kept_again_where_one_stands(
             line._wire._nearness = Nearness(60, 60)
             line._wire._nearness.is_near = line._wire._nearness.is_near_for_idle = True
             line._wire._shortcut.patience_ms = 60_000  # type: ignore[union-attr]
-        assert [each.message.id for each in await told(broker)] == ["m"]
-        sha = script("fetch_ready", broker.store.facts.reads_shebangs).sha
+        taken = await broker._fetching._take_alone(a_wish())
+        assert [each.message.id for each in taken.deliveries] == ["m"]
+        sha = script("fetch", broker.store.facts.reads_shebangs).sha
         assert await near.command("SCRIPT", "EXISTS", sha) == [1]
         await broker.aclose()
 
@@ -199,7 +201,9 @@ def test_a_script_that_is_not_known_and_late_is_no_error(server: RedisServer):
                 line._wire._shortcut.patience_ms = 0  # type: ignore[union-attr]
 
         await forgotten()
-        assert [each.message.id for each in await told(broker)] == ["m"]
+        taken = await broker._fetching._take_alone(a_wish())
+        found = taken.deliveries or await take(broker)  # whoever waits looks again
+        assert [each.message.id for each in found] == ["m"]
         await forgotten()
         replies = await broker.publish([message("n")])
         assert [reply.status for reply in replies] == [PublishStatus.CREATED]
@@ -250,14 +254,14 @@ def test_whoever_leaves_while_a_reply_is_owed_leaves_no_line_that_owes_it(server
 def test_a_reply_that_comes_before_anybody_waits_for_it_is_not_lost(server: RedisServer):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
-        await broker.run("fetch_ready", 1, 0, "w", "q")  # the script is known by then
+        await take(broker)  # the script is known by then
         await broker.publish([message("m")])
         near = broker.enter()
         await near.command("CLIENT", "PAUSE", 1_000)
         for line in near._idle:
             line._wire._nearness.is_near = line._wire._nearness.is_near_for_idle = True
             line._wire._shortcut.patience_ms = 0  # type: ignore[union-attr]
-        line = broker.run_here("fetch_ready", 1, 0, "w", "q", is_idle=True)
+        line = broker.run_here("fetch", 1, 0, "w", "q", is_idle=True)
         assert isinstance(line, Line)
         await asyncio.sleep(1.5)
         reply = await asyncio.wait_for(near.rest_of(line), 30)

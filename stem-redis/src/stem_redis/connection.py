@@ -33,7 +33,7 @@ from stem_redis.scripts import Script
 from stem_redis.tls import context_of
 from stem_redis.wire import NOT_SENT, OWED, Wire
 
-__all__ = ["NOT_SENT", "Arg", "Line", "Server", "packed"]
+__all__ = ["NOT_SENT", "Arg", "Line", "Server", "packed", "read_until_told"]
 
 Arg = str | bytes | int
 """What a command is made of."""
@@ -51,6 +51,12 @@ _WAYS_TO_FAIL: Final = (RedisError, OSError, EOFError)
 def packed(script: Script, args: tuple[Arg, ...]) -> bytes:
     """Return the command that runs *script*, as it travels; see `Server.run`."""
     return _pack(("EVALSHA", script.sha, 1, *args))
+
+
+def read_until_told(cursors: Mapping[str, str], within_ms: int) -> bytes:
+    """Return the command that reads the next entries of streams, as it travels; *cursors* say
+    behind which, by key."""
+    return _pack(("XREAD", "BLOCK", within_ms, "STREAMS", *cursors, *cursors.values()))
 
 
 class Line:
@@ -112,10 +118,27 @@ class Line:
             self.close()
             raise
 
+    async def command(self, *args: Arg) -> Any:
+        """Return the reply to one command that is asked for once.
+
+        Raises:
+            ResponseError: the server's answer is an error.
+            StoreError: there was none.
+        """
+        self.send(*args)
+        reply = await self.answer(within_ms=self._location.options.timeout)
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
     def send(self, *args: Arg) -> None:
         """Send a command whose reply `read` returns some time; raises as `read` does."""
+        self.tell(_pack(args))
+
+    def tell(self, commands: bytes) -> None:
+        """Send what is packed already, one command or more; each reply is read or answered."""
         try:
-            self._wire.send(_pack(args))
+            self._wire.send(commands)
         except _WAYS_TO_FAIL as error:
             self.close()
             raise translated(error, self._location.shown) from None
@@ -124,6 +147,20 @@ class Line:
         """Return the next reply or pushed message. A cancelled read loses none."""
         try:
             return await self._wire.read()
+        except _WAYS_TO_FAIL as error:
+            self.close()
+            raise translated(error, self._location.shown) from None
+
+    async def answer(self, *, within_ms: int) -> Any:
+        """Return the next reply, which may be an error of the server. A cancelled one is not lost.
+
+        Raises:
+            StoreError: there was none in time, or the connection is gone.
+        """
+        try:
+            return await self._wire.read(within_ms / 1000)
+        except ResponseError as error:
+            return error
         except _WAYS_TO_FAIL as error:
             self.close()
             raise translated(error, self._location.shown) from None

@@ -103,11 +103,7 @@ class Wire(asyncio.BufferedProtocol):
 
     async def rest(self, within_s: float) -> Any:
         """Return the reply that `ask_here` left `OWED`; raises as `ask` does."""
-        if self._unread:  # it came before anybody waited for it
-            return _checked(self._unread.popleft())
-        waiter = self._next()
-        self._watch(within_s)
-        return _checked(await waiter)
+        return await self.read(within_s)
 
     def send(self, data: bytes) -> None:
         """Send a command whose reply `read` returns some time.
@@ -118,15 +114,17 @@ class Wire(asyncio.BufferedProtocol):
         self._refuse_if_gone()
         self._transport.write(data)
 
-    async def read(self) -> Any:
+    async def read(self, within_s: float | None = None) -> Any:
         """Return the next reply. A cancelled read loses none.
 
         Raises:
-            ResponseError, OSError, EOFError: as `ask` does.
+            ResponseError, TimeoutError, OSError, EOFError: as `ask` does.
         """
-        if self._unread:
+        if self._unread:  # it came before anybody waited for it
             return _checked(self._unread.popleft())
         waiter, self._until = self._next(), None
+        if within_s is not None:
+            self._watch(within_s)
         try:
             return _checked(await waiter)
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
--- uses: prelude leasing state places
+-- uses: prelude leasing ready state places
 -- Broker.fetch: promote what is due, make ready again what has lapsed, lease what is first.
 --
 -- ARGV     instant, limit, milliseconds to wait, worker, then the queues in order
@@ -54,6 +54,8 @@ local function in_chunks(command, name, list)
     end
 end
 
+local ROW_HEAD = CHANGING .. 'I8I8BB'  -- up to the kind of unique key
+
 -- What a row is once its time has come, and its score; nil for one that waits for nothing.
 -- As numbers of its own and not a table: thousands may be due at one moment.
 local function come_due(raw)
@@ -86,7 +88,7 @@ local function promote(queue)
                 come_again('d:', queue, id)
             end
             if row then
-                ready[#ready + 1], ready[#ready + 2] = score, id
+                ready[#ready + 1], ready[#ready + 2] = text(score), id
                 rows[#rows + 1], rows[#rows + 2] = P .. 'm:' .. id, row
                 if is_parked then parked[#parked + 1] = id end
             end
@@ -119,9 +121,9 @@ local function lapse(queue)
     end
 end
 
-local reply, filled, leases = {1, now, ''}, 3, {}
+local reply, filled, leases, earliest = {1, now, ''}, 3, {}, math.huge
 
-local function lease(queue, id, score)
+local function lease(queue, id)
     local name = P .. 'm:' .. id
     local kept = redis.pcall('HMGET', name, 's', 'm', 'e', 'c')
     local raw = kept[1]
@@ -133,11 +135,11 @@ local function lease(queue, id, score)
     end
     local row, ends, place, kind
     if type(raw) == 'string' and #raw >= ROW_SIZE then
-        row, ends, place, kind = leased(raw, score)
+        row, ends, place, kind = leased(raw)
     end
     if not row and not row_of(id, raw) then
         raw = mended(queue, id)
-        row, ends, place, kind = leased(raw, score_of(row_of(id, raw)))
+        row, ends, place, kind = leased(raw)
     end
     if not row then  -- the message knows better
         call('ZREM', P .. 'q:' .. queue, id)
@@ -147,7 +149,8 @@ local function lease(queue, id, score)
     local s = kind == 2 and row_of(id, raw)
     if s then let_go_of_key(s) end
     call('HSET', name, 's', row, 'w', worker)
-    leases[#leases + 1] = ends
+    earliest = math.min(earliest, ends)
+    leases[#leases + 1] = text(ends)
     leases[#leases + 1] = id
     reply[filled + 1], reply[filled + 2], reply[filled + 3] = id, row, kept[2]
     reply[filled + 4], reply[filled + 5] = kept[3] or '', kept[4] or ''
@@ -160,29 +163,26 @@ local taken, turn = 0, nil
 -- Lease from *queue* until *limit* is reached or nothing is left.
 local function take(queue)
     repeat
-        local first = call('ZRANGE', P .. 'q:' .. queue, 0, limit - taken - 1, 'WITHSCORES')
-        local mine = {}
-        leases = {}
+        local first, mine = call('ZRANGE', P .. 'q:' .. queue, 0, limit - taken - 1), {}
+        leases, earliest = {}, math.huge
         if #first > 0 then  -- what stops here stops before anything is leased
             turn = turn or last_turn()
             sleep_of(queue)
         end
-        for i = 1, #first, 2 do
-            if lease(queue, first[i], tonumber(first[i + 1])) then mine[#mine + 1] = first[i] end
+        for _, id in ipairs(first) do
+            if lease(queue, id) then mine[#mine + 1] = id end
         end
         if #mine > 0 then
             in_chunks('ZADD', P .. 'l:' .. queue, leases)
-            if #mine * 2 == #first then  -- as nearly always: those that stand first
+            if #mine == #first then  -- as nearly always: those that stand first
                 call('ZREMRANGEBYRANK', P .. 'q:' .. queue, 0, #mine - 1)
             else
                 in_chunks('ZREM', P .. 'q:' .. queue, mine)
             end
-            local earliest = math.huge
-            for i = 1, #leases, 2 do earliest = math.min(earliest, leases[i]) end
             rouse(queue, earliest)
         end
         taken = taken + #mine
-    until #first == 0 or #mine * 2 == #first or taken >= limit
+    until #first == 0 or #mine == #first or taken >= limit
 end
 
 local is_paused = call('SMISMEMBER', P .. 'paused', unpack(ARGV, 5))
@@ -205,7 +205,7 @@ end
 
 if taken > 0 then
     -- The first fence of an id that is born again is above all of these.
-    call('SET', P .. 'turn', turn + taken)
+    call('SET', P .. 'turn', text(turn + taken))
     reply[3] = table.concat(vanished, ' ')
     return reply
 end

@@ -35,7 +35,7 @@ local function accept(names)
             ready[queue] = list
         end
         turn = turn + 1
-        list[#list + 1] = (9 - string.byte(fixed, PRIORITY_AT)) * LEVEL + turn
+        list[#list + 1] = text((9 - string.byte(fixed, PRIORITY_AT)) * LEVEL + turn)
         list[#list + 1] = ARGV[i]
     end
     for queue, list in pairs(ready) do

@@ -6,11 +6,9 @@
 -- ARGV     instant, queue, 9 less the priority, then three for each message: id, fixed row, bytes
 -- returns  0 when all are created, 1 when an id is known and publish.lua must look closer
 local P, call, args, queue = KEYS[1], redis.call, ARGV, ARGV[2]
-local LEVEL, PER_MS = 9e14, 256  -- as in the prelude
+local LEVEL, PER_MS = 9e14, 256  -- as in the prelude, like WHOLE
 
 local format, M = string.format, P .. 'm:'
--- A number that the server is given it writes as a fraction, which takes longer than all the rest
--- of its call; and not everywhere is a whole number of the machine long enough.
 local WHOLE = format('%d', 9e15) == '9000000000000000' and '%d' or '%.0f'
 
 local names, ready, count = {}, {}, (#args - 3) / 3

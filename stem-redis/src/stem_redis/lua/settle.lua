@@ -172,18 +172,19 @@ local function acknowledged(id, fence, with_record)
         local head = struct.pack(HEAD, terminal and 1 or 0, tonumber(ARGV[at + 4]), now + ttl)
         local kept, is_first = P .. 'r:' .. id, not is_listed
         if is_first then
-            call('ZADD', P .. 'rx', 0, id)  -- if it is not ours, here is where to stop
+            call('ZADD', P .. 'rx', '0', id)  -- if it is not ours, here is where to stop
             is_listed = true
         end
-        if not call('SET', kept, head .. ARGV[at + 7], 'NX', 'PX', ttl) then return nil end
+        if not call('SET', kept, head .. ARGV[at + 7], 'NX', 'PX', text(ttl)) then return nil end
         if not is_first then
-            recorded[#recorded + 1] = 0
+            recorded[#recorded + 1] = '0'
             recorded[#recorded + 1] = id
         end
         if terminal then call('PUBLISH', P .. 'done:' .. id, '') end
     end
     if dedupe > 0 then
-        call('SET', name, struct.pack(STONE, now + dedupe, fence, fence, digest), 'PX', dedupe)
+        local stone = struct.pack(STONE, now + dedupe, fence, fence, digest)
+        call('SET', name, stone, 'PX', text(dedupe))
     else
         call('DEL', name)
     end

@@ -1,8 +1,7 @@
--- What a lease makes of a message that is ready. Numbers of its own and not a table: this is
--- done for every message.
-local ROW_HEAD = CHANGING .. 'I8I8BB'
-local CHANGING_LENGTH = struct.size(CHANGING)
-local ROW_LENGTH = CHANGING_LENGTH + 38  -- at least, as in parts/state.lua
+-- What a lease makes of a message that is ready. It cuts the row at its bytes and makes no table,
+-- for it is done for every message; see parts/state.lua for what stands where.
+local FENCE_AT, DUE_AT, KIND_AT = 16, 48, 89
+local ROW_LENGTH = struct.size(CHANGING) + 38  -- at least, as in parts/state.lua
 
 -- The turn that was taken last. Whoever has read it can take more: no write of it fails.
 local function last_turn()
@@ -11,13 +10,12 @@ end
 
 -- The row of a message behind its next lease, and the end of that; nil if it cannot be taken,
 -- because it is leased, dead, or waits for its time. Then its place, and its kind of unique key.
-local function leased(raw, score)
-    local place, _, cancel, failed, lapses, releases, fence, base, settled, _, due, parked_at,
-        died_at, length, _, priority, kind = struct.unpack(ROW_HEAD, raw)
+local function leased(raw)
+    local place = string.byte(raw, 1)
+    local due, _, _, length = struct.unpack('<I8I8I8I8', raw, DUE_AT)
     if due > 0 or place > 2 then return nil end
-    local ends = now + length
-    return struct.pack(
-        CHANGING, 3, 1, cancel, failed, lapses, releases, fence + 1, base, settled,
-        score - (9 - priority) * LEVEL, ends, parked_at, died_at
-    ) .. string.sub(raw, CHANGING_LENGTH + 1), ends, place, kind
+    local fence, ends = struct.unpack('<I8', raw, FENCE_AT) + 1, now + length
+    return '\3\1' .. string.sub(raw, 3, FENCE_AT - 1) .. struct.pack('<I8', fence)
+        .. string.sub(raw, FENCE_AT + 8, DUE_AT - 1) .. struct.pack('<I8', ends)
+        .. string.sub(raw, DUE_AT + 8), ends, place, string.byte(raw, KIND_AT)
 end

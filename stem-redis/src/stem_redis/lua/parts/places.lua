@@ -59,7 +59,8 @@ end
 local function enter(s)
     local set = stands_in(s)
     must_be_open(s.queue, s.place, s.due)
-    call('ZADD', P .. set .. s.queue, set == 'q:' and score_of(s) or set == 'x:' and s.turn or s.due, s.id)
+    local score = set == 'q:' and score_of(s) or set == 'x:' and s.turn or s.due
+    call('ZADD', P .. set .. s.queue, text(score), s.id)
     if s.place == DEAD then
         call('ZADD', P .. 'x', s.turn, s.id)
         call('ZADD', P .. 'graves', s.due, s.id)
@@ -100,7 +101,7 @@ local function finish(s)
     local name = P .. 'm:' .. s.id
     if s.dedupe > 0 then
         local stone = struct.pack(STONE, now + s.dedupe, s.fence, s.settled, s.digest)
-        call('SET', name, stone, 'PX', s.dedupe)
+        call('SET', name, stone, 'PX', text(s.dedupe))
     else
         call('DEL', name)
     end

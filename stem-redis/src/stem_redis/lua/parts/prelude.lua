@@ -46,7 +46,10 @@ local function next_turn()
     return reserved
 end
 
--- A number as text, exactly: Lua itself would write 4.5e+14.
+-- A whole number as text, exactly: Lua itself would write 4.5e+14, and the server writes a number
+-- that it is given as a fraction, which takes as long as most commands. Where a whole number of the
+-- machine is too short, that is the only way.
+local WHOLE = string.format('%d', 9e15) == '9000000000000000' and '%d' or '%.0f'
 local function text(number)
-    return string.format('%.0f', number)
+    return string.format(WHOLE, number)
 end
