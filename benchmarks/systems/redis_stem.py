@@ -29,7 +29,8 @@ LEAD_S = 15
 SOON_S = 0.2
 OF_WORK = ("{stem}:q:default", "{stem}:d:default", "{stem}:l:default")
 SENT_BY_CLIENTS = (
-    *("evalsha", "eval", "xread", "ping", "info", "hello", "client|setname", "select"),
+    *("evalsha", "eval", "xread", "client|unblock", "client|id", "client|setname", "select"),
+    *("ping", "info", "hello"),
     *("subscribe", "unsubscribe", "config|get"),
 )
 """Commands that Stem's scripts never call: what the worker itself sends, and our own INFO."""

@@ -153,6 +153,71 @@ def test_a_limit_holds_across_queues_and_the_rest_stays(server: RedisServer):
     run(play())
 
 
+@pytest.mark.parametrize("ready", [0, 1], ids=["alone", "beside what is ready"])
+def test_what_is_due_comes_by_priority_and_then_by_its_time(ready: int, server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        for place, (priority, delay_ms) in enumerate([(0, 3), (9, 2), (0, 1), (9, 1), (5, 4)]):
+            await broker.publish([message(f"m{place}", priority=priority, delay_ms=delay_ms)])
+        await broker.publish([message(f"ready{n}") for n in range(ready)])
+        await asyncio.sleep(LATER_S)
+        taken = await take(broker, limit=10)
+        ids = [each.message.id for each in taken]
+        assert set(ids[:3]) == {"m3", "m1", "m4"}
+        assert ids[2] == "m4"
+        assert len(ids) == 5 + ready
+        assert {(each.attempt, each.lapses, each.receipt.queue) for each in taken} == {(1, 0, "q")}
+        assert all(20_000 < each.lease_ms <= 30_000 for each in taken)
+        keys = await everything(broker)
+        assert {b"{stem}:q:q", b"{stem}:d:q"} & keys.keys() == set()
+        replies = await broker.settle([Settlement(receipt=each.receipt) for each in taken])
+        assert {reply.status for reply in replies} == {SettleStatus.DONE}
+        await broker.aclose()
+
+    run(play())
+
+
+def test_of_more_that_is_due_than_is_asked_for_the_first_are_taken(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message(f"m{n}", delay_ms=1) for n in range(3)])
+        await broker.publish([message("urgent", delay_ms=2, priority=9)])
+        await asyncio.sleep(LATER_S)
+        assert [each.message.id for each in await take(broker, limit=1)] == ["urgent"]
+        assert len(await take(broker, limit=10)) == 3
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_key_that_its_first_lease_frees_is_free_when_it_was_due(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        unique = UniqueKey(key="k", until="started")
+        await broker.publish([message("m", delay_ms=1, unique=unique), message("n", delay_ms=1)])
+        await asyncio.sleep(LATER_S)
+        assert len(await take(broker)) == 2
+        (reply,) = await broker.publish([message("o", unique=unique)])
+        assert reply.status is PublishStatus.CREATED
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_lease_of_what_was_due_lapses_like_another(server: RedisServer):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        await broker.publish([message("m", delay_ms=1, lease_ms=30)])
+        await asyncio.sleep(LATER_S)
+        (first,) = await take(broker)
+        (again,) = await take(broker, wait_ms=20_000)
+        assert again.receipt.fence > first.receipt.fence
+        assert (again.attempt, again.lapses) == (1, 1)
+        await broker.aclose()
+
+    run(play())
+
+
 def test_more_can_be_taken_than_one_command_holds(server: RedisServer):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
