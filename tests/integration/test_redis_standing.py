@@ -13,13 +13,22 @@ import pytest
 from integration.test_redis_faults import MINIMAL, message, run, take
 from services.redis import RedisServer
 
-from stem_core.plugin import Delivery, Place, Settlement, StoreError
+from stem_core.plugin import (
+    Delivery,
+    Extension,
+    Place,
+    Settlement,
+    SettleStatus,
+    StoreError,
+    StoreUnavailable,
+)
 from stem_redis import RedisStreamsBroker
 
 LONG_MS = 60_000
 
 SLEEPER = """
 import asyncio, sys
+from stem_core.plugin import Settlement
 from stem_redis import RedisStreamsBroker
 
 async def main():
@@ -28,7 +37,11 @@ async def main():
     while not broker._fetching._standing.is_asleep:
         await asyncio.sleep(0.01)
     print("asleep", flush=True)
-    await fetching
+    while True:
+        for each in await fetching:
+            print("took", each.message.id, "lapses", each.lapses, flush=True)
+            await broker.settle([Settlement(receipt=each.receipt)])
+        fetching = asyncio.ensure_future(broker.fetch(["q"], limit=1, wait_ms=60_000, worker="w"))
 
 asyncio.run(main())
 """
@@ -169,7 +182,8 @@ def test_a_fetch_ends_when_its_time_is_over(server: RedisServer):
         async with two(server) as (worker, _):
             async with asyncio.timeout(2):
                 assert await take(worker, wait_ms=200) == []
-            assert worker._fetching._standing.is_free
+            standing = worker._fetching._standing
+            assert (standing.is_free, standing._number) == (True, 1)
 
     run(play())
 
@@ -182,11 +196,10 @@ def test_two_who_sleep_at_one_handle_both_get_work(server: RedisServer):
             while not worker._fetching._wakes._is_reading:
                 await asyncio.sleep(0.01)
             await producer.publish([message("a")])
-            done, _ = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
             await producer.publish([message("b")])
             taken = [each.message.id for each in (*await first, *await second)]
             assert sorted(taken) == ["a", "b"]
-            assert done
 
     run(play())
 
@@ -241,18 +254,109 @@ def test_a_process_that_is_killed_in_its_sleep_takes_no_task_with_it(server: Red
     run(play())
 
 
+async def frozen_with_first(broker: RedisStreamsBroker, process: asyncio.subprocess.Process):
+    """Let *process* stand still, and the server lease it a task in its sleep."""
+    for number in range(20):  # its read may end by itself before there is a task
+        await blocked(broker)
+        os.kill(process.pid, signal.SIGSTOP)
+        first = message(f"first{number}", lease_ms=2_000)
+        await broker.publish([first, message(f"other{number}")])
+        taken = await take(broker)
+        if [each.message.id for each in taken] == [f"other{number}"]:
+            return
+        await broker.settle([Settlement(receipt=each.receipt) for each in taken])
+        os.kill(process.pid, signal.SIGCONT)
+    raise AssertionError("it was never asleep when there was work")
+
+
 def test_a_process_that_stands_still_keeps_one_task_until_its_lease_has_lapsed(
     server: RedisServer,
 ):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
         async with sleeper(server) as process:
-            await blocked(broker)
-            os.kill(process.pid, signal.SIGSTOP)
-            await broker.publish([message("first", lease_ms=2_000), message("a"), message("b")])
-            assert [each.message.id for each in await take(broker)] == ["a", "b"]
+            await frozen_with_first(broker, process)
             (delivery,) = await take(broker, wait_ms=LONG_MS)
-            assert (delivery.message.id, delivery.attempt, delivery.lapses) == ("first", 1, 1)
+            assert delivery.message.id.startswith("first")
+            assert (delivery.attempt, delivery.lapses) == (1, 1)
         await broker.aclose()
+
+    run(play())
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["still leased", "taken by another"])
+def test_a_process_that_goes_on_runs_nothing_of_which_it_hears_late(
+    is_over: bool, server: RedisServer
+):
+    async def play() -> None:
+        broker = await RedisStreamsBroker.connect(server.url)
+        async with sleeper(server) as process:
+            await frozen_with_first(broker, process)
+            await asyncio.sleep(1)
+            mine = await take(broker, wait_ms=LONG_MS) if is_over else []
+            os.kill(process.pid, signal.SIGCONT)
+            await broker.publish([message("last")])
+            assert process.stdout is not None
+            told = (await process.stdout.readline()).decode().split()
+            if is_over:  # it has heard of that lease, given it back in vain, and looked anew
+                assert told == ["took", "last", "lapses", "0"]
+                (reply,) = await broker.settle([Settlement(receipt=mine[0].receipt)])
+                assert reply.status is SettleStatus.DONE
+            else:
+                assert told[:1] + told[2:] == ["took", "lapses", "0"]
+                assert told[1].startswith("first")
+        await broker.aclose()
+
+    run(play())
+
+
+def test_a_renewal_by_a_sibling_keeps_a_task_held(server: RedisServer):
+    """Workers renew their leases from a thread of its own."""
+
+    async def play() -> None:
+        async with two(server) as (worker, keeper):
+            await worker.publish([message("m", lease_ms=1_000)])
+            (held,) = await take(worker)
+            await keeper.extend([Extension(held.receipt, LONG_MS)])
+            await asyncio.sleep(1.2)
+            sleeping = asyncio.ensure_future(take(worker, wait_ms=LONG_MS))
+            while not worker._fetching._wakes._is_reading:
+                await asyncio.sleep(0.01)
+            assert worker._fetching._standing._number == 0
+            sleeping.cancel()
+
+    run(play())
+
+
+def test_a_handle_that_is_closed_in_its_sleep_leaves_nothing_at_the_server(server: RedisServer):
+    async def play() -> None:
+        async with two(server) as (worker, producer):
+            sleeping = await asleep(worker)
+            await worker.aclose()
+            assert await sleeping == []
+            while b"blocked_clients:0" not in await producer.enter().command("INFO", "clients"):
+                await asyncio.sleep(0.01)
+            await producer.publish([message("m")])
+            assert await place_of(producer, "m") == (Place.READY, 0)
+
+    run(play())
+
+
+def test_a_server_that_becomes_a_replica_is_told_of_and_used_again_when_it_is_none(
+    server: RedisServer,
+):
+    async def play() -> None:
+        async with two(server) as (worker, producer):
+            sleeping = await asleep(worker)
+            line = worker._fetching._standing._line
+            await producer.enter().command("REPLICAOF", "127.0.0.1", 1)
+            with pytest.raises(StoreUnavailable):
+                await sleeping
+            assert line is not None
+            assert not line.is_alive
+            await producer.enter().command("REPLICAOF", "NO", "ONE")
+            again = await asleep(worker)
+            await producer.publish([message("m")])
+            assert [each.message.id for each in await again] == ["m"]
 
     run(play())

@@ -22,8 +22,8 @@ from stem_core.plugin import (
     replace,
 )
 from stem_redis import RedisStreamsBroker
-from stem_redis.connection import Line
 from stem_redis.fetching import _Wish
+from stem_redis.line import Line
 from stem_redis.scripts import script
 from stem_redis.taking import read_taken
 

@@ -25,8 +25,8 @@ from stem_core.plugin import (
     replace,
 )
 from stem_redis.companions import RedisHeartbeats, RedisLocks, RedisSchedules
-from stem_redis.connection import Arg
 from stem_redis.handle import RedisHandle, Store
+from stem_redis.line import Arg
 from stem_redis.objections import MAX_PAYLOAD
 from stem_redis.packing import read_record
 from stem_redis.pushes import Pushes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from stem_core.plugin import (
     Broker,
@@ -31,11 +31,11 @@ from stem_core.plugin import (
 )
 from stem_redis import publishing, settling
 from stem_redis.admin import RedisAdmin
-from stem_redis.connection import Arg
 from stem_redis.control import RedisControl
 from stem_redis.fetching import Fetching
 from stem_redis.handle import RedisHandle, Store
 from stem_redis.limits import RedisLimits
+from stem_redis.line import Arg
 from stem_redis.objections import (
     MAX_BATCH,
     MAX_BATCH_BYTES,
@@ -44,6 +44,7 @@ from stem_redis.objections import (
     refuse_too_much,
 )
 from stem_redis.packing import locate
+from stem_redis.standing import Held
 
 __all__ = ["CAPABILITIES", "RedisStreamsBroker"]
 
@@ -79,9 +80,9 @@ class RedisStreamsBroker(RedisHandle, Broker):
 
     keeps_messages: ClassVar[bool] = True
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, held: Held | None = None) -> None:
         super().__init__(store)
-        self._fetching: Final = Fetching(self)
+        self._fetching: Final = Fetching(self, held or Held())
         self._is_confirmed: Final = store.location.options.wait_replicas > 0
         self._in_order: Final = asyncio.Lock()
 
@@ -172,7 +173,7 @@ class RedisStreamsBroker(RedisHandle, Broker):
         settled: list[Settled] = []
         for start in range(0, len(settlements), _SETTLED_AT_ONCE):
             settled += await self._settle(settlements[start : start + _SETTLED_AT_ONCE])
-        self._fetching.held.forget(settlements)
+        self._fetching.held.forget(settlements, settled)
         return settled
 
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settled]:
@@ -219,6 +220,10 @@ class RedisStreamsBroker(RedisHandle, Broker):
     def losses(self) -> Losses:
         """Is told of messages that vanished, and of a server that has lost its data."""
         return self._fetching.sweeper.losses
+
+    def sibling(self) -> Self:
+        """Return a second handle to the same store, for another loop or thread."""
+        return type(self)(self.store, self._fetching.held)
 
     async def aclose(self) -> None:
         """Free the connections. Idempotent; leases are left to lapse."""

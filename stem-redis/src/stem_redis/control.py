@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from stem_core.plugin import SYSTEM_DICE, ControlChannel, ControlMessage, Fault, StoreError
-from stem_redis.connection import Line
+from stem_redis.line import Line
 
 if TYPE_CHECKING:
     from stem_redis.broker import RedisStreamsBroker

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from stem_core.plugin import Fault, StoreError
-from stem_redis.connection import Arg, Server
+from stem_redis.connection import Server
 from stem_redis.errors import WrongType
+from stem_redis.line import Arg
 from stem_redis.packing import names_in, names_in_row
 
 __all__ = ["ALONE", "NAMED", "diagnosed"]

@@ -14,10 +14,10 @@ from attrs import field, frozen
 
 from stem_core.plugin import SYSTEM_CLOCK, Delivery, Fault, Nap, StoreError, started
 from stem_redis import settling
-from stem_redis.connection import NOT_SENT, Arg, Line, packed
 from stem_redis.diagnosis import diagnosed
 from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle
+from stem_redis.line import NOT_SENT, Arg, Line, packed
 from stem_redis.scripts import script
 from stem_redis.standing import Held, Standing
 from stem_redis.sweeping import Sweeper
@@ -28,6 +28,9 @@ __all__ = ["Fetching"]
 
 _FAREWELL_S: Final = 2.0
 """How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
+
+_LATE_MS: Final = 500
+"""Word of a lease that is older than this may be of one that is over."""
 
 _SHORT_MS: Final = 20
 """Who sleeps no longer than this sleeps by his own clock."""
@@ -52,8 +55,8 @@ class Fetching:
         sweeper: sweeps when they have nothing better to do.
     """
 
-    def __init__(self, handle: RedisHandle) -> None:
-        self.held: Final = Held()
+    def __init__(self, handle: RedisHandle, held: Held) -> None:
+        self.held: Final = held
         self.sweeper: Final = Sweeper(handle)
         self._handle: Final = handle
         self._wakes: Final = Wakes(handle.store.prefix)
@@ -73,6 +76,7 @@ class Fetching:
 
     async def stop(self) -> None:
         """End the reads that go on."""
+        await self._standing.stop()
         await self._wakes.stop()
 
     # ── looking, and sleeping in between ─────────────────────────────────────
@@ -100,26 +104,42 @@ class Fetching:
         """Look again when there is reason to: at a wake, when something is due, at the end."""
         store = self._handle.store
         until_ms = min(wish.until_ms, asked_ms + before.look_again_ms)
-        sleep_ms = until_ms - store.clock.monotonic_ms()
-        if self._may_stand(sleep_ms):
-            taken = await self._stood(wish, before, sleep_ms)
+        if self._may_stand(until_ms):
+            self._wakes.leave_out(wish.nap)
+            try:
+                taken = await self._stood(wish, before, until_ms)
+            finally:
+                self._wakes.take_in(wish.nap)
             if taken is not None:
-                return taken
+                return await self._unless_late(wish, before, taken, asked_ms)
         await self._wakes.follow(self._handle.enter(), before.cursors)
         await wish.nap.sleep(store.clock, until_ms)
         return await self._take_alone(wish)  # who slept had nothing to do
 
-    def _may_stand(self, sleep_ms: int) -> bool:
+    def _may_stand(self, until_ms: int) -> bool:
         """Decide whether a look may be left at the server; see `standing`."""
         clock = self._handle.store.clock
+        now_ms = clock.monotonic_ms()
         return (
-            self._standing.is_free
-            and sleep_ms > _SHORT_MS
+            not self.held.anything(now_ms)
+            and self._standing.is_free
+            and until_ms - now_ms > _SHORT_MS
             and clock is SYSTEM_CLOCK  # another one is not that of the server's read
-            and not self.held.anything(clock.monotonic_ms())
         )
 
-    async def _stood(self, wish: _Wish, before: Taken, sleep_ms: int) -> Taken | None:
+    async def _unless_late(self, wish: _Wish, before: Taken, taken: Taken, asked_ms: int) -> Taken:
+        """Return what a standing look has *taken*, if the word of it comes at once.
+
+        This process may have stood still, or its loop: then the lease may have lapsed, and
+        somebody else be at the task. So it is handed back, and looked for anew.
+        """
+        passed_ms = self._handle.store.clock.monotonic_ms() - asked_ms
+        if not taken.deliveries or passed_ms - (taken.at_ms - before.at_ms) <= _LATE_MS:
+            return taken
+        await self._hand_back(taken.deliveries)
+        return await self._take(wish)
+
+    async def _stood(self, wish: _Wish, before: Taken, until_ms: int) -> Taken | None:
         """Return what a look found that stood at the server; None if it cannot stand there."""
         store, server = self._handle.store, self._handle.enter()
         lua = script("fetch", store.facts.reads_shebangs)
@@ -132,7 +152,7 @@ class Fetching:
 
         try:
             reply = await self._standing.look(
-                server, before.cursors, command, sleep_ms=sleep_ms, back=back
+                server, before.cursors, command, until_ms=until_ms, back=back
             )
         except WrongType as error:
             raise await self._found_out(error, wish) from None

@@ -23,10 +23,11 @@ from stem_core.plugin import (
     check_name,
     options_from_query,
 )
-from stem_redis.connection import NOT_SENT, Arg, Line, Server, packed
+from stem_redis.connection import Server
 from stem_redis.diagnosis import diagnosed
 from stem_redis.errors import WrongType
 from stem_redis.facts import Facts, facts_of
+from stem_redis.line import NOT_SENT, Arg, Line, packed
 from stem_redis.location import Location, database_beside, location_of
 from stem_redis.options import RedisOptions
 from stem_redis.replicas import unconfirmed

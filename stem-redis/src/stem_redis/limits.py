@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stem_core.plugin import Limit, LimitDecision, LimitStore
-from stem_redis.connection import Arg
+from stem_redis.line import Arg
 
 if TYPE_CHECKING:
     from stem_redis.broker import RedisStreamsBroker

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from stem_core.plugin import Message, Published, PublishStatus
-from stem_redis.connection import Arg
+from stem_redis.line import Arg
 from stem_redis.objections import is_small, objection_to
 from stem_redis.packing import (
     digest_of,

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from stem_core.plugin import Nap, StoreError, StoreMisconfigured
-from stem_redis.connection import Line, Server
+from stem_redis.connection import Server
+from stem_redis.line import Line
 
 __all__ = ["Pushes"]
 

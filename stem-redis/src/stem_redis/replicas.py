@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from stem_core.plugin import ConfigError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from stem_redis.connection import Arg, Line
+    from stem_redis.line import Arg, Line
     from stem_redis.options import RedisOptions
 
 __all__ = ["check_confirming", "confirmed", "unconfirmed"]

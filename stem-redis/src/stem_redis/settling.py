@@ -28,7 +28,7 @@ from stem_core.plugin import (
     SettleStatus,
     storable,
 )
-from stem_redis.connection import Arg
+from stem_redis.line import Arg
 from stem_redis.objections import objection_to_settlement, record_bytes
 from stem_redis.packing import error_bytes, readable
 from stem_redis.publishing import arguments as follow_up_arguments

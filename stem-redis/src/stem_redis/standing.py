@@ -19,16 +19,31 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from stem_core.plugin import Delivery, Extended, Extension, Settlement, StoreError
-from stem_redis.connection import NOT_SENT, Line, Server, read_until_told
+from stem_core.plugin import (
+    SYSTEM_CLOCK,
+    Delivery,
+    Extended,
+    Extension,
+    Settled,
+    Settlement,
+    SettleStatus,
+    StoreError,
+    UsageError,
+)
+from stem_redis.connection import Server
 from stem_redis.errors import code_of, translated
+from stem_redis.line import NOT_SENT, Line, read_until_told
 
 __all__ = ["Held", "Standing"]
 
 _BLOCK_MS: Final = 2_500
 """How long one blocked read lasts, and so how long a lost note can delay a wake."""
 
-_PATIENCE_MS: Final = _BLOCK_MS + 3_000
+_CLEAR_MS: Final = 1_500
+"""So far the end of a read by itself keeps from its end by us: a server that both met in the same
+moment, while a `CLIENT PAUSE` puts the look off, could crash (valkey 2117, redis 14164)."""
+
+_PATIENCE_MS: Final = _BLOCK_MS + 2 * _CLEAR_MS + 3_000
 _AGAIN_S: Final = 0.01
 _FAREWELL_S: Final = 2.0
 """How long a cancelled look may take to hand back. A lease that is left behind lapses."""
@@ -37,12 +52,17 @@ _HARMLESS: Final = frozenset({"NOSCRIPT", "WRONGTYPE"})
 """What an answer may be without any doubt about who gave it."""
 
 
+def _block_ms(sleep_ms: int) -> int:
+    """Return how long the read of one lasts who sleeps so long."""
+    return _BLOCK_MS if sleep_ms > _BLOCK_MS + _CLEAR_MS else sleep_ms + _CLEAR_MS
+
+
 class Held:
-    """What a handle has leased and not settled, as far as it knows: whoever holds nothing has
-    nothing else to do."""
+    """What a handle and its siblings have leased and not settled, as far as they know: whoever
+    holds nothing has nothing else to do."""
 
     def __init__(self) -> None:
-        self._until_ms: dict[str, int] = {}
+        self._until_ms: dict[str, int] = {}  # several threads write to it, one step at a time
 
     def note(self, deliveries: Sequence[Delivery], now_ms: int) -> None:
         """Note what was leased."""
@@ -57,15 +77,17 @@ class Held:
             if each.receipt.id in self._until_ms:
                 self._until_ms[each.receipt.id] = now_ms + reply.remaining_ms
 
-    def forget(self, settlements: Sequence[Settlement]) -> None:
+    def forget(self, settlements: Sequence[Settlement], replies: Sequence[Settled]) -> None:
         """Note what was settled, or could not be any more."""
-        for each in settlements:
-            self._until_ms.pop(each.receipt.id, None)
+        for each, reply in zip(settlements, replies, strict=True):
+            if reply.status is not SettleStatus.INVALID:  # that one is still to be settled
+                self._until_ms.pop(each.receipt.id, None)
 
     def anything(self, now_ms: int) -> bool:
         """Say whether there is a lease that has not lapsed."""
-        if self._until_ms:
-            self._until_ms = {id: end for id, end in self._until_ms.items() if end > now_ms}
+        over = [id for id, end in list(self._until_ms.items()) if end <= now_ms]
+        for id in over:
+            self._until_ms.pop(id, None)
         return bool(self._until_ms)
 
 
@@ -96,10 +118,11 @@ class Standing:
         cursors: Mapping[str, str],
         command: bytes,
         *,
-        sleep_ms: int,
+        until_ms: int,
         back: Callable[[Any], Awaitable[None]],
     ) -> Any:
-        """Return what *command* finds after the next wake of these queues, or after *sleep_ms*.
+        """Return what *command* finds after the next wake of these queues, or at *until_ms* of
+        the system's monotonic time.
 
         `NOT_SENT` if it could not look, and the caller is to look in another way. What it found
         for a caller who has gone is given to *back*.
@@ -114,7 +137,8 @@ class Standing:
             if line is None:
                 return NOT_SENT
             keys = {self._prefix + queue: at for queue, at in cursors.items()}
-            line.tell(read_until_told(keys, _BLOCK_MS) + command)
+            sleep_ms = max(0, until_ms - SYSTEM_CLOCK.monotonic_ms())
+            line.tell(read_until_told(keys, _block_ms(sleep_ms)) + command)
             self._owed, self._number = 2, self._number + 1
             alarm = asyncio.get_running_loop().call_later(sleep_ms / 1000, self._ring, server)
             try:
@@ -122,8 +146,9 @@ class Standing:
             except asyncio.CancelledError:
                 with suppress(StoreError, TimeoutError):
                     async with asyncio.timeout(_FAREWELL_S):
-                        self._ring(server)
+                        ending = self._ring(server)
                         await back((await self._answers(line))[1])
+                        await asyncio.wait([ending])  # what it asked is answered as well
                 raise
             finally:
                 alarm.cancel()
@@ -132,6 +157,7 @@ class Standing:
                 self.is_free = True
                 if self._owed:
                     line.close()
+                    self._owed = 0
 
     async def _own(self, server: Server) -> Line | None:
         """Return the connection; None if the server does not let one user of it end its read."""
@@ -179,12 +205,20 @@ class Standing:
 
     # ── its end ──────────────────────────────────────────────────────────────
 
-    def _ring(self, server: Server) -> None:
-        self._ending = asyncio.ensure_future(self._end(server, self._number))
+    async def stop(self) -> None:
+        """Leave nothing behind that still asks the server for something."""
+        ending, self._ending = self._ending, None
+        if ending is not None and not ending.done():
+            ending.cancel()
+            await asyncio.wait([ending])
+
+    def _ring(self, server: Server) -> asyncio.Task[None]:
+        self._ending = asyncio.create_task(self._end(server, self._number))
+        return self._ending
 
     async def _end(self, server: Server, number: int) -> None:
         """End the read of this look; the server may only be about to begin with it."""
-        with suppress(StoreError):  # then it ends by itself, if later
+        with suppress(StoreError, UsageError):  # then it ends by itself, if later
             while self.is_asleep and number == self._number:
                 if await server.command("CLIENT", "UNBLOCK", self._client):
                     break

@@ -25,6 +25,7 @@ class Taken:
         vanished: ids that stood in a queue and whose message is not there any more.
         damaged: ids of messages that somebody has overwritten, whole or in part. What cannot be
             read is the body of a delivery like any other.
+        at_ms: when the server looked, by its clock.
         look_again_ms: from now, when something is due; what was waited for if nothing is.
         cursors: by queue, where its wakes stand.
     """
@@ -32,18 +33,18 @@ class Taken:
     deliveries: Sequence[Delivery] = ()
     vanished: Sequence[str] = ()
     damaged: Sequence[str] = ()
+    at_ms: int = 0
     look_again_ms: int = 0
     cursors: Mapping[str, str] = {}
 
 
 def read_taken(queues: Sequence[str], reply: Any) -> Taken:
-    """Read the reply of the script; one that has not looked says 0."""
-    if not reply:
-        return Taken()
+    """Read the reply of the script."""
     found, now_ms = reply[0], reply[1]
     if not found:
         cursors = dict(zip(queues, (at.decode() for at in reply[3:]), strict=False))
-        return Taken(look_again_ms=max(0, reply[2] - now_ms), cursors=cursors)
+        look_again_ms = max(0, reply[2] - now_ms)
+        return Taken(at_ms=now_ms, look_again_ms=look_again_ms, cursors=cursors)
     told = reply[2].decode(errors="replace").split()
     damaged = [id.removeprefix(_ANEW) for id in told if id.startswith(_ANEW)]
     try:
@@ -54,7 +55,7 @@ def read_taken(queues: Sequence[str], reply: Any) -> Taken:
     except StoreError:
         deliveries = list(_whatever_it_is(now_ms, reply, damaged))
     vanished = [id for id in told if not id.startswith(_ANEW)] if damaged else told
-    return Taken(deliveries=deliveries, vanished=vanished, damaged=damaged)
+    return Taken(at_ms=now_ms, deliveries=deliveries, vanished=vanished, damaged=damaged)
 
 
 def _whatever_it_is(now_ms: int, reply: Any, damaged: list[str]) -> Iterator[Delivery]:

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stem_core.plugin import Nap, StoreError
-from stem_redis.connection import Line, Server
+from stem_redis.connection import Server
 from stem_redis.errors import translated
+from stem_redis.line import Line
 
 __all__ = ["Wakes"]
 
@@ -29,6 +30,7 @@ class Wakes:
     def __init__(self, prefix: str) -> None:
         self._prefix = f"{prefix}w:"
         self._naps: dict[Nap, frozenset[str]] = {}
+        self._left_out: set[Nap] = set()
         self._cursors: dict[str, str] = {}
         self._reader: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
@@ -41,6 +43,15 @@ class Wakes:
     def forget(self, nap: Nap) -> None:
         """Wake *nap* no more."""
         self._naps.pop(nap, None)
+        self._left_out.discard(nap)
+
+    def leave_out(self, nap: Nap) -> None:
+        """Read nothing for the sake of *nap*; what is read for others wakes it all the same."""
+        self._left_out.add(nap)
+
+    def take_in(self, nap: Nap) -> None:
+        """`leave_out` no more."""
+        self._left_out.discard(nap)
 
     async def follow(self, server: Server, cursors: Mapping[str, str]) -> None:
         """See to it that the wakes of these queues are read from *cursors* on, or from before."""
@@ -73,15 +84,15 @@ class Wakes:
         self._cursors = {}
 
     async def _read(self, server: Server) -> None:
-        """Read wakes until nobody sleeps."""
+        """Read wakes until nobody sleeps who needs them."""
         try:
-            while self._naps:
+            while self._naps.keys() - self._left_out:
                 if self._line is None or not self._line.is_alive:
                     self._line = await server.lend()
                 await self._next(self._line)
         except StoreError as error:
             self._cursors = {}
-            for nap in self._naps:
+            for nap in self._naps.keys() - self._left_out:
                 nap.wake(error)
         else:
             self._cursors = {}

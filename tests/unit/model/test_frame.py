@@ -87,6 +87,12 @@ def test_a_body_may_have_as_many_bytes_as_are_allowed_and_not_one_more() -> None
     assert written(Frame(shared()), {"a": "b"}, len(body) - 1) == b""
 
 
+def test_a_call_without_arguments_is_held_against_the_limit_too() -> None:
+    body = written(Frame(shared()), {}, MAX_BODY)
+    assert written(Frame(shared()), {}, len(body)) == body
+    assert written(Frame(shared()), {}, len(body) - 1) == b""
+
+
 def test_arguments_that_are_too_long_by_themselves_are_refused_unwritten() -> None:
     with pytest.raises(PayloadTooLarge):
         Frame(shared()).text({"a": "b" * 100}, 100)

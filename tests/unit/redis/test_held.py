@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stem_core.plugin import (
     Delivery,
     Extended,
@@ -9,9 +11,11 @@ from stem_core.plugin import (
     Extension,
     Message,
     Receipt,
+    Settled,
     Settlement,
+    SettleStatus,
 )
-from stem_redis.standing import Held
+from stem_redis.standing import Held, _block_ms
 
 RECEIPTS = {id: Receipt(id, "q", 1) for id in "ab"}
 
@@ -21,13 +25,20 @@ def delivery(id: str, lease_ms: int) -> Delivery:
     return Delivery(message=message, receipt=RECEIPTS[id], lease_ms=lease_ms)
 
 
+def settle(held: Held, id: str, status: SettleStatus) -> None:
+    held.forget([Settlement(receipt=RECEIPTS[id])], [Settled(status)])
+
+
 def test_a_lease_is_held_until_it_is_settled():
     held = Held()
     assert not held.anything(0)
     held.note([delivery("a", 100), delivery("b", 100)], now_ms=0)
-    held.forget([Settlement(receipt=RECEIPTS["a"])])
+    settle(held, "a", SettleStatus.DONE)
     assert held.anything(0)
-    held.forget([Settlement(receipt=RECEIPTS["b"]), Settlement(receipt=RECEIPTS["b"])])
+    settle(held, "b", SettleStatus.INVALID)
+    assert held.anything(0)
+    settle(held, "b", SettleStatus.STALE)
+    settle(held, "b", SettleStatus.GONE)
     assert not held.anything(0)
 
 
@@ -47,3 +58,9 @@ def test_an_extension_moves_the_end_and_a_lost_lease_is_held_no_more():
     assert held.anything(549)
     held.extended(mine, [Extended(ExtendStatus.LOST)] * 2, now_ms=60)
     assert not held.anything(60)
+
+
+@pytest.mark.parametrize("sleep_ms", [20, 2_499, 2_500, 3_999, 4_000, 4_001, 60_000])
+def test_a_read_ends_by_itself_long_before_or_after_it_is_ended(sleep_ms: int):
+    assert abs(_block_ms(sleep_ms) - sleep_ms) >= 1_500
+    assert _block_ms(sleep_ms) <= 5_500

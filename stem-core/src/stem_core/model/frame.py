@@ -52,7 +52,7 @@ class Frame:
             EnqueueError: likewise.
         """
         if not args:
-            return b""  # they are left out
+            return b"" if self._size <= max_bytes else None  # they are left out
         check_object(args, "args", max_bytes)
         try:
             text = _ARGS + _write(args)

@@ -154,6 +154,7 @@ class Lane:
                 if len(chunk) == len(messages):
                     return list(await self._send(chunk, until))
                 asked.append(asyncio.create_task(self._send(chunk, until)))
+                await asyncio.sleep(0)  # on its way before the next are made
                 if len(asked) >= _ABREAST:
                     replies.extend(await asked.popleft())
                 # From now, and not from before that wait: the next one waits for another too.
@@ -300,8 +301,8 @@ def _own(error: Exception) -> Exception:
 
 
 def chunks(messages: Iterable[Message], limits: Capabilities) -> Iterator[Sequence[Message]]:
-    """Yield *messages* in order, in pieces that fit one publish call; none is asked for before
-    its piece."""
+    """Yield *messages* in order, in pieces that fit one publish call; no more of them are asked
+    for than one call may have."""
     rest, piece = iter(messages), list[Message]()
     while more := list(islice(rest, limits.max_batch - len(piece))):
         piece += more

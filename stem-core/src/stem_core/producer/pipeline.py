@@ -8,12 +8,11 @@ No I/O, so neither ever waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
-from itertools import repeat
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from attrs import frozen
@@ -33,13 +32,14 @@ from stem_core.model.errors import (
     StemError,
 )
 from stem_core.model.frame import Frame
-from stem_core.model.ids import uuid7, uuid7s
+from stem_core.model.ids import uuid7
 from stem_core.model.options import NOTHING_GIVEN, Defaults, Effective, TaskOptions, Unique, resolve
 from stem_core.model.seal import TASK
 from stem_core.model.settings import StemConfig
 from stem_core.model.value import replace
 from stem_core.producer.built import check_built, check_capabilities, check_unique
 from stem_core.producer.how import PLAINLY
+from stem_core.producer.prepared import Plain, Prepared
 from stem_core.producer.registry import TaskRegistry
 from stem_core.producer.routes import Routes
 from stem_core.producer.tasks import Call
@@ -49,7 +49,6 @@ __all__ = ["Pipeline"]
 
 _DEDUPE_CHOSEN_MS: Final = 600_000
 _MOST_PLANS: Final = 4096
-_MADE_AT_ONCE: Final = 500
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _sorted_json: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -69,53 +68,6 @@ class Plan:
     envelope: Envelope
     message: Message
     frame: Frame | None
-
-
-Plain: TypeAlias = tuple[Message, Frame, bytes]
-"""A call that says nothing but its arguments: what its plan knows of it, and these as text."""
-
-
-class Prepared(Collection[Message]):
-    """Messages of calls that have passed; each is made when it is first asked for, all with
-    ids of one instant."""
-
-    def __init__(
-        self, checked: Sequence[Message | Plain], now_ms: int, random: Callable[[int], bytes]
-    ) -> None:
-        self._checked = checked
-        self._now_ms = now_ms
-        self._random = random
-        self._made: list[Message] = []
-
-    def __len__(self) -> int:
-        return len(self._checked)
-
-    def __contains__(self, message: object) -> bool:
-        return message in list(self)
-
-    def __iter__(self) -> Iterator[Message]:
-        made = self._made
-        return iter(made) if len(made) == len(self._checked) else self._making()
-
-    def _making(self) -> Iterator[Message]:
-        made, total = self._made, len(self._checked)
-        place = 0
-        while place < total:
-            if place == len(made):
-                self._make_more(place)
-            yield made[place]
-            place += 1
-
-    def _make_more(self, start: int) -> None:
-        some, now_ms = self._checked[start : start + _MADE_AT_ONCE], self._now_ms
-        ids = uuid7s(now_ms, b"".join(map(self._random, repeat(10, len(some)))))
-        for id, each in zip(ids, some, strict=True):
-            if isinstance(each, Message):
-                self._made.append(each)
-            else:
-                routing, frame, text = each
-                body = frame.body(id, now_ms, text)
-                self._made.append(replace(routing, id=id, body=body))
 
 
 class Pipeline:
