@@ -1,4 +1,4 @@
-"""Calls to one server. The only module that knows the driver's classes, which it lets connect.
+"""Calls to one server. Only this room and `line` know classes of the driver, which connects.
 
 A `Server` keeps a few connections for calls, one call at a time on each, and opens others
 for whoever listens. Nothing is sent a second time by itself, and every call has a
