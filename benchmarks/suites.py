@@ -324,15 +324,16 @@ REDIS = Suite(
 - **One at a time**: a call is one script and its reply, waited for in place. huey sends a plain
   `LPUSH` over a blocking socket; the script of Stem looks for the id and for sleepers, takes a
   turn, and writes message and order.
-- **In bulk and drain**: the server. Its one thread needs 7 to 9 µs of its processor for a message
-  that is accepted in bulk, and about 30 µs for one that is leased, settled and whose result is
-  kept, as much as the worker needs for running it; with two cores free both go on at once.
+- **In bulk**: about as much the producer as the server, which go on at once where two cores are
+  free: the messages of a piece are made and packed while the server is at the piece before.
+- **Drain**: the server. Its one thread needs for a task that is leased, settled and whose result is
+  kept about as long as the worker needs for running it.
 - **Between this and the aims** of 10 and 12 times the best drain, and of half the CPU, stands that
   script time, which was planned as 12 µs: a lease is a hash read and written, two sorted sets and a
   fence checked, an end the same once more with a stone that remembers it. A layout without
-  uniqueness, cancelling or dead letters measured 11 µs. Of the idle latency, a worker that is told
-  asks for what there is: two trips, where a blocking pop is one. A hand-over in one would lease
-  to a worker that may have died meanwhile, and its task would wait for the lease to lapse.
+  uniqueness, cancelling or dead letters measured 11 µs.
+- **Idle latency**: one trip, as a blocking pop has: the look of a worker without a task stands at
+  the server already. What is left is the path of a call through Python, and two scripts.
 - **200,000 waiting**: memory that the server touches for the first time in a while, and a
   longer sorted set. A server that was built without jemalloc, as the Valkey that pip brings,
   pays more for that: 0.77 in five rounds of the same day.

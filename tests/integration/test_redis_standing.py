@@ -21,6 +21,7 @@ from stem_core.plugin import (
     SettleStatus,
     StoreError,
     StoreUnavailable,
+    UsageError,
 )
 from stem_redis import RedisStreamsBroker
 
@@ -33,6 +34,14 @@ from stem_redis import RedisStreamsBroker
 
 async def main():
     broker = await RedisStreamsBroker.connect(sys.argv[1])
+    hand_back = broker._fetching._hand_back
+
+    async def told(deliveries):
+        for each in deliveries:
+            print("back", each.message.id, flush=True)
+        await hand_back(deliveries)
+
+    broker._fetching._hand_back = told
     fetching = asyncio.ensure_future(broker.fetch(["q"], limit=10, wait_ms=60_000, worker="w"))
     while not broker._fetching._standing.is_asleep:
         await asyncio.sleep(0.01)
@@ -169,10 +178,11 @@ def test_what_a_cancelled_look_takes_in_that_moment_is_handed_back(server: Redis
 def test_a_task_is_looked_for_when_it_is_due_and_no_later(server: RedisServer):
     async def play() -> None:
         async with two(server) as (worker, producer):
-            await producer.publish([message("m", delay_ms=300)])
-            async with asyncio.timeout(2):  # the read alone would last longer
-                (delivery,) = await take(worker, wait_ms=LONG_MS)
+            await take(worker)  # connects
+            await producer.publish([message("m", delay_ms=2_000)])
+            (delivery,) = await take(worker, wait_ms=LONG_MS)
             assert delivery.message.id == "m"
+            assert worker._fetching._standing._ending is not None  # it was had by ending the read
 
     run(play())
 
@@ -180,10 +190,11 @@ def test_a_task_is_looked_for_when_it_is_due_and_no_later(server: RedisServer):
 def test_a_fetch_ends_when_its_time_is_over(server: RedisServer):
     async def play() -> None:
         async with two(server) as (worker, _):
-            async with asyncio.timeout(2):
-                assert await take(worker, wait_ms=200) == []
+            await take(worker)  # connects
+            assert await take(worker, wait_ms=2_000) == []
             standing = worker._fetching._standing
-            assert (standing.is_free, standing._number) == (True, 1)
+            assert standing.is_free
+            assert standing._ending is not None  # it was over before the read
 
     run(play())
 
@@ -284,19 +295,32 @@ def test_a_process_that_stands_still_keeps_one_task_until_its_lease_has_lapsed(
     run(play())
 
 
-@pytest.mark.parametrize("is_over", [False, True], ids=["still leased", "taken by another"])
+@pytest.mark.parametrize(
+    ("is_over", "frozen_before_s"),
+    [(False, 0), (True, 0), (True, 4)],
+    ids=["still leased", "taken by another", "and frozen before"],
+)
 def test_a_process_that_goes_on_runs_nothing_of_which_it_hears_late(
-    is_over: bool, server: RedisServer
+    is_over: bool, frozen_before_s: float, server: RedisServer
 ):
     async def play() -> None:
         broker = await RedisStreamsBroker.connect(server.url)
         async with sleeper(server) as process:
+            if frozen_before_s:  # what it hears late of nothing tells it no wrong time
+                os.kill(process.pid, signal.SIGSTOP)
+                await asyncio.sleep(frozen_before_s)
+                os.kill(process.pid, signal.SIGCONT)
             await frozen_with_first(broker, process)
             await asyncio.sleep(1)
             mine = await take(broker, wait_ms=LONG_MS) if is_over else []
             os.kill(process.pid, signal.SIGCONT)
             await broker.publish([message("last")])
             assert process.stdout is not None
+            back = (await process.stdout.readline()).decode().split()
+            while back[0] == "took":  # of a try in which it was not asleep
+                back = (await process.stdout.readline()).decode().split()
+            assert back[0] == "back"
+            assert back[1].startswith("first")
             told = (await process.stdout.readline()).decode().split()
             if is_over:  # it has heard of that lease, given it back in vain, and looked anew
                 assert told == ["took", "last", "lapses", "0"]
@@ -338,6 +362,23 @@ def test_a_handle_that_is_closed_in_its_sleep_leaves_nothing_at_the_server(serve
                 await asyncio.sleep(0.01)
             await producer.publish([message("m")])
             assert await place_of(producer, "m") == (Place.READY, 0)
+
+    run(play())
+
+
+def test_a_publish_that_waits_for_its_turn_is_refused_once_its_handle_is_closed(
+    server: RedisServer,
+):
+    async def play() -> None:
+        async with two(server) as (mine, other):
+            async with mine._in_order:
+                publishing = asyncio.ensure_future(mine.publish([message("a"), message("b")]))
+                while not mine._in_order._waiters:
+                    await asyncio.sleep(0)
+                await mine.aclose()
+            with pytest.raises(UsageError, match="closed"):
+                await publishing
+            assert await other.lookup(["a", "b"]) == [None, None]
 
     run(play())
 

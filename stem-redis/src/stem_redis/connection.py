@@ -97,8 +97,7 @@ class Server:
             try:
                 return await confirmed(line, self.location.options, *args)
             finally:
-                if line.is_alive:
-                    self._idle.append(line)
+                self._put_back(line)
 
     def run_here(self, script: Script, args: tuple[Arg, ...], *, is_idle: bool = False) -> Any:
         """Return what *script* returns, if the server is so near that its reply is waited for
@@ -136,8 +135,7 @@ class Server:
                 return await line.rest(within_ms=self.location.options.timeout)
             finally:
                 self._room.release()
-                if line.is_alive:
-                    self._idle.append(line)
+                self._put_back(line)
         except WAYS_TO_FAIL as error:
             raise self._failed(error) from None
 
@@ -163,8 +161,13 @@ class Server:
             try:
                 return await line.ask(command, within_ms=self.location.options.timeout)
             finally:
-                if line.is_alive:
-                    self._idle.append(line)
+                self._put_back(line)
+
+    def _put_back(self, line: Line) -> None:
+        if self._is_closed:
+            line.close()
+        elif line.is_alive:
+            self._idle.append(line)
 
     async def _checked_out(self) -> Line:
         while self._idle:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from stem_core.plugin import SYSTEM_CLOCK, Delivery, Fault, Nap, StoreError, started
+from stem_core.plugin import SYSTEM_CLOCK, Delivery, Fault, Nap, StoreError, UsageError, started
 from stem_redis import settling
 from stem_redis.diagnosis import diagnosed
 from stem_redis.errors import WrongType
@@ -84,7 +84,9 @@ class Fetching:
     async def _wait(self, wish: _Wish) -> Sequence[Delivery]:
         clock = self._handle.store.clock
         await self.sweeper.sweep()
+        sent_ms = clock.monotonic_ms()
         taken = await self._take(wish)
+        ahead_ms = sent_ms - taken.at_ms if taken.at_ms else None
         while True:
             now_ms = clock.monotonic_ms()
             left_ms = wish.until_ms - now_ms
@@ -96,22 +98,27 @@ class Fetching:
             # Here, and not between a wake and the look for what it is about.
             await self.sweeper.sweep()
             if taken.cursors:
-                taken = await self._take_later(wish, taken, now_ms)
+                taken = await self._take_later(wish, taken, now_ms, ahead_ms)
             else:
                 taken = await self._take(wish)
 
-    async def _take_later(self, wish: _Wish, before: Taken, asked_ms: int) -> Taken:
-        """Look again when there is reason to: at a wake, when something is due, at the end."""
+    async def _take_later(
+        self, wish: _Wish, before: Taken, asked_ms: int, ahead_ms: int | None
+    ) -> Taken:
+        """Look again when there is reason to: at a wake, when something is due, at the end.
+
+        *ahead_ms*: by so much at least our clock is ahead of the server's, if that is known.
+        """
         store = self._handle.store
         until_ms = min(wish.until_ms, asked_ms + before.look_again_ms)
-        if self._may_stand(until_ms):
+        if ahead_ms is not None and self._may_stand(until_ms):
             self._wakes.leave_out(wish.nap)
             try:
                 taken = await self._stood(wish, before, until_ms)
             finally:
                 self._wakes.take_in(wish.nap)
             if taken is not None:
-                return await self._unless_late(wish, before, taken, asked_ms)
+                return await self._unless_late(wish, taken, ahead_ms)
         await self._wakes.follow(self._handle.enter(), before.cursors)
         await wish.nap.sleep(store.clock, until_ms)
         return await self._take_alone(wish)  # who slept had nothing to do
@@ -127,15 +134,18 @@ class Fetching:
             and clock is SYSTEM_CLOCK  # another one is not that of the server's read
         )
 
-    async def _unless_late(self, wish: _Wish, before: Taken, taken: Taken, asked_ms: int) -> Taken:
+    async def _unless_late(self, wish: _Wish, taken: Taken, ahead_ms: int) -> Taken:
         """Return what a standing look has *taken*, if the word of it comes at once.
 
         This process may have stood still, or its loop: then the lease may have lapsed, and
         somebody else be at the task. So it is handed back, and looked for anew.
         """
-        passed_ms = self._handle.store.clock.monotonic_ms() - asked_ms
-        if not taken.deliveries or passed_ms - (taken.at_ms - before.at_ms) <= _LATE_MS:
+        heard_ms = self._handle.store.clock.monotonic_ms()
+        longest_ms = min([_LATE_MS, *(each.lease_ms for each in taken.deliveries)])
+        if not taken.at_ms or heard_ms - taken.at_ms - ahead_ms <= longest_ms:
             return taken
+        if taken.vanished or taken.damaged:
+            self.sweeper.mourn(taken)
         await self._hand_back(taken.deliveries)
         return await self._take(wish)
 
@@ -156,7 +166,7 @@ class Fetching:
             )
         except WrongType as error:
             raise await self._found_out(error, wish) from None
-        except StoreError:
+        except (StoreError, UsageError):
             if self._handle.is_closed:  # meanwhile, and all its connections with it
                 return Taken()
             raise

@@ -85,7 +85,7 @@ class Held:
 
     def anything(self, now_ms: int) -> bool:
         """Say whether there is a lease that has not lapsed."""
-        over = [id for id, end in list(self._until_ms.items()) if end <= now_ms]
+        over = [id for id, end in self._until_ms.copy().items() if end <= now_ms]
         for id in over:
             self._until_ms.pop(id, None)
         return bool(self._until_ms)
@@ -104,7 +104,7 @@ class Standing:
         self._line: Line | None = None
         self._client = 0
         self._owed = 0  # replies
-        self._number = 0
+        self._number = self._ended = 0  # of the look, and of the last whose read we ended
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -213,7 +213,10 @@ class Standing:
             await asyncio.wait([ending])
 
     def _ring(self, server: Server) -> asyncio.Task[None]:
-        self._ending = asyncio.create_task(self._end(server, self._number))
+        """End the read, if nobody is at that already."""
+        if self._ending is None or self._ending.done() or self._ended != self._number:
+            self._ended = self._number
+            self._ending = asyncio.create_task(self._end(server, self._number))
         return self._ending
 
     async def _end(self, server: Server, number: int) -> None:

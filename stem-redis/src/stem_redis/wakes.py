@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from stem_core.plugin import Nap, StoreError
+from stem_core.plugin import Nap, StoreError, UsageError
 from stem_redis.connection import Server
 from stem_redis.errors import translated
 from stem_redis.line import Line
@@ -90,7 +90,7 @@ class Wakes:
                 if self._line is None or not self._line.is_alive:
                     self._line = await server.lend()
                 await self._next(self._line)
-        except StoreError as error:
+        except (StoreError, UsageError) as error:
             self._cursors = {}
             for nap in self._naps.keys() - self._left_out:
                 nap.wake(error)
