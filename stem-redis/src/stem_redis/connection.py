@@ -31,7 +31,7 @@ from stem_core.plugin import (
     UsageError,
 )
 from stem_redis.errors import code_of, translated
-from stem_redis.line import NOT_SENT, OWED, WAYS_TO_FAIL, Arg, Line, connected, pack, packed
+from stem_redis.line import NOT_SENT, OWED, WAYS_TO_FAIL, Arg, Line, connected, pack
 from stem_redis.location import Location
 from stem_redis.replicas import confirmed
 from stem_redis.scripts import Script
@@ -64,12 +64,9 @@ class Server:
 
     # ── calls ────────────────────────────────────────────────────────────────
 
-    async def run(self, script: Script, *args: Arg) -> Any:
-        """Return what *script* returns; *args* are its prefix of keys and its arguments."""
-        return await self.run_packed(script, args, packed(script, args))
-
-    async def run_packed(self, script: Script, args: tuple[Arg, ...], command: bytes) -> Any:
-        """`run`, with what `packed` has made of these."""
+    async def run(self, script: Script, args: tuple[Arg, ...], command: bytes) -> Any:
+        """Return what *script* returns; *args* are its prefix of keys and its arguments, and
+        *command* is what `packed` has made of these."""
         try:
             return await self._exchange(command)
         except WAYS_TO_FAIL as error:

@@ -19,15 +19,12 @@ from stem_redis.errors import WrongType
 from stem_redis.handle import RedisHandle
 from stem_redis.line import NOT_SENT, Arg, Line, packed
 from stem_redis.scripts import script
-from stem_redis.standing import Held, Standing
+from stem_redis.standing import FAREWELL_S, Held, Standing
 from stem_redis.sweeping import Sweeper
 from stem_redis.taking import Taken, read_taken
 from stem_redis.wakes import Wakes
 
 __all__ = ["Fetching"]
-
-_FAREWELL_S: Final = 2.0
-"""How long a cancelled fetch may take to hand back. A lease that is left behind lapses."""
 
 _LATE_MS: Final = 500
 """Word of a lease that is older than this may be of one that is over."""
@@ -215,7 +212,7 @@ class Fetching:
             return read_taken(wish.queues, await asyncio.shield(running))
         except asyncio.CancelledError:
             with suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(_FAREWELL_S):
+                async with asyncio.timeout(FAREWELL_S):
                     await self._hand_back(read_taken(wish.queues, await running).deliveries)
             raise
 

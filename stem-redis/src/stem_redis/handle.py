@@ -176,7 +176,7 @@ class RedisHandle:
 
         async def run() -> Any:
             try:
-                return await server.run_packed(lua, words, command)
+                return await server.run(lua, words, command)
             except WrongType as error:
                 raise await diagnosed(error, server, store.prefix, args, self.homes) from None
 

@@ -34,7 +34,7 @@ from stem_redis.connection import Server
 from stem_redis.errors import code_of, translated
 from stem_redis.line import NOT_SENT, Line, read_until_told
 
-__all__ = ["Held", "Standing"]
+__all__ = ["FAREWELL_S", "Held", "Standing"]
 
 _BLOCK_MS: Final = 2_500
 """How long one blocked read lasts, and so how long a lost note can delay a wake."""
@@ -45,7 +45,7 @@ moment, while a `CLIENT PAUSE` puts the look off, could crash (valkey 2117, redi
 
 _PATIENCE_MS: Final = _BLOCK_MS + 2 * _CLEAR_MS + 3_000
 _AGAIN_S: Final = 0.01
-_FAREWELL_S: Final = 2.0
+FAREWELL_S: Final = 2.0
 """How long a cancelled look may take to hand back. A lease that is left behind lapses."""
 
 _HARMLESS: Final = frozenset({"NOSCRIPT", "WRONGTYPE"})
@@ -145,7 +145,7 @@ class Standing:
                 return self._judged(*await self._answers(line))
             except asyncio.CancelledError:
                 with suppress(StoreError, TimeoutError):
-                    async with asyncio.timeout(_FAREWELL_S):
+                    async with asyncio.timeout(FAREWELL_S):
                         ending = self._ring(server)
                         await back((await self._answers(line))[1])
                         await asyncio.wait([ending])  # what it asked is answered as well

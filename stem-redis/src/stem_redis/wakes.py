@@ -120,4 +120,4 @@ class Wakes:
             woken.add(queue)
         for nap, wanted in self._naps.items():
             if not woken or woken & wanted:
-                nap.wake(is_told=bool(woken))
+                nap.wake()

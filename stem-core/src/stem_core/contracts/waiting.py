@@ -27,24 +27,23 @@ class Nap:
     A wake that comes while nobody sleeps ends the next sleep.
     """
 
-    __slots__ = ("_error", "_future", "_is_told", "_loop")
+    __slots__ = ("_error", "_future", "_is_woken", "_loop")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] = self._loop.create_future()
         self._error: Exception | None = None
-        self._is_told = False
+        self._is_woken = False
 
-    def wake(self, error: Exception | None = None, *, is_told: bool = True) -> None:
-        """End this sleep, or the next one; with *error*, by raising it. Without *is_told*
-        nothing has happened, as far as anybody knows."""
+    def wake(self, error: Exception | None = None) -> None:
+        """End this sleep, or the next one; with *error*, by raising it."""
         self._error = self._error or error
-        self._is_told = self._is_told or is_told
+        self._is_woken = True
         _finish(self._future)
 
     async def sleep(self, clock: Clock, until_ms: int) -> bool:
         """Return when woken, or at *until_ms* of the monotonic time of *clock*; say whether
-        because of something that has happened."""
+        it was woken."""
         future = self._future
         alarm = self._alarm(clock, until_ms, future)
         try:
@@ -55,8 +54,8 @@ class Nap:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        is_told, self._is_told = self._is_told, False
-        return is_told
+        is_woken, self._is_woken = self._is_woken, False
+        return is_woken
 
     def _alarm(
         self, clock: Clock, until_ms: int, future: asyncio.Future[None]
