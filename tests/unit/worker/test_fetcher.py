@@ -9,17 +9,22 @@ from typing import Any
 import pytest
 from unit.worker.given import a_delivery
 
+from stem_core.contracts.capabilities import Capabilities, Durability
 from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE
 from stem_core.contracts.messages import Delivery
+from stem_core.model.value import replace
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.fetcher import Fetcher
 from stem_core.worker.slots import Slots
+
+ELSEWHERE = Capabilities(durability=Durability.SYNCED)
 
 
 class Waiting:
     """A store whose answers come when the test gives them; *log* is what happens, in order."""
 
-    def __init__(self, log: list[str]) -> None:
+    def __init__(self, log: list[str], can: Capabilities) -> None:
+        self.capabilities = can
         self.answers: list[asyncio.Future[list[Delivery]]] = []
         self.log = log
         self.handed_back = 0
@@ -43,6 +48,8 @@ class Waiting:
 
 class AtOnce:
     """A store that answers without waiting, *rounds* times, and then never again."""
+
+    capabilities = Capabilities(durability=Durability.MEMORY, embedded=True)
 
     def __init__(self, log: list[str], rounds: int) -> None:
         self.log = log
@@ -79,10 +86,11 @@ def played(
     *,
     limit: int,
     take: Callable[[Sequence[Delivery]], None] | None = None,
+    can: Capabilities = ELSEWHERE,
 ) -> tuple[Waiting, list[str]]:
     """Run a fetcher over a `Waiting` store with *limit* slots, and *play* beside it."""
     log: list[str] = []
-    store, slots = Waiting(log), Slots(limit)
+    store, slots = Waiting(log, can), Slots(limit)
 
     def taken(deliveries: Sequence[Delivery]) -> None:
         slots.start(len(deliveries))
@@ -106,7 +114,45 @@ def test_the_next_are_asked_for_before_tasks_run_where_slots_for_as_many_are_lef
         await store.answered(9)
 
     _, log = played(play, limit=20)
-    assert log == ["asked for 20", "asked for 11", "took 9"]
+    assert log == ["asked for 16", "asked for 11", "took 9"]
+
+
+def test_half_of_many_slots_are_asked_for_so_that_the_store_works_while_tasks_run() -> None:
+    async def play(store: Waiting, log: list[str], running: object) -> None:
+        await store.answered(50)
+
+    _, log = played(play, limit=100)
+    assert log == ["asked for 50", "asked for 50", "took 50"]
+
+
+def test_few_slots_are_asked_for_in_one_call() -> None:
+    async def play(store: Waiting, log: list[str], running: object) -> None: ...
+
+    assert [played(play, limit=limit)[1] for limit in (1, 16, 17, 40)] == [
+        ["asked for 1"],
+        ["asked for 16"],
+        ["asked for 16"],
+        ["asked for 20"],
+    ]
+
+
+def test_half_of_what_a_store_settles_in_one_call_is_asked_for() -> None:
+    """So that settlements that have fallen behind by one call catch up in the next."""
+
+    async def play(store: Waiting, log: list[str], running: object) -> None: ...
+
+    can = Capabilities(durability=Durability.SYNCED, max_batch=300)
+    assert played(play, limit=1_000, can=can)[1] == ["asked for 150"]
+    can = Capabilities(durability=Durability.SYNCED, max_batch=1)
+    assert played(play, limit=1_000, can=can)[1] == ["asked for 1"]
+
+
+def test_of_a_store_in_this_process_all_there_is_room_for_is_asked_for_at_once() -> None:
+    async def play(store: Waiting, log: list[str], running: object) -> None:
+        await store.answered(100)
+
+    _, log = played(play, limit=100, can=replace(ELSEWHERE, embedded=True))
+    assert log == ["asked for 100", "took 100"]
 
 
 def test_a_few_tasks_are_begun_before_the_next_are_asked_for() -> None:
@@ -114,7 +160,7 @@ def test_a_few_tasks_are_begun_before_the_next_are_asked_for() -> None:
         await store.answered(1)
 
     _, log = played(play, limit=20)
-    assert log == ["asked for 20", "took 1", "asked for 19"]
+    assert log == ["asked for 16", "took 1", "asked for 16"]
 
 
 def test_nothing_is_asked_for_that_no_slot_is_free_for() -> None:
@@ -156,7 +202,7 @@ def test_a_batch_that_cannot_be_taken_leaves_no_call_behind() -> None:
             await running
 
     store, log = played(play, limit=20, take=refused)
-    assert log == ["asked for 20", "asked for 11"]
+    assert log == ["asked for 16", "asked for 11"]
     assert store.answers[-1].cancelled() or not store.answers[-1].done()
 
 

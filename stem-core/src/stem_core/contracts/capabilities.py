@@ -57,6 +57,9 @@ class Capabilities(Value, frozen=True, gc=False, kw_only=True):
         limits: the `LimitStore`.
         joins, ticks: group counters and schedule ticks; for later rooms.
         multiprocess: other processes see the same messages.
+        embedded: it works in the process that calls it, so that calls take turns with tasks.
+            A worker then makes few large ones; of any other store it asks for the next tasks
+            while these run.
         max_batch: most messages in one publish call.
         max_batch_bytes: most bytes of bodies in one publish call.
         max_payload: largest body in bytes; at most *max_batch_bytes*.
@@ -78,6 +81,7 @@ class Capabilities(Value, frozen=True, gc=False, kw_only=True):
     joins: Support = Support.ABSENT
     ticks: Support = Support.ABSENT
     multiprocess: bool = True
+    embedded: bool = False
     max_batch: int = 500
     max_batch_bytes: int = 4 * 1024 * 1024
     max_payload: int = 4 * 1024 * 1024

@@ -25,6 +25,19 @@ _FEW: Final = 8
 """Up to so many are begun before the next are asked for: to ask takes as long as to begin them."""
 
 
+def _most_of(slots: Slots, broker: Broker) -> int:
+    """Return how many are asked for in one call.
+
+    Of a store that works elsewhere, half of what there is room for: it looks for the next half
+    and settles the one before while this one runs. Whoever asks it for all waits for each in turn.
+    And half of what one call can settle: then one catches up with two.
+    """
+    can = broker.capabilities
+    if can.embedded:
+        return min(_MOST, slots.limit)
+    return max(1, min(_MOST, can.max_batch // 2, max(2 * _FEW, slots.limit // 2)))
+
+
 class Fetcher:
     """Fetches for ever and survives a store that is away.
 
@@ -57,6 +70,7 @@ class Fetcher:
         self._broker = broker
         self._queues = queues
         self._slots = slots
+        self._most = _most_of(slots, broker)
         self._worker = worker
         self._clock = clock
         self._dice = dice
@@ -82,8 +96,8 @@ class Fetcher:
         return free
 
     def _begin(self, limit: int) -> Begun[Sequence[Delivery]]:
-        """Ask for *limit* deliveries, or as many as fit one call."""
-        limit = min(_MOST, limit)
+        """Ask for *limit* deliveries, or as many as are asked for in one call."""
+        limit = min(self._most, limit)
         queues = in_turn(self._queues, self._dice.roll)
         return Begun(self._broker.fetch(queues, limit=limit, wait_ms=_WAIT_MS, worker=self._worker))
 

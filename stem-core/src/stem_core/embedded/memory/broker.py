@@ -50,6 +50,7 @@ CAPABILITIES: Final = Capabilities(
     broadcast=Support.NATIVE,
     limits=Support.NATIVE,
     multiprocess=False,
+    embedded=True,
     max_batch=MAX_BATCH,
     max_batch_bytes=MAX_BATCH_BYTES,
     max_payload=MAX_PAYLOAD,

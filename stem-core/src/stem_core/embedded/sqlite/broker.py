@@ -63,6 +63,7 @@ CAPABILITIES: Final = Capabilities(
     broadcast=Support.EMULATED,
     limits=Support.NATIVE,
     multiprocess=True,
+    embedded=True,
     max_batch=MAX_BATCH,
     max_batch_bytes=MAX_BATCH_BYTES,
     max_payload=MAX_PAYLOAD,
