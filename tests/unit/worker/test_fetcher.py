@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from unit.worker.given import a_delivery
 
 from stem_core.contracts.capabilities import Capabilities, Durability
-from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE
-from stem_core.contracts.messages import Delivery
+from stem_core.contracts.clock import SYSTEM_CLOCK, SYSTEM_DICE, Clock
+from stem_core.contracts.messages import Delivery, Extended, ExtendStatus, Extension
 from stem_core.model.value import replace
+from stem_core.testing.clock import FakeClock
 from stem_core.worker.backoff import Backoff
 from stem_core.worker.fetcher import Fetcher
 from stem_core.worker.slots import Slots
@@ -28,6 +30,13 @@ class Waiting:
         self.answers: list[asyncio.Future[list[Delivery]]] = []
         self.log = log
         self.handed_back = 0
+        self.lost = 0
+
+    async def extend(self, extensions: Sequence[Extension]) -> list[Extended]:
+        """Say of the first `lost` that they are."""
+        self.log.append(f"asked anew for {len(extensions)}")
+        held = Extended(ExtendStatus.HELD, 30_000)
+        return [Extended(ExtendStatus.LOST)] * self.lost + [held] * (len(extensions) - self.lost)
 
     async def fetch(self, queues: Sequence[str], *, limit: int, **_: Any) -> list[Delivery]:
         self.log.append(f"asked for {limit}")
@@ -39,15 +48,16 @@ class Waiting:
             self.handed_back += 1
             raise
 
-    async def answered(self, count: int) -> None:
+    async def answered(self, count: int, **changes: Any) -> None:
         """Answer the last call with that many, and let the fetcher make what it can of it."""
-        self.answers[-1].set_result([a_delivery()] * count)
+        self.answers[-1].set_result([a_delivery(**changes)] * count)
         for _ in range(5):
             await asyncio.sleep(0)
 
 
 class AtOnce:
-    """A store that answers without waiting, *rounds* times, and then never again."""
+    """A store that answers without waiting, *rounds* times, and then never again: more than
+    a few, so that only its answering at once keeps it from being asked ahead."""
 
     capabilities = Capabilities(durability=Durability.MEMORY, embedded=True)
 
@@ -60,10 +70,15 @@ class AtOnce:
             await asyncio.get_running_loop().create_future()
         self.rounds -= 1
         self.log.append("answered")
-        return [a_delivery()]
+        return [a_delivery()] * 9
 
 
-def fetcher_of(store: Any, slots: Slots, take: Callable[[Sequence[Delivery]], None]) -> Fetcher:
+def fetcher_of(
+    store: Any,
+    slots: Slots,
+    take: Callable[[Sequence[Delivery]], None],
+    clock: Clock = SYSTEM_CLOCK,
+) -> Fetcher:
     def ignore(*_: object) -> None: ...
 
     return Fetcher(
@@ -71,7 +86,7 @@ def fetcher_of(store: Any, slots: Slots, take: Callable[[Sequence[Delivery]], No
         {"default": 1},
         slots,
         worker="w",
-        clock=SYSTEM_CLOCK,
+        clock=clock,
         dice=SYSTEM_DICE,
         backoff=Backoff(SYSTEM_CLOCK, SYSTEM_DICE),
         take=take,
@@ -87,6 +102,7 @@ def played(
     limit: int,
     take: Callable[[Sequence[Delivery]], None] | None = None,
     can: Capabilities = ELSEWHERE,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> tuple[Waiting, list[str]]:
     """Run a fetcher over a `Waiting` store with *limit* slots, and *play* beside it."""
     log: list[str] = []
@@ -97,7 +113,7 @@ def played(
         log.append(f"took {len(deliveries)}")
 
     async def main() -> None:
-        running = asyncio.ensure_future(fetcher_of(store, slots, take or taken).run())
+        running = asyncio.ensure_future(fetcher_of(store, slots, take or taken, clock).run())
         await asyncio.sleep(0)
         try:
             await play(store, log, running)
@@ -109,12 +125,16 @@ def played(
     return store, log
 
 
+async def nothing_comes(store: Waiting, log: list[str], running: object) -> None:
+    """Only see what is asked for first."""
+
+
 def test_the_next_are_asked_for_before_tasks_run_where_slots_for_as_many_are_left() -> None:
     async def play(store: Waiting, log: list[str], running: object) -> None:
         await store.answered(9)
 
     _, log = played(play, limit=20)
-    assert log == ["asked for 16", "asked for 11", "took 9"]
+    assert log == ["asked for 20", "asked for 11", "took 9"]
 
 
 def test_half_of_many_slots_are_asked_for_so_that_the_store_works_while_tasks_run() -> None:
@@ -125,34 +145,112 @@ def test_half_of_many_slots_are_asked_for_so_that_the_store_works_while_tasks_ru
     assert log == ["asked for 50", "asked for 50", "took 50"]
 
 
-def test_few_slots_are_asked_for_in_one_call() -> None:
-    async def play(store: Waiting, log: list[str], running: object) -> None: ...
-
-    assert [played(play, limit=limit)[1] for limit in (1, 16, 17, 40)] == [
-        ["asked for 1"],
-        ["asked for 16"],
-        ["asked for 16"],
-        ["asked for 20"],
-    ]
+@pytest.mark.parametrize(
+    ("limit", "asked"), [(1, 1), (16, 16), (31, 31), (32, 16), (600, 250), (5_000, 250)]
+)
+def test_where_there_are_few_slots_all_are_asked_for(limit: int, asked: int) -> None:
+    _, log = played(nothing_comes, limit=limit)
+    assert log == [f"asked for {asked}"]
 
 
-def test_half_of_what_a_store_settles_in_one_call_is_asked_for() -> None:
+@pytest.mark.parametrize(("most", "asked"), [(5_000, 500), (300, 150), (32, 16), (20, 16), (1, 16)])
+def test_half_of_what_a_store_settles_in_one_call_is_asked_for(most: int, asked: int) -> None:
     """So that settlements that have fallen behind by one call catch up in the next."""
-
-    async def play(store: Waiting, log: list[str], running: object) -> None: ...
-
-    can = Capabilities(durability=Durability.SYNCED, max_batch=300)
-    assert played(play, limit=1_000, can=can)[1] == ["asked for 150"]
-    can = Capabilities(durability=Durability.SYNCED, max_batch=1)
-    assert played(play, limit=1_000, can=can)[1] == ["asked for 1"]
+    can = replace(ELSEWHERE, max_batch=most)
+    _, log = played(nothing_comes, limit=2_000, can=can)
+    assert log == [f"asked for {asked}"]
 
 
-def test_of_a_store_in_this_process_all_there_is_room_for_is_asked_for_at_once() -> None:
+@pytest.mark.parametrize(("limit", "asked"), [(100, 100), (600, 500)])
+def test_of_a_store_in_this_process_all_there_is_room_for_is_asked_for(
+    limit: int, asked: int
+) -> None:
+    can = replace(ELSEWHERE, embedded=True, max_batch=3)
+    _, log = played(nothing_comes, limit=limit, can=can)
+    assert log == [f"asked for {asked}"]
+
+
+def test_settlements_that_are_one_call_behind_do_not_stop_fetching_ahead() -> None:
+    """As when a busy loop comes to the fetched tasks before it comes to the settler."""
+    can, slots, log = replace(ELSEWHERE, max_batch=100), Slots(200), list[str]()
+    store, behind = Waiting(log, can), 0
+
+    def run_at_once(deliveries: Sequence[Delivery]) -> None:
+        slots.start(len(deliveries))
+        log.append("took")
+        for _ in deliveries:
+            slots.end()
+
+    async def main() -> None:
+        nonlocal behind
+        running = asyncio.ensure_future(fetcher_of(store, slots, run_at_once).run())
+        await asyncio.sleep(0)
+        for _ in range(20):
+            await store.answered(50)
+            behind = slots.unsettled
+            if slots.unsettled > 50:  # the call that went out before these ended
+                slots.settled(min(can.max_batch, slots.unsettled - 50))
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(main())
+    assert log == ["asked for 50", *["asked for 50", "took"] * 20]
+    assert behind <= slots.limit
+
+
+def test_nothing_is_asked_for_beside_a_task_that_may_have_ended_a_worker() -> None:
+    """It may have to be alone here, and what came would be handed back."""
+
     async def play(store: Waiting, log: list[str], running: object) -> None:
-        await store.answered(100)
+        await store.answered(9, lapses=1)
 
-    _, log = played(play, limit=100, can=replace(ELSEWHERE, embedded=True))
-    assert log == ["asked for 100", "took 100"]
+    _, log = played(play, limit=20)
+    assert log == ["asked for 20", "took 9", "asked for 11"]
+
+
+# ── what comes late ──────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "asks"), [(0, False), (15_000, False), (15_001, True), (60_000, True)]
+)
+def test_a_worker_that_hears_late_of_a_lease_asks_whether_it_is_its_own(
+    late_ms: int, asks: bool
+) -> None:
+    clock = FakeClock()
+
+    async def play(store: Waiting, log: list[str], running: object) -> None:
+        clock.advance(timedelta(milliseconds=late_ms))
+        await store.answered(1)
+
+    _, log = played(play, limit=1, clock=clock)
+    asked = ["asked anew for 1"] if asks else []
+    assert log == ["asked for 1", *asked, "took 1"]
+
+
+def test_what_has_lapsed_before_a_worker_heard_of_it_is_not_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+
+    async def play(store: Waiting, log: list[str], running: object) -> None:
+        store.lost = 2
+        clock.advance(timedelta(seconds=40))
+        await store.answered(3)
+        store.lost = 1
+        clock.advance(timedelta(seconds=40))
+        await store.answered(1)
+
+    _, log = played(play, limit=3, clock=clock)
+    assert log == [
+        *("asked for 3", "asked anew for 3", "took 1"),
+        *("asked for 2", "asked anew for 1"),
+        "asked for 2",
+    ]
+    assert "2 tasks that were leased while the event loop was blocked" in caplog.text
+
+
+# ── turns ────────────────────────────────────────────────────────────────────
 
 
 def test_a_few_tasks_are_begun_before_the_next_are_asked_for() -> None:
@@ -160,7 +258,7 @@ def test_a_few_tasks_are_begun_before_the_next_are_asked_for() -> None:
         await store.answered(1)
 
     _, log = played(play, limit=20)
-    assert log == ["asked for 16", "took 1", "asked for 16"]
+    assert log == ["asked for 20", "took 1", "asked for 19"]
 
 
 def test_nothing_is_asked_for_that_no_slot_is_free_for() -> None:
@@ -202,7 +300,7 @@ def test_a_batch_that_cannot_be_taken_leaves_no_call_behind() -> None:
             await running
 
     store, log = played(play, limit=20, take=refused)
-    assert log == ["asked for 16", "asked for 11"]
+    assert log == ["asked for 20", "asked for 11"]
     assert store.answers[-1].cancelled() or not store.answers[-1].done()
 
 
@@ -210,7 +308,7 @@ def test_a_store_that_never_waits_leaves_turns_to_the_tasks() -> None:
     log: list[str] = []
 
     async def main() -> None:
-        slots = Slots(10)
+        slots = Slots(100)
 
         def taken(deliveries: Sequence[Delivery]) -> None:
             asyncio.get_running_loop().call_soon(log.append, "a task ran")

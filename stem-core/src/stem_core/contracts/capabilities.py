@@ -57,10 +57,11 @@ class Capabilities(Value, frozen=True, gc=False, kw_only=True):
         limits: the `LimitStore`.
         joins, ticks: group counters and schedule ticks; for later rooms.
         multiprocess: other processes see the same messages.
-        embedded: it works in the process that calls it, so that calls take turns with tasks.
-            A worker then makes few large ones; of any other store it asks for the next tasks
-            while these run.
-        max_batch: most messages in one publish call.
+        embedded: the store works in the process of its caller, so that little is won by asking
+            it while tasks run. A worker asks it for all it has room for, and any other store for
+            up to half, so that it looks for the next tasks while the first run.
+        max_batch: most items in one call of any verb that sends some. A worker fetches no more
+            than half as many at once from a store that is not embedded, but 16 in any case.
         max_batch_bytes: most bytes of bodies in one publish call.
         max_payload: largest body in bytes; at most *max_batch_bytes*.
         max_delay_ms: longest delay.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from stem_core import failpoints
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.clock import Clock, Dice
-from stem_core.contracts.messages import Delivery
+from stem_core.contracts.messages import Delivery, ExtendStatus, Extension
 from stem_core.model.errors import StoreError
 from stem_core.producer.waiting import Begun
 from stem_core.worker.backoff import Backoff
@@ -17,6 +18,8 @@ from stem_core.worker.queues import in_turn
 from stem_core.worker.slots import Slots
 
 __all__ = ["Fetcher"]
+
+_log = logging.getLogger("stem.worker")
 
 _WAIT_MS: Final = 5_000
 _MOST: Final = 500
@@ -28,14 +31,23 @@ _FEW: Final = 8
 def _most_of(slots: Slots, broker: Broker) -> int:
     """Return how many are asked for in one call.
 
-    Of a store that works elsewhere, half of what there is room for: it looks for the next half
-    and settles the one before while this one runs. Whoever asks it for all waits for each in turn.
-    And half of what one call can settle: then one catches up with two.
+    Of a store that works elsewhere, half of what there is room for, where that is much: so one
+    half runs while the store looks for the other, and settles what has ended before. And no more
+    than half of what one call can settle, so that one call to settle catches up with two fetches.
     """
-    can = broker.capabilities
-    if can.embedded:
+    can, half = broker.capabilities, slots.limit // 2
+    if can.embedded or half < 2 * _FEW:
         return min(_MOST, slots.limit)
-    return max(1, min(_MOST, can.max_batch // 2, max(2 * _FEW, slots.limit // 2)))
+    return min(_MOST, max(2 * _FEW, min(half, can.max_batch // 2)))
+
+
+def _may_look_ahead(deliveries: Sequence[Delivery], free: int) -> bool:
+    """Decide whether the next are asked for before these begin, for which *free* slots are left.
+
+    Not beside one that may have ended a worker before: it may have to be alone here.
+    """
+    is_worth_it = _FEW < len(deliveries) <= free
+    return is_worth_it and not any(each.lapses for each in deliveries)
 
 
 class Fetcher:
@@ -79,6 +91,7 @@ class Fetcher:
         self._failed = failed
         self._lost = lost
         self._back = back
+        self._asked_ms = 0
         self.fault = ""
         self.heard_ms = clock.monotonic_ms()
 
@@ -99,14 +112,42 @@ class Fetcher:
         """Ask for *limit* deliveries, or as many as are asked for in one call."""
         limit = min(self._most, limit)
         queues = in_turn(self._queues, self._dice.roll)
+        self._asked_ms = self._clock.monotonic_ms()
         return Begun(self._broker.fetch(queues, limit=limit, wait_ms=_WAIT_MS, worker=self._worker))
+
+    async def _still_ours(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return those of *deliveries* whose leases have not lapsed before we heard of them.
+
+        While tasks block the loop nobody renews what came meanwhile, and somebody else may be at
+        it. So whoever hears late asks first.
+        """
+        if not deliveries:
+            return deliveries
+        silent_ms = self._clock.monotonic_ms() - self._asked_ms
+        if silent_ms <= min([each.lease_ms for each in deliveries]) / 2:
+            return deliveries
+        replies = await self._broker.extend(
+            [Extension(each.receipt, each.message.lease_ms) for each in deliveries]
+        )
+        held = [
+            each
+            for each, reply in zip(deliveries, replies, strict=True)
+            if reply.status is not ExtendStatus.LOST
+        ]
+        if lost := len(deliveries) - len(held):
+            _log.warning(
+                "%d tasks that were leased while the event loop was blocked for up to %d ms "
+                "are left to others: their leases have lapsed",
+                *(lost, silent_ms),
+            )
+        return held
 
     async def _fetched(self, begun: Begun[Sequence[Delivery]]) -> Begun[Sequence[Delivery]] | None:
         """Take what was asked for. Where slots for as many again are free, these are asked for
         before that, and returned: the store looks for them while the tasks run. A few are taken
         first: they are what somebody waits for."""
         try:
-            deliveries = await begun.rest()
+            deliveries = await self._still_ours(await begun.rest())
             if failpoints.ARMED and deliveries:
                 failpoints.reach("worker.claim.before_start")
         except StoreError as error:
@@ -126,7 +167,7 @@ class Fetcher:
         if not deliveries:
             return None
         free = self._slots.free - len(deliveries)
-        if begun.is_over or len(deliveries) <= _FEW or free < len(deliveries):
+        if begun.is_over or not _may_look_ahead(deliveries, free):
             self._take(deliveries)
             await asyncio.sleep(0)  # a store that never waits would leave no turn to the tasks
             return None
