@@ -208,29 +208,7 @@ def test_nothing_is_asked_for_beside_a_task_that_may_have_ended_a_worker() -> No
     assert log == ["asked for 20", "took 9", "asked for 11"]
 
 
-# ── what comes late ──────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("late_ms", "asks"), [(0, False), (15_000, False), (15_001, True), (60_000, True)]
-)
-def test_a_worker_that_hears_late_of_a_lease_asks_whether_it_is_its_own(
-    late_ms: int, asks: bool
-) -> None:
-    clock = FakeClock()
-
-    async def play(store: Waiting, log: list[str], running: object) -> None:
-        clock.advance(timedelta(milliseconds=late_ms))
-        await store.answered(1)
-
-    _, log = played(play, limit=1, clock=clock)
-    asked = ["asked anew for 1"] if asks else []
-    assert log == ["asked for 1", *asked, "took 1"]
-
-
-def test_what_has_lapsed_before_a_worker_heard_of_it_is_not_run(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_what_has_become_somebody_elses_before_a_worker_heard_of_it_is_not_taken() -> None:
     clock = FakeClock()
 
     async def play(store: Waiting, log: list[str], running: object) -> None:
@@ -247,10 +225,6 @@ def test_what_has_lapsed_before_a_worker_heard_of_it_is_not_run(
         *("asked for 2", "asked anew for 1"),
         "asked for 2",
     ]
-    assert "2 tasks that were leased while the event loop was blocked" in caplog.text
-
-
-# ── turns ────────────────────────────────────────────────────────────────────
 
 
 def test_a_few_tasks_are_begun_before_the_next_are_asked_for() -> None:

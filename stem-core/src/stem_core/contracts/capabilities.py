@@ -60,8 +60,9 @@ class Capabilities(Value, frozen=True, gc=False, kw_only=True):
         embedded: the store works in the process of its caller, so that little is won by asking
             it while tasks run. A worker asks it for all it has room for, and any other store for
             up to half, so that it looks for the next tasks while the first run.
-        max_batch: most items in one call of any verb that sends some. A worker fetches no more
-            than half as many at once from a store that is not embedded, but 16 in any case.
+        max_batch: most items in one call of any verb that sends some. A worker with 32 slots or
+            more fetches at most half as many at once, and at least 16, from a store that is not
+            embedded.
         max_batch_bytes: most bytes of bodies in one publish call.
         max_payload: largest body in bytes; at most *max_batch_bytes*.
         max_delay_ms: longest delay.

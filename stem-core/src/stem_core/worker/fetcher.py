@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from stem_core import failpoints
 from stem_core.contracts.broker import Broker
 from stem_core.contracts.clock import Clock, Dice
-from stem_core.contracts.messages import Delivery, ExtendStatus, Extension
+from stem_core.contracts.messages import Delivery
 from stem_core.model.errors import StoreError
 from stem_core.producer.waiting import Begun
 from stem_core.worker.backoff import Backoff
+from stem_core.worker.lateness import still_ours
 from stem_core.worker.queues import in_turn
 from stem_core.worker.slots import Slots
 
 __all__ = ["Fetcher"]
-
-_log = logging.getLogger("stem.worker")
 
 _WAIT_MS: Final = 5_000
 _MOST: Final = 500
@@ -115,39 +113,13 @@ class Fetcher:
         self._asked_ms = self._clock.monotonic_ms()
         return Begun(self._broker.fetch(queues, limit=limit, wait_ms=_WAIT_MS, worker=self._worker))
 
-    async def _still_ours(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Return those of *deliveries* whose leases have not lapsed before we heard of them.
-
-        While tasks block the loop nobody renews what came meanwhile, and somebody else may be at
-        it. So whoever hears late asks first.
-        """
-        if not deliveries:
-            return deliveries
-        silent_ms = self._clock.monotonic_ms() - self._asked_ms
-        if silent_ms <= min([each.lease_ms for each in deliveries]) / 2:
-            return deliveries
-        replies = await self._broker.extend(
-            [Extension(each.receipt, each.message.lease_ms) for each in deliveries]
-        )
-        held = [
-            each
-            for each, reply in zip(deliveries, replies, strict=True)
-            if reply.status is not ExtendStatus.LOST
-        ]
-        if lost := len(deliveries) - len(held):
-            _log.warning(
-                "%d tasks that were leased while the event loop was blocked for up to %d ms "
-                "are left to others: their leases have lapsed",
-                *(lost, silent_ms),
-            )
-        return held
-
     async def _fetched(self, begun: Begun[Sequence[Delivery]]) -> Begun[Sequence[Delivery]] | None:
         """Take what was asked for. Where slots for as many again are free, these are asked for
         before that, and returned: the store looks for them while the tasks run. A few are taken
         first: they are what somebody waits for."""
         try:
-            deliveries = await self._still_ours(await begun.rest())
+            deliveries = await begun.rest()
+            deliveries = await still_ours(self._broker, deliveries, self._asked_ms, self._clock)
             if failpoints.ARMED and deliveries:
                 failpoints.reach("worker.claim.before_start")
         except StoreError as error:
