@@ -2,7 +2,7 @@
 
 While tasks block the event loop, nobody renews the leases that are on their way to it. What has
 lapsed meanwhile somebody else may be at. Rule of this module: nothing is run of which that is not
-known, and nothing is kept from others by a worker that has ended.
+known, but for leases shorter than a call, and nothing is kept from others by a worker that ends.
 """
 
 from __future__ import annotations
